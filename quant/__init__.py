@@ -1,0 +1,12 @@
+"""What a quantized model is: its notation, its arithmetic, its bytes and its folder on disk.
+
+`compress` trains and writes such models, `serving` runs them; both import this package and never each other. It needs
+torch and safetensors only, so that the serving image stays small.
+
+    scheme      the notation: 2-2-8, 6-3
+    numerics    quantize, dequantize, fake-quantize, and the two integer products (linear, attention)
+    packing     codes to bytes and back: 8-bit, 4-bit, five ternary digits a byte
+    layout      which tensors a BART or mBART model has, and how each is stored
+    card        what the model is for, and how a text becomes source ids
+    artifact    the folder: written whole, read with every fault listed at once
+"""

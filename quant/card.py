@@ -1,0 +1,111 @@
+"""What an artifact says of its use: the task, and how a text becomes source ids and decoder settings.
+
+Training and serving must agree on this to the token, so it is data in the artifact (`dqbart` in config.json) rather than
+code on both sides. Tokens are written as strings of the tokenizer's vocabulary; `{source_language}` and `{target_language}`
+stand for the request's language codes.
+
+    BART        <s> text </s>                    decoder starts with </s>
+    mBART-50    {source_language} text </s>      decoder starts with </s>, {target_language} is forced first
+    mBART-cc25  text </s> {source_language}      decoder starts with {target_language}
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+Task = Literal["translation", "summarization", "question-answering"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+SOURCE_LANGUAGE = "{source_language}"
+TARGET_LANGUAGE = "{target_language}"
+
+SOURCE_FIELDS: dict[Task, tuple[str, ...]] = {
+    "translation": ("source",),
+    "summarization": ("source",),
+    "question-answering": ("question", "context"),
+}
+
+
+class CardError(ValueError):
+    """A card with missing, unknown or contradictory entries. The message lists them all."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything the service must know to turn texts into engine requests."""
+
+    task: Task
+    source_template: str
+    """The text given to the tokenizer, with {source}, or {question} and {context}."""
+    source_prefix: tuple[str, ...]
+    source_suffix: tuple[str, ...]
+    decoder_start: str
+    forced_bos: str | None
+    languages: tuple[str, ...]
+    """Language codes the model was trained on, as source or target; empty for models of one language."""
+    max_source_tokens: int
+    """Longest source with prefix and suffix, in tokens."""
+    teacher: str
+    teacher_layers: str
+    teacher_bytes: int
+    """Bytes of the teacher's weights in float32."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, Any]) -> Card:
+        """Raises CardError."""
+        names = [field.name for field in fields(cls)]
+        faults = [f"{name} is missing" for name in names if name not in entries]
+        faults += [f"{name} is unknown" for name in entries if name not in names]
+        if not faults and entries["task"] not in TASKS:
+            faults.append(f"task is {entries['task']!r}, accepted are {', '.join(TASKS)}")
+        if not faults:
+            wanted = set(SOURCE_FIELDS[entries["task"]])
+            if template_fields(entries["source_template"]) != wanted:
+                faults.append(f"source_template must use {' and '.join(sorted(wanted))}: {entries['source_template']!r}")
+        if faults:
+            raise CardError("; ".join(faults))
+        values = {name: tuple(entries[name]) if isinstance(entries[name], list) else entries[name] for name in names}
+        return cls(**values)
+
+    def source_text(self, texts: Mapping[str, str]) -> str:
+        """The template filled with the task's texts."""
+        return self.source_template.format_map(dict(texts))
+
+    def source_ids(self, text_ids: list[int], token_id: Callable[[str], int], source_language: str | None) -> list[int]:
+        """Tokenized text with its prefix and suffix; `token_id` looks up a token of the vocabulary."""
+        around = [
+            [token_id(_resolve(token, source_language, None)) for token in side]
+            for side in (self.source_prefix, self.source_suffix)
+        ]
+        return around[0] + text_ids + around[1]
+
+    def decoder_start_id(self, token_id: Callable[[str], int], target_language: str | None) -> int:
+        return token_id(_resolve(self.decoder_start, None, target_language))
+
+    def forced_bos_id(self, token_id: Callable[[str], int], target_language: str | None) -> int | None:
+        return None if self.forced_bos is None else token_id(_resolve(self.forced_bos, None, target_language))
+
+    @property
+    def affixes(self) -> int:
+        """Tokens that prefix and suffix add to every source."""
+        return len(self.source_prefix) + len(self.source_suffix)
+
+
+def template_fields(template: str) -> set[str]:
+    """Names in braces in a template."""
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+
+
+def _resolve(token: str, source_language: str | None, target_language: str | None) -> str:
+    for placeholder, language in ((SOURCE_LANGUAGE, source_language), (TARGET_LANGUAGE, target_language)):
+        if token == placeholder:
+            if language is None:
+                raise CardError(f"the model needs a language for {placeholder}")
+            return language
+    return token

@@ -1,0 +1,161 @@
+"""Which tensors a BART or mBART model has, and how each is stored.
+
+Names are those of the stock `transformers` classes. A stored matrix is two tensors, NAME.codes (packed bytes) and
+NAME.scale (float16); everything else is one float32 tensor. Tied weights (token embeddings, head) are stored once, as
+`model.shared.weight`. `final_logits_bias`, a buffer that is zero in every released checkpoint, is not stored: a model in
+which it is not zero is refused when it is packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from quant.packing import packed_bytes
+from quant.scheme import POSITION_BITS, Granularity, Layers, Scheme
+
+SUPPORTED = ("bart", "mbart")
+ATTENTION_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
+
+
+class ArchitectureError(ValueError):
+    """A model that is not a BART or mBART, or one with a setting that we do not support."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The part of a `transformers` configuration that decides shapes and the flow of a forward pass."""
+
+    model_type: Literal["bart", "mbart"]
+    vocab_size: int
+    d_model: int
+    encoder_layers: int
+    decoder_layers: int
+    encoder_attention_heads: int
+    decoder_attention_heads: int
+    encoder_ffn_dim: int
+    decoder_ffn_dim: int
+    max_position_embeddings: int
+    activation_function: str
+    scale_embedding: bool
+    pad_token_id: int
+    bos_token_id: int
+    eos_token_id: int
+    decoder_start_token_id: int
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Architecture:
+        """Read a `transformers` config.json. Raises ArchitectureError listing everything that is missing or unsupported."""
+        faults = []
+        if config.get("model_type") not in SUPPORTED:
+            faults.append(f"model_type is {config.get('model_type')!r}, supported are {', '.join(SUPPORTED)}")
+        if config.get("tie_word_embeddings", True) is False:
+            faults.append("tie_word_embeddings is false, only a head tied to the embedding is supported")
+        missing = [field.name for field in fields(cls) if config.get(field.name) is None]
+        faults += [f"{name} is missing" for name in missing]
+        faults += [
+            f"{field.name} is {config[field.name]!r}, a whole number is expected"
+            for field in fields(cls)
+            if field.type == "int" and field.name not in missing and type(config[field.name]) is not int
+        ]
+        if faults:
+            raise ArchitectureError("; ".join(faults))
+        return cls(**{field.name: config[field.name] for field in fields(cls)})
+
+    @property
+    def layers(self) -> Layers:
+        return Layers(self.encoder_layers, self.decoder_layers)
+
+    @property
+    def normalizes_before(self) -> bool:
+        """mBART normalizes before each block and once more at the end of each stack; BART after each block."""
+        return self.model_type == "mbart"
+
+
+@dataclass(frozen=True)
+class TensorLayout:
+    """One tensor of the model: its name, its shape, the part it counts to, and its bits (None: stored as float32)."""
+
+    name: str
+    shape: tuple[int, ...]
+    part: Literal["embedding", "positions", "encoder", "decoder"]
+    bits: int | None = None
+    granularity: Granularity = "row"
+
+    @property
+    def count(self) -> int:
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+    @property
+    def scale_shape(self) -> tuple[int, int]:
+        return (self.shape[0] if self.granularity == "row" else 1, 1)
+
+    def stored(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """The tensors on disk: name → (safetensors dtype, shape)."""
+        if self.bits is None:
+            return {self.name: ("F32", self.shape)}
+        return {
+            f"{self.name}.codes": ("U8", (packed_bytes(self.count, self.bits),)),
+            f"{self.name}.scale": ("F16", self.scale_shape),
+        }
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes on disk, without the file's header."""
+        if self.bits is None:
+            return 4 * self.count
+        return packed_bytes(self.count, self.bits) + 2 * self.scale_shape[0]
+
+
+def model_layout(architecture: Architecture, scheme: Scheme) -> Iterator[TensorLayout]:
+    """Every tensor of the model under the scheme, in the order of the forward pass."""
+    width, vocabulary = architecture.d_model, architecture.vocab_size
+    yield TensorLayout("model.shared.weight", (vocabulary, width), "embedding", scheme.embedding_bits)
+    for part in ("encoder", "decoder"):
+        stack = f"model.{part}"
+        positions = (architecture.max_position_embeddings + 2, width)
+        yield TensorLayout(f"{stack}.embed_positions.weight", positions, "positions", POSITION_BITS)
+        yield from _norm(f"{stack}.layernorm_embedding", width, part)
+        for index in range(getattr(architecture, f"{part}_layers")):
+            yield from _layer(f"{stack}.layers.{index}", part, architecture, scheme)
+        if architecture.normalizes_before:
+            yield from _norm(f"{stack}.layer_norm", width, part)
+
+
+def float_bytes(architecture: Architecture) -> int:
+    """Bytes of the same model's weights in float32: what compression ratios are measured against."""
+    return sum(4 * tensor.count for tensor in model_layout(architecture, Scheme(8, 8, 8)))
+
+
+def footprint(architecture: Architecture, scheme: Scheme) -> dict[str, int]:
+    """Stored bytes by part, without the file's header."""
+    sizes: dict[str, int] = {}
+    for tensor in model_layout(architecture, scheme):
+        sizes[tensor.part] = sizes.get(tensor.part, 0) + tensor.stored_bytes
+    return sizes
+
+
+def _layer(name: str, part: Any, architecture: Architecture, scheme: Scheme) -> Iterator[TensorLayout]:
+    width = architecture.d_model
+    hidden = getattr(architecture, f"{part}_ffn_dim")
+    for attention in ("self_attn", "encoder_attn") if part == "decoder" else ("self_attn",):
+        for projection in ATTENTION_PROJECTIONS:
+            yield from _linear(f"{name}.{attention}.{projection}", (width, width), part, scheme)
+        yield from _norm(f"{name}.{attention}_layer_norm", width, part)
+    yield from _linear(f"{name}.fc1", (hidden, width), part, scheme)
+    yield from _linear(f"{name}.fc2", (width, hidden), part, scheme)
+    yield from _norm(f"{name}.final_layer_norm", width, part)
+
+
+def _linear(name: str, shape: tuple[int, int], part: Any, scheme: Scheme) -> Iterator[TensorLayout]:
+    yield TensorLayout(f"{name}.weight", shape, part, scheme.weight_bits, scheme.granularity)
+    yield TensorLayout(f"{name}.bias", shape[:1], part)
+
+
+def _norm(name: str, width: int, part: Any) -> Iterator[TensorLayout]:
+    yield TensorLayout(f"{name}.weight", (width,), part)
+    yield TensorLayout(f"{name}.bias", (width,), part)

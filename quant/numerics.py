@@ -1,0 +1,113 @@
+"""The arithmetic, once: what the student trains against, what the packer stores and what the engine computes.
+
+**Weights** (section 2.1 of the paper). Values are clipped to ±2.5. With 8 or 4 bits, codes are round(w / scale) with
+scale = max|w| / (2^(b-1) - 1). With 2 bits (ternary weight networks) codes are sign(w) where |w| > 0.7 mean|w|, and the
+scale is the mean of |w| above that threshold. Scales are rounded to float16 *before* they are used, so that what is
+stored is exactly what was trained.
+
+**Activations** are symmetric 8-bit with one scale a token (the last dimension), never one a batch: a token's codes depend
+on nothing but that token.
+
+**Every product is over integers.** Codes are kept in float tensors here; a sum of products of codes stays below 2^24, where
+float32 is exact, so that a sum has one value in whatever order, blocking or batch it was computed. An int8 kernel gives the
+same bits. This is what lets a request's tokens not depend on its batchmates. In attention it takes one step beyond the
+paper: the scale of each value row is folded into the probabilities before those are quantized, so that the sum over source
+positions, too, is over integers with one scale outside.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from quant.scheme import Granularity
+
+CLIP = 2.5
+TERNARY_THRESHOLD = 0.7
+ACTIVATION_LEVELS = 127
+
+
+class Quantized(NamedTuple):
+    """Codes and the scale they are multiplied with: value = codes * scale.
+
+    For weights, `codes` is int8 [rows, columns] and `scale` float32 [rows, 1] or [1, 1], each value exact in float16.
+    For activations, `codes` is float32 [..., width] of whole numbers in [-127, 127] and `scale` float32 [..., 1].
+    """
+
+    codes: Tensor
+    scale: Tensor
+
+
+def quantize(weight: Tensor, bits: int, granularity: Granularity) -> Quantized:
+    """Quantize a matrix [rows, columns] to `bits`; one scale a row or one for the matrix.
+
+    An all-zero row gets scale 0 and codes 0. Raises ValueError for bits other than 2, 4 and 8.
+    """
+    clipped = weight.detach().float().clamp(-CLIP, CLIP)
+    axes = (1,) if granularity == "row" else (0, 1)
+    magnitude = clipped.abs()
+    if bits == 2:
+        above = magnitude > TERNARY_THRESHOLD * magnitude.mean(axes, keepdim=True)
+        level = (magnitude * above).sum(axes, keepdim=True) / above.sum(axes, keepdim=True).clamp(min=1)
+        scale = _round_to_half(level)
+        codes = torch.where(above & (scale > 0), clipped.sign(), torch.zeros_like(clipped))
+    elif bits in (4, 8):
+        levels = 2 ** (bits - 1) - 1
+        scale = _round_to_half(magnitude.amax(axes, keepdim=True) / levels)
+        # A scale that float16 rounds down to 0 leaves codes of 0, as an all-zero row does.
+        codes = (clipped / torch.where(scale > 0, scale, torch.inf)).round().clamp(-levels, levels)
+    else:
+        raise ValueError(f"bits is {bits}: 2, 4 and 8 are accepted")
+    return Quantized(codes.to(torch.int8), scale)
+
+
+def dequantize(quantized: Quantized) -> Tensor:
+    """Codes times scale, float32, in the shape of the codes."""
+    return quantized.codes.float() * quantized.scale
+
+
+def fake_quantize(weight: Tensor, bits: int, granularity: Granularity) -> Tensor:
+    """Quantize, then dequantize: the values that a packed model has."""
+    return dequantize(quantize(weight, bits, granularity))
+
+
+def quantize_activation(values: Tensor) -> Quantized:
+    """Quantize each token of float values [..., width] to 8 bits with its own scale; an all-zero token gets scale 1."""
+    values = values.float()
+    peak = values.abs().amax(-1, keepdim=True)
+    scale = torch.where(peak > 0, peak / ACTIVATION_LEVELS, 1.0)
+    return Quantized((values / scale).round().clamp(-ACTIVATION_LEVELS, ACTIVATION_LEVELS), scale)
+
+
+def quantized_linear(tokens: Quantized, weight: Quantized, bias: Tensor | None) -> Tensor:
+    """The reference of the engine's int8 kernels: tokens [..., columns] by weight [rows, columns] to [..., rows]."""
+    return rescale(functional.linear(tokens.codes, weight.codes.to(tokens.codes.dtype)), tokens.scale, weight.scale, bias)
+
+
+def rescale(products: Tensor, token_scale: Tensor, weight_scale: Tensor, bias: Tensor | None) -> Tensor:
+    """Integer products [..., rows] to values: times the tokens' scale [..., 1], the weight's [rows or 1, 1], plus bias.
+
+    The order of these three operations is part of the promise of equal bits.
+    """
+    values = products * token_scale * weight_scale.squeeze(1)
+    return values if bias is None else values + bias
+
+
+def quantized_attention(query: Quantized, key: Quantized, value: Quantized, mask: Tensor | None, scaling: float) -> Tensor:
+    """Attention over codes: [batch, heads, queries, width] by [batch, heads, keys, width] to [batch, heads, queries, width].
+
+    `mask` is added to the scores before the softmax (0 to keep, very negative to drop), broadcast to [batch, heads, queries,
+    keys]. A dropped position has probability 0 and takes no part in any scale.
+    """
+    scores = (query.codes @ key.codes.mT) * (query.scale * scaling) * key.scale.mT
+    if mask is not None:
+        scores = scores + mask
+    folded = quantize_activation(torch.softmax(scores, dim=-1) * value.scale.mT)
+    return (folded.codes @ value.codes) * folded.scale
+
+
+def _round_to_half(scale: Tensor) -> Tensor:
+    return scale.to(torch.float16).float()

@@ -1,0 +1,72 @@
+"""Codes to bytes and back, exactly.
+
+8-bit codes are their own bytes. 4-bit codes go two a byte, the first in the low half, offset by 8. Ternary codes go five a
+byte as digits of base 3 (3^5 = 243), the first the least significant: 1.6 bits a weight, where the entropy of ternary
+weights is about 1.56. Codes run through the whole matrix, row after row; only the last byte is padded.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+TRITS_PER_BYTE = 5
+TRIT_BYTES = 3**TRITS_PER_BYTE
+
+
+class PackingError(ValueError):
+    """Bytes that no packing of ours produces, or codes out of range."""
+
+
+def packed_bytes(count: int, bits: int) -> int:
+    """Bytes that `count` codes of `bits` take."""
+    per_byte = {8: 1, 4: 2, 2: TRITS_PER_BYTE}[bits]
+    return math.ceil(count / per_byte)
+
+
+def pack(codes: Tensor, bits: int) -> Tensor:
+    """Pack int8 codes of any shape to a uint8 vector. Raises PackingError for a code out of range."""
+    levels = 1 if bits == 2 else 2 ** (bits - 1) - 1
+    if codes.numel() and int(codes.int().abs().amax()) > levels:
+        raise PackingError(f"codes reach {int(codes.int().abs().amax())}, {bits} bits hold -{levels} to {levels}")
+    flat = codes.reshape(-1)
+    if bits == 8:
+        return flat.to(torch.int8).view(torch.uint8).clone()
+    if bits == 4:
+        digits = _padded(flat + 8, 2, fill=8).to(torch.uint8).view(-1, 2)
+        return digits[:, 0] | (digits[:, 1] << 4)
+    digits = _padded(flat + 1, TRITS_PER_BYTE, fill=1).to(torch.int16).view(-1, TRITS_PER_BYTE)
+    powers = torch.tensor([3**position for position in range(TRITS_PER_BYTE)], dtype=torch.int16)
+    return (digits * powers).sum(1).to(torch.uint8)
+
+
+def unpack(packed: Tensor, bits: int, shape: tuple[int, ...]) -> Tensor:
+    """Unpack a uint8 vector to int8 codes of `shape`. Raises PackingError for foreign bytes or a wrong length."""
+    count = math.prod(shape)
+    if packed.numel() != packed_bytes(count, bits):
+        raise PackingError(f"{packed.numel()} bytes, {packed_bytes(count, bits)} expected for {list(shape)} at {bits} bits")
+    if bits == 8:
+        codes = packed.view(torch.int8)
+        if count and int(codes.amin()) < -127:
+            raise PackingError("byte 128 is no 8-bit code")
+        return codes.reshape(shape).clone()
+    if bits == 4:
+        digits = torch.stack((packed & 15, packed >> 4), 1).view(-1)[:count]
+        if count and int(digits.amin()) == 0:
+            raise PackingError("half-byte 0 is no 4-bit code")
+        return (digits.to(torch.int8) - 8).reshape(shape)
+    if count and int(packed.amax()) >= TRIT_BYTES:
+        raise PackingError(f"byte {int(packed.amax())} is no five ternary digits")
+    return _TRITS[packed.int()].view(-1)[:count].reshape(shape).clone()
+
+
+def _padded(values: Tensor, multiple: int, fill: int) -> Tensor:
+    return torch.nn.functional.pad(values, (0, -values.numel() % multiple), value=fill)
+
+
+# [243, 5]: the five digits of each byte, offset to -1, 0, 1.
+_TRITS = torch.stack(
+    [torch.arange(TRIT_BYTES).div(3**position, rounding_mode="floor") % 3 - 1 for position in range(TRITS_PER_BYTE)], 1
+).to(torch.int8)

@@ -1,0 +1,1 @@
+"""Serve packed models: an engine over token ids, and the service around it (HTTP, gRPC, metrics)."""
