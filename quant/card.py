@@ -70,7 +70,9 @@ class Card:
                 faults.append(f"source_template must use {' and '.join(sorted(wanted))}: {entries['source_template']!r}")
         if faults:
             raise CardError("; ".join(faults))
-        values = {name: tuple(entries[name]) if isinstance(entries[name], list) else entries[name] for name in names}
+        values: dict[str, Any] = {
+            name: tuple(entries[name]) if isinstance(entries[name], list) else entries[name] for name in names
+        }
         return cls(**values)
 
     def source_text(self, texts: Mapping[str, str]) -> str:
