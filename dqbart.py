@@ -1,0 +1,186 @@
+"""The command line: `dqbart COMMAND …`, and what its commands share.
+
+A command is a subclass of `Command`: a pydantic-settings class whose every field is declared once and is then a flag
+(`--http-port`), an environment variable (`DQBART_HTTP_PORT`) and a key of the YAML file given by `--config` (`http_port`),
+in this order of precedence; its `cli_cmd()` does the work. typer only lists the commands. The module of a command is
+imported when the command is run, so that `dqbart --help` and the clients load neither torch nor ray.
+
+A wrong setting stops a command before it works: `dqbart serve: error: http_port = 'abc': should be a valid integer`, exit
+code 2. `cli_cmd` reports a fault of its own the same way by raising `SystemExit("what was wrong and what is accepted")`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from pydantic import BaseModel, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    CliSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "compress": ("compress.commands:Compress", "Make a small, quantized student of a teacher and write it as an artifact."),
+    "evaluate": ("compress.commands:Evaluate", "Measure a model's quality on a data set."),
+    "inspect": ("compress.commands:Inspect", "Show what an artifact holds: scheme, layers, sizes."),
+    "serve": ("serving.commands:Serve", "Serve artifacts over HTTP and gRPC."),
+    "translate": ("serving.commands:Translate", "Ask a running server for translations."),
+    "summarize": ("serving.commands:Summarize", "Ask a running server for summaries."),
+    "answer": ("serving.commands:Answer", "Ask a running server for the answer to a question."),
+}
+"""Command → where its class is, and the line that the list of commands shows."""
+
+EXTRAS = {"compress": "dqbart[compress]"}
+"""Package → the extra that brings what it imports, where the plain install may lack it."""
+
+
+class ConfigFile(PydanticBaseSettingsSource):
+    """The YAML file that `--config` (or DQBART_CONFIG) names. Unknown keys are left to the settings' validation."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        path = self.current_state.get("config")
+        if path is None:
+            return {}
+        import yaml
+
+        try:
+            content = yaml.safe_load(Path(path).read_text())
+        except OSError as error:
+            raise SystemExit(f"config = {str(path)!r}: {error.strerror or error}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SystemExit(f"config = {str(path)!r}: no valid YAML: {error}") from error
+        if content is None:
+            return {}
+        if not isinstance(content, dict):
+            raise SystemExit(f"config = {str(path)!r}: a mapping of settings to values is expected")
+        return {str(key): value for key, value in content.items()}
+
+
+class Command(BaseSettings):
+    """Base of every command: where settings come from, and how flags are spelt."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DQBART_",
+        extra="forbid",
+        use_attribute_docstrings=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_enforce_required=True,
+    )
+
+    config: Path | None = Field(None, description="YAML file of settings, keys spelt like http_port; flags and DQBART_* win")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, ConfigFile(settings_cls)
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """argparse's, without the defaults that say nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        for nothing in ("(default: None)", "(default: [])", "(default: )"):
+            text = text.replace(nothing, "")
+        return text.strip()
+
+
+def run_command(command: type[BaseModel], name: str, arguments: list[str]) -> None:
+    """Read the command's settings from `arguments`, environment and YAML file, and run it.
+
+    Raises SystemExit: 2 with a message on stderr for settings that are wrong, 0 after --help.
+    """
+    program = f"dqbart {name}"
+    try:
+        source: CliSettingsSource[Any] = CliSettingsSource(command, cli_prog_name=program, formatter_class=_HelpFormatter)
+        CliApp.run(command, cli_args=arguments, cli_settings_source=source)
+    except ValidationError as error:
+        _stop(program, describe(error, command))
+    except SettingsError as error:
+        _stop(program, str(error))
+    except SystemExit as exit:
+        if not isinstance(exit.code, str):
+            raise
+        _stop(program, exit.code)
+
+
+def describe(error: ValidationError, settings: type[BaseModel]) -> str:
+    """Each wrong setting as `key = value: what is accepted`, a line each."""
+    lines = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown setting, accepted are {', '.join(sorted(settings.model_fields))}")
+        elif fault["type"] == "missing":
+            lines.append(f"{key}: a value is required")
+        elif key:
+            lines.append(f"{key} = {fault['input']!r}: {message}")
+        else:
+            lines.append(message)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Entry point of the `dqbart` script."""
+    app = typer.Typer(
+        help="Small, quantized seq2seq models: compressed offline, served fast.",
+        epilog="dqbart COMMAND --help lists a command's settings.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+    )
+    for name, (_, help_line) in COMMANDS.items():
+        _register(app, name, help_line)
+    app(prog_name="dqbart")
+
+
+def _register(app: typer.Typer, name: str, help_line: str) -> None:
+    # Every argument, --help included, goes to the command's own parser.
+    forward = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
+
+    @app.command(name, help=help_line, add_help_option=False, context_settings=forward)
+    def command(context: typer.Context) -> None:
+        run_command(_load(name), name, context.args)
+
+
+def _load(name: str) -> type[BaseModel]:
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    try:
+        command: type[BaseModel] = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(module.partition(".")[0], "dqbart")
+        _stop(f"dqbart {name}", f"the module {error.name} is not installed: pip install '{extra}'")
+    return command
+
+
+def _stop(program: str, message: str) -> NoReturn:
+    print(f"{program}: error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    # `python -m dqbart` would otherwise hold this module twice, here and where the commands import it.
+    importlib.import_module("dqbart").main()
