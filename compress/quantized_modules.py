@@ -33,8 +33,9 @@ ATTENTION = "dqbart_quantized"
 class _QuantizedWeight(nn.Module):
     """A full-precision parameter and, in evaluation, its quantized form, computed once."""
 
-    def __init__(self, weight: nn.Parameter, bits: int, granularity: Granularity) -> None:
+    def __init__(self, weight: Tensor, bits: int, granularity: Granularity) -> None:
         super().__init__()
+        assert isinstance(weight, nn.Parameter)
         self.weight = weight
         self.bits = bits
         self.granularity: Granularity = granularity
@@ -85,7 +86,7 @@ class QuantizedEmbedding(_QuantizedWeight):
     """Token embeddings with one scale a row, so that only the rows that are looked up need quantizing."""
 
     def __init__(self, embedding: nn.Embedding, bits: int) -> None:
-        super().__init__(embedding.weight, bits, "row")  # type: ignore[arg-type]
+        super().__init__(embedding.weight, bits, "row")
         self.padding_idx = embedding.padding_idx
         self.embed_scale = getattr(embedding, "embed_scale", 1.0)
 
@@ -97,7 +98,7 @@ class QuantizedEmbedding(_QuantizedWeight):
         if self.training:
             rows = functional.embedding(input_ids, self.weight, self.padding_idx)
             return fake_quantize_weight(rows.flatten(0, -2), self.bits, "row").view_as(rows)
-        return self.quantized.codes[input_ids] * self.quantized.scale[input_ids].squeeze(-1)
+        return self.quantized.codes[input_ids] * self.quantized.scale[input_ids]
 
 
 class QuantizedPositions(QuantizedEmbedding):
@@ -172,8 +173,8 @@ def _attention(
     before quantization, which the attention loss compares with the teacher's.
     """
     if not module.training:
-        quantized = (quantize_activation(states) for states in (query, key, value))
-        return quantized_attention(*quantized, attention_mask, scaling).transpose(1, 2), None
+        rows = quantize_activation(query), quantize_activation(key), quantize_activation(value)
+        return quantized_attention(*rows, attention_mask, scaling).transpose(1, 2), None
     scores = fake_quantize_activation(query) @ fake_quantize_activation(key).mT * scaling
     if attention_mask is not None:
         scores = scores + attention_mask

@@ -1,0 +1,88 @@
+"""Generate over a data set with a stock or quantized `transformers` model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+from compress.batches import collate, length_batches
+from compress.text_format import Encoded, Example, TextFormat
+
+
+@dataclass(frozen=True)
+class DecodingSettings:
+    """Settings that override the model's generation_config; None keeps the model's own."""
+
+    num_beams: int | None = None
+    length_penalty: float | None = None
+    max_new_tokens: int | None = None
+    min_new_tokens: int | None = None
+    no_repeat_ngram_size: int | None = None
+
+    def resolved(self, model: PreTrainedModel) -> GenerationConfig:
+        config = copy.deepcopy(model.generation_config)
+        for name, value in asdict(self).items():
+            if value is not None:
+                setattr(config, name, value)
+        if self.max_new_tokens is not None:
+            config.max_length = None
+        return config
+
+
+def decoding_record(config: GenerationConfig) -> dict[str, float | int | bool | None]:
+    """The decoding settings that a quality figure must name."""
+    names = ("num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "min_length", "max_length")
+    record = {name: getattr(config, name, None) for name in (*names, "min_new_tokens", "max_new_tokens")}
+    return {name: value for name, value in record.items() if value is not None}
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel,
+    text_format: TextFormat,
+    examples: Sequence[Example],
+    encoded: Sequence[Encoded],
+    settings: DecodingSettings,
+    batch_tokens: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[str]:
+    """Output texts in the order of the examples. `batch_tokens` bounds padded source tokens times beams in a batch.
+
+    `progress` is called with the number of examples finished at a time.
+    """
+    config = settings.resolved(model)
+    beams = config.num_beams or 1
+    order = sorted(range(len(examples)), key=lambda index: (_direction(examples[index]), len(encoded[index].source_ids)))
+    outputs = [""] * len(examples)
+    was_training = model.training
+    model.eval()
+    for batch_indices in _same_direction(examples, length_batches(encoded, order, max(1, batch_tokens // beams))):
+        batch = collate([encoded[index] for index in batch_indices], model.config.pad_token_id).to(model.device)
+        language = examples[batch_indices[0]].target_language
+        config.decoder_start_token_id = text_format.decoder_start_id(language)
+        config.forced_bos_token_id = text_format.forced_bos_id(language)
+        generated = model.generate(
+            input_ids=batch.source_ids, attention_mask=batch.source_mask.long(), generation_config=config
+        )
+        for index, token_ids in zip(batch_indices, generated.tolist(), strict=True):
+            outputs[index] = text_format.decode(token_ids)
+        progress(len(batch_indices))
+    model.train(was_training)
+    return outputs
+
+
+def _direction(example: Example) -> str:
+    return example.target_language or ""
+
+
+def _same_direction(examples: Sequence[Example], batches: list[list[int]]) -> list[list[int]]:
+    """Split batches that hold several target languages: the decoder's first token is set for a whole batch."""
+    split: list[list[int]] = []
+    for batch in batches:
+        languages = dict.fromkeys(_direction(examples[index]) for index in batch)
+        split += [[index for index in batch if _direction(examples[index]) == language] for language in languages]
+    return split

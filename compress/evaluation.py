@@ -1,0 +1,102 @@
+"""Score a teacher or a packed artifact on a data set, both decoded by the same code with the same settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+
+from compress.decoding import DecodingSettings, decoding_record, generate
+from compress.metrics import Scores, score
+from compress.quantized_modules import load_quantized, quantize_modules
+from compress.text_format import Example, TextFormat
+from quant.artifact import Artifact, read_artifact
+
+EVALUATION_FILE = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores with everything needed to repeat them."""
+
+    scores: Scores
+    hypotheses: list[str]
+    record: dict[str, Any]
+
+
+def load_student(folder: Path) -> tuple[PreTrainedModel, TextFormat, Artifact]:
+    """A packed artifact as a stock model with quantized modules, which computes what the engine computes."""
+    artifact = read_artifact(folder)
+    entries = {key: value for key, value in artifact.config.items() if key not in ("quantization_config", "dqbart")}
+    config = AutoConfig.for_model(**entries)
+    model = AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager")
+    quantize_modules(model, artifact.scheme)
+    load_quantized(model, artifact)
+    model.generation_config = GenerationConfig.from_dict(artifact.generation_config)
+    return model, TextFormat(artifact.card, AutoTokenizer.from_pretrained(folder)), artifact
+
+
+def evaluate(
+    model: PreTrainedModel,
+    text_format: TextFormat,
+    examples: Sequence[Example],
+    decoding: DecodingSettings,
+    batch_tokens: int,
+    max_target_tokens: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Evaluation:
+    """Generate for every example and score against the targets. Sources past the model's limit are truncated and counted."""
+    encoded = text_format.encode(examples, max_target_tokens)
+    started = time.perf_counter()
+    hypotheses = generate(model, text_format, examples, encoded, decoding, batch_tokens, progress)
+    seconds = time.perf_counter() - started
+    scores = score(text_format.card.task, hypotheses, [example.target for example in examples])
+    record = {
+        "examples": len(examples),
+        "truncated": sum(example.truncated for example in encoded),
+        "source_language": examples[0].source_language,
+        "target_language": examples[0].target_language,
+        "scores": {name: round(value, 2) for name, value in scores.values.items()},
+        "signatures": scores.signatures,
+        "decoding": decoding_record(decoding.resolved(model)),
+        "seconds": round(seconds, 1),
+    }
+    return Evaluation(scores, hypotheses, record)
+
+
+def data_digest(examples: Sequence[Example]) -> str:
+    """sha256 over the texts, so that a figure names the data that it was measured on."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps([dict(example.texts), example.target]).encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def read_evaluations(folder: Path) -> list[dict[str, Any]]:
+    """Evaluations kept in an artifact; none where there is no readable file."""
+    try:
+        records: list[dict[str, Any]] = json.loads((folder / EVALUATION_FILE).read_text())["evaluations"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return records
+
+
+def keep_evaluation(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a record to a JSON file, in place of an older one of the same model, data, direction and decoding."""
+
+    def identity(entry: Mapping[str, Any]) -> tuple[str, ...]:
+        keys = ("model", "data", "source_language", "target_language", "decoding")
+        return tuple(json.dumps(entry.get(key), sort_keys=True) for key in keys)
+
+    try:
+        kept = json.loads(path.read_text())["evaluations"]
+    except FileNotFoundError:
+        kept = []
+    kept = [entry for entry in kept if identity(entry) != identity(record)] + [dict(record)]
+    path.write_text(json.dumps({"evaluations": kept}, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,66 @@
+"""The model card: README.md of an artifact, written from what the artifact holds and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from compress.evaluation import read_evaluations
+from quant.artifact import read_artifact, sizes
+
+CARD_FILE = "README.md"
+NOTES_FILE = "NOTES.md"
+
+
+def write_model_card(folder: Path) -> None:
+    """Write or renew README.md. What people add about data and licence goes into NOTES.md, which is taken over whole."""
+    artifact = read_artifact(folder)
+    size = sizes(artifact)
+    card = artifact.card
+    notes = (folder / NOTES_FILE).read_text().strip() if (folder / NOTES_FILE).is_file() else ""
+    lines = [
+        f"# {folder.resolve().name}",
+        "",
+        f"A {card.task} model of {artifact.architecture.layers} layers at {artifact.scheme} (bits of weights-embeddings-"
+        f"activations), distilled from {card.teacher} ({card.teacher_layers} layers) by `dqbart compress`.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| weights on disk | {size.packed / 1e6:.2f} MB |",
+        f"| teacher in float32 | {size.teacher / 1e6:.1f} MB |",
+        f"| ratio | **{size.ratio:.1f}x** |",
+        f"| architecture | {artifact.architecture.model_type}, width {artifact.architecture.d_model} |",
+        *([f"| languages | {', '.join(card.languages)} |"] if card.languages else []),
+        f"| longest source | {card.max_source_tokens} tokens |",
+        f"| teacher weights | `{artifact.source_digest}` |",
+        "",
+        *_evaluation_lines(read_evaluations(folder)),
+        *([notes, ""] if notes else []),
+    ]
+    (folder / CARD_FILE).write_text("\n".join(lines))
+
+
+def _evaluation_lines(records: list[dict[str, Any]]) -> list[str]:
+    if not records:
+        return []
+    names = list(dict.fromkeys(name for record in records for name in record["scores"]))
+    lines = [
+        "## Evaluation",
+        "",
+        f"| model | data | direction | {' | '.join(names)} | decoding |",
+        f"| --- | --- | --- | {' | '.join('---' for _ in names)} | --- |",
+    ]
+    for record in records:
+        scores = " | ".join(f"{record['scores'][name]:.1f}" if name in record["scores"] else "" for name in names)
+        decoding = ", ".join(f"{key} {value}" for key, value in record["decoding"].items())
+        data = f"{record['data']} ({record['examples']:,})"
+        lines.append(f"| {record['model']} | {data} | {direction(record)} | {scores} | {decoding} |")
+    commands = list(dict.fromkeys(record["command"] for record in records))
+    signatures = {name: text for record in records for name, text in record["signatures"].items()}
+    signed = [f"{name}: `{text}`" for name, text in signatures.items()]
+    return [*lines, "", *signed, "", "```sh", *commands, "```", ""]
+
+
+def direction(record: dict[str, Any]) -> str:
+    """`de_DE → en_XX`, or nothing for models of one language."""
+    return f"{record['source_language']} → {record['target_language']}" if record.get("target_language") else ""

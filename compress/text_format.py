@@ -1,0 +1,71 @@
+"""Texts to token ids and back, as the card says: the training half of what the service does with the same card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from quant.card import Card
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training or evaluation pair of texts; languages are None for models of one language."""
+
+    texts: Mapping[str, str]
+    """By the names of the task's source fields: source, or question and context."""
+    target: str
+    source_language: str | None = None
+    target_language: str | None = None
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An example as ids: source with prefix and suffix; decoder inputs and the labels they predict, of one length."""
+
+    source_ids: list[int]
+    decoder_ids: list[int]
+    label_ids: list[int]
+    truncated: bool
+
+
+class TextFormat:
+    """A card together with its tokenizer."""
+
+    def __init__(self, card: Card, tokenizer: Any) -> None:
+        self.card = card
+        self.tokenizer = tokenizer
+        self.token_id = tokenizer.convert_tokens_to_ids
+
+    def encode(self, examples: Sequence[Example], max_target_tokens: int) -> list[Encoded]:
+        """Tokenize; a source longer than the card's maximum, or a target longer than `max_target_tokens`, is truncated."""
+        sources = self._tokenize([self.card.source_text(example.texts) for example in examples])
+        targets = self._tokenize([example.target for example in examples])
+        room = self.card.max_source_tokens - self.card.affixes
+        encoded = []
+        for example, source, target in zip(examples, sources, targets, strict=True):
+            first = self.forced_bos_id(example.target_language)
+            opening = [] if first is None else [first]
+            labels = [*opening, *target][: max_target_tokens - 1]
+            labels.append(self.tokenizer.eos_token_id)
+            decoder = [self.decoder_start_id(example.target_language), *labels[:-1]]
+            truncated = len(source) > room or len(opening) + len(target) > max_target_tokens - 1
+            source_ids = self.card.source_ids(source[:room], self.token_id, example.source_language)
+            encoded.append(Encoded(source_ids, decoder, labels, truncated))
+        return encoded
+
+    def decoder_start_id(self, target_language: str | None) -> int:
+        return self.card.decoder_start_id(self.token_id, target_language)
+
+    def forced_bos_id(self, target_language: str | None) -> int | None:
+        return self.card.forced_bos_id(self.token_id, target_language)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of generated ids, without special tokens and language codes."""
+        text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
+        return text.strip()
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
