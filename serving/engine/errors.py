@@ -1,0 +1,23 @@
+"""Everything that a caller of the engine may have to handle."""
+
+from __future__ import annotations
+
+
+class InvalidRequest(ValueError):
+    """A request that this model or these settings cannot serve; the message names field, value and what is accepted."""
+
+
+class SourceTooLong(InvalidRequest):
+    """More source tokens than the model has positions."""
+
+
+class EngineFull(RuntimeError):
+    """The queue is at its bound; the same request may be accepted later."""
+
+
+class EngineClosed(RuntimeError):
+    """The engine was closed before the request was finished, or before it was submitted."""
+
+
+class GenerationFailed(RuntimeError):
+    """A fault inside the engine ended this request; the cause is chained."""

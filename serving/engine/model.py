@@ -1,0 +1,213 @@
+"""The forward passes of BART and mBART over packed weights: sources to keys and values, one token a row to logits.
+
+Same operations in the same order as the stock `transformers` classes, whose names the weights carry. BART normalizes after
+each block; mBART before each block and once more at the end of each stack. Every operation treats a row (a token, or a
+token's head) by itself, so that a row's bits depend neither on its batch nor on padding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from quant.artifact import Artifact
+from quant.numerics import Quantized, dequantize
+from serving.engine.arithmetic import Arithmetic, arithmetic_of
+from serving.engine.cache import BeamGroups, KeyValueCache, key_mask
+from serving.engine.int8_linear import Linear
+
+POSITION_OFFSET = 2
+NORM_EPSILON = 1e-5
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
+
+
+class UnsupportedModel(ValueError):
+    """An artifact whose model asks for something that the engine does not compute."""
+
+
+class Model:
+    """Encoder, decoder and head of one artifact. Raises UnsupportedModel."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.architecture = artifact.architecture
+        self.arithmetic = arithmetic_of(artifact.scheme)
+        layers = _Layers(artifact, self.arithmetic)
+        self._embeddings = {part: _Embedding(layers, part) for part in ("encoder", "decoder")}
+        self._encoder = [_EncoderLayer(layers, index) for index in range(self.architecture.encoder_layers)]
+        self._decoder = [_DecoderLayer(layers, index) for index in range(self.architecture.decoder_layers)]
+        final = self.architecture.normalizes_before
+        self._finals = {part: layers.norm(f"model.{part}.layer_norm") if final else None for part in ("encoder", "decoder")}
+        self._head = self.arithmetic.linear([artifact.quantized("model.shared.weight")], [])
+
+    def new_cache(self) -> KeyValueCache:
+        """An empty cache for self or for cross attention."""
+        heads = self.architecture.decoder_attention_heads
+        width = self.architecture.d_model // heads
+        return KeyValueCache(self.architecture.decoder_layers, heads, width, self.arithmetic.cache_dtype)
+
+    def encode(self, sources: Tensor, lengths: Tensor, cross: KeyValueCache) -> None:
+        """Encode int64 [sources, padded] of these lengths; their keys and values become the last entries of `cross`."""
+        mask = key_mask(lengths, sources.shape[1])
+        hidden = self._embeddings["encoder"](sources, torch.arange(sources.shape[1]))
+        for layer in self._encoder:
+            hidden = layer(hidden, mask)
+        hidden = _normalized(hidden, self._finals["encoder"])
+        for index, decoder_layer in enumerate(self._decoder):
+            decoder_layer.write_cross(index, hidden, cross)
+
+    def decode(self, tokens: Tensor, own: KeyValueCache, cross: KeyValueCache, groups: BeamGroups) -> Tensor:
+        """Next-token logits, float32 [rows, vocabulary], of int64 tokens [rows].
+
+        `own` holds the rows' earlier positions, already extended by the one of `tokens`; `cross` the sources of `groups`.
+        """
+        hidden = self._embeddings["decoder"](tokens, own.lengths - 1)
+        masks = key_mask(own.lengths, own.padded), key_mask(cross.lengths, cross.padded)
+        for index, layer in enumerate(self._decoder):
+            hidden = layer(index, hidden, own, cross, groups, masks)
+        return self._head(_normalized(hidden, self._finals["decoder"]))
+
+
+Norm = Callable[[Tensor], Tensor]
+
+
+def _normalized(hidden: Tensor, norm: Norm | None) -> Tensor:
+    return hidden if norm is None else norm(hidden)
+
+
+class _Layers:
+    """Builds layers by the names of their weights."""
+
+    def __init__(self, artifact: Artifact, arithmetic: Arithmetic) -> None:
+        self.artifact = artifact
+        self.arithmetic = arithmetic
+        self.architecture = artifact.architecture
+        name = self.architecture.activation_function
+        if name not in ACTIVATIONS:
+            raise UnsupportedModel(f"activation_function is {name!r}, supported are {', '.join(sorted(ACTIVATIONS))}")
+        self.activation = ACTIVATIONS[name]
+
+    def linear(self, *names: str) -> Linear:
+        weights = [self.artifact.quantized(f"{name}.weight") for name in names]
+        return self.arithmetic.linear(weights, [self.artifact.tensor(f"{name}.bias") for name in names])
+
+    def norm(self, name: str) -> Norm:
+        weight, bias = self.artifact.tensor(f"{name}.weight"), self.artifact.tensor(f"{name}.bias")
+        return lambda hidden: functional.layer_norm(hidden, weight.shape, weight, bias, NORM_EPSILON)
+
+    def residual(self, norm: str) -> _Residual:
+        return _Residual(self.norm(norm), self.architecture.normalizes_before)
+
+    def feed_forward(self, name: str) -> Linear:
+        widen, narrow = self.linear(f"{name}.fc1"), self.linear(f"{name}.fc2")
+        return lambda hidden: narrow(self.activation(widen(hidden)))
+
+
+class _Residual:
+    """A block with its normalization and the connection around it."""
+
+    def __init__(self, norm: Norm, norm_first: bool) -> None:
+        self.norm = norm
+        self.norm_first = norm_first
+
+    def __call__(self, hidden: Tensor, block: Callable[[Tensor], Tensor]) -> Tensor:
+        if self.norm_first:
+            return hidden + block(self.norm(hidden))
+        return self.norm(hidden + block(hidden))
+
+
+class _Embedding:
+    """Token and position embeddings of one stack, normalized."""
+
+    def __init__(self, layers: _Layers, part: str) -> None:
+        self.tokens = layers.artifact.quantized("model.shared.weight")
+        self.scale = math.sqrt(layers.architecture.d_model) if layers.architecture.scale_embedding else 1.0
+        self.positions = dequantize(layers.artifact.quantized(f"model.{part}.embed_positions.weight"))[POSITION_OFFSET:]
+        self.norm = layers.norm(f"model.{part}.layernorm_embedding")
+
+    def __call__(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        embedded = self.tokens.codes[tokens].float() * self.tokens.scale[tokens] * self.scale
+        return self.norm(embedded + self.positions[positions])
+
+
+class _EncoderLayer:
+    def __init__(self, layers: _Layers, index: int) -> None:
+        name = f"model.encoder.layers.{index}"
+        self.arithmetic = layers.arithmetic
+        self.heads = layers.architecture.encoder_attention_heads
+        self.scaling = (layers.architecture.d_model // self.heads) ** -0.5
+        self.project = layers.linear(*(f"{name}.self_attn.{projection}_proj" for projection in "qkv"))
+        self.output = layers.linear(f"{name}.self_attn.out_proj")
+        self.attention_residual = layers.residual(f"{name}.self_attn_layer_norm")
+        self.feed_forward = layers.feed_forward(name)
+        self.final_residual = layers.residual(f"{name}.final_layer_norm")
+
+    def __call__(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        hidden = self.attention_residual(hidden, lambda normed: self._attend(normed, mask))
+        return self.final_residual(hidden, self.feed_forward)
+
+    def _attend(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        query, key, value = (
+            self.arithmetic.rows(_heads(part, self.heads).transpose(1, 2)) for part in self.project(hidden).chunk(3, -1)
+        )
+        attended = self.arithmetic.attention(query, key, value, mask, self.scaling)
+        return self.output(attended.transpose(1, 2).flatten(2))
+
+
+class _DecoderLayer:
+    def __init__(self, layers: _Layers, index: int) -> None:
+        name = f"model.decoder.layers.{index}"
+        self.arithmetic = layers.arithmetic
+        self.heads = layers.architecture.decoder_attention_heads
+        self.scaling = (layers.architecture.d_model // self.heads) ** -0.5
+        self.project = layers.linear(*(f"{name}.self_attn.{projection}_proj" for projection in "qkv"))
+        self.output = layers.linear(f"{name}.self_attn.out_proj")
+        self.attention_residual = layers.residual(f"{name}.self_attn_layer_norm")
+        self.project_query = layers.linear(f"{name}.encoder_attn.q_proj")
+        self.project_source = layers.linear(f"{name}.encoder_attn.k_proj", f"{name}.encoder_attn.v_proj")
+        self.cross_output = layers.linear(f"{name}.encoder_attn.out_proj")
+        self.cross_residual = layers.residual(f"{name}.encoder_attn_layer_norm")
+        self.feed_forward = layers.feed_forward(name)
+        self.final_residual = layers.residual(f"{name}.final_layer_norm")
+
+    def write_cross(self, index: int, encoded: Tensor, cross: KeyValueCache) -> None:
+        """Keys and values of encoded sources [sources, padded, d_model], as the last entries of layer `index`."""
+        key, value = (
+            self.arithmetic.rows(_heads(part, self.heads).transpose(1, 2))
+            for part in self.project_source(encoded).chunk(2, -1)
+        )
+        cross.write_joined(index, key, value)
+
+    def __call__(
+        self,
+        index: int,
+        hidden: Tensor,
+        own: KeyValueCache,
+        cross: KeyValueCache,
+        groups: BeamGroups,
+        masks: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        own_mask, cross_mask = masks
+        hidden = self.attention_residual(hidden, lambda normed: self._attend(index, normed, own, own_mask))
+        hidden = self.cross_residual(hidden, lambda normed: self._attend_source(index, normed, cross, groups, cross_mask))
+        return self.final_residual(hidden, self.feed_forward)
+
+    def _attend(self, index: int, hidden: Tensor, own: KeyValueCache, mask: Tensor) -> Tensor:
+        query, key, value = (self.arithmetic.rows(_heads(part, self.heads)) for part in self.project(hidden).chunk(3, -1))
+        own.write_last(index, key, value)
+        keys, values = own.layer(index)
+        one_query = Quantized(query.codes.unsqueeze(2), query.scale.unsqueeze(2))
+        return self.output(self.arithmetic.attention(one_query, keys, values, mask, self.scaling).flatten(1))
+
+    def _attend_source(self, index: int, hidden: Tensor, cross: KeyValueCache, groups: BeamGroups, mask: Tensor) -> Tensor:
+        query = self.arithmetic.rows(groups.grouped(_heads(self.project_query(hidden), self.heads)))
+        attended = self.arithmetic.attention(query, *cross.layer(index), mask, self.scaling)
+        return self.cross_output(groups.ungrouped(attended).flatten(1))
+
+
+def _heads(values: Tensor, heads: int) -> Tensor:
+    """[..., heads * width] to [..., heads, width]."""
+    return values.view(*values.shape[:-1], heads, -1)

@@ -1,0 +1,95 @@
+"""Tiny random students in stock `transformers` classes, and the engine over the same students packed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+from transformers import BartConfig, BartForConditionalGeneration, MBartConfig, MBartForConditionalGeneration
+
+from compress.quantized_modules import full_precision_weights, quantize_modules
+from quant.artifact import Artifact, read_artifact, write_artifact
+from quant.card import Card
+from quant.scheme import Scheme
+
+CLASSES = {
+    "bart": (BartConfig, BartForConditionalGeneration),
+    "mbart": (MBartConfig, MBartForConditionalGeneration),
+}
+CARD = Card(
+    task="summarization",
+    source_template="{source}",
+    source_prefix=(),
+    source_suffix=(),
+    decoder_start="</s>",
+    forced_bos=None,
+    languages=(),
+    max_source_tokens=64,
+    teacher="tiny",
+    teacher_layers="2-2",
+    teacher_bytes=1,
+)
+
+
+class Student(NamedTuple):
+    """One model twice: in stock classes with quantized modules, and packed."""
+
+    stock: torch.nn.Module
+    artifact: Artifact
+
+
+BuildStudent = Callable[[str, str], Student]
+
+
+@pytest.fixture(scope="session")
+def build_student(tmp_path_factory: pytest.TempPathFactory) -> BuildStudent:
+    """Architecture and scheme to a student; weights so wide that outputs vary and end by themselves now and then."""
+    counter = itertools.count()
+
+    @cache
+    def build(architecture: str, scheme: str) -> Student:
+        torch.manual_seed(7)
+        config_class, model_class = CLASSES[architecture]
+        config = config_class(
+            vocab_size=203,
+            d_model=64,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_attention_heads=4,
+            decoder_attention_heads=4,
+            encoder_ffn_dim=96,
+            decoder_ffn_dim=96,
+            max_position_embeddings=64,
+            scale_embedding=architecture == "mbart",
+            init_std=0.3,
+            forced_eos_token_id=None,
+            decoder_start_token_id=2,
+        )
+        stock = model_class(config)
+        for parameter in stock.parameters():
+            if parameter.dim() == 1:
+                torch.nn.init.normal_(parameter, std=0.3)
+        stock.eval()
+        folder = tmp_path_factory.mktemp(f"student{next(counter)}")
+        parsed = Scheme.parse(scheme)
+        weights = {name: tensor.clone() for name, tensor in full_precision_weights(stock).items()}
+        write_artifact(folder, weights, config.to_dict(), {}, parsed, "sha256:0", CARD)
+        quantize_modules(stock, parsed)
+        return Student(stock, read_artifact(Path(folder)))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def sources() -> list[tuple[int, ...]]:
+    """Random sources of 1 to 60 tokens that end in </s>."""
+    generator = torch.Generator().manual_seed(3)
+    lengths = [1, 2, 3, 5, 8, 13, 15, 16, 17, 21, 31, 32, 33, 40, 48, 60]
+    return [
+        (*torch.randint(4, 203, (length - 1,), generator=generator).tolist(), 2) for length in lengths
+    ]
