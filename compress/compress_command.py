@@ -1,0 +1,90 @@
+"""Runs `dqbart compress`: settings to a plan, errors to one line."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from rich.console import Console
+
+from compress.commands import Compress
+from compress.compression import Compression, Plan
+from compress.dataset import DatasetError, Languages, load_examples
+from compress.losses import LossWeights
+from compress.teacher import TeacherError, load_teacher
+from compress.training import NonFiniteLossError, TrainingSettings
+from compress.training_state import ResumeError
+from quant.artifact import ArtifactError, read_artifact, sizes
+from quant.scheme import Layers, Scheme
+
+EXPECTED_ERRORS = (TeacherError, DatasetError, ResumeError, ArtifactError, NonFiniteLossError, ValueError, OSError)
+
+
+def run_compress(settings: Compress) -> int:
+    """Returns the exit code: 0 done, 1 failed, 130 interrupted and saved."""
+    console = Console(soft_wrap=True)
+    try:
+        code = _compress(settings, console)
+    except EXPECTED_ERRORS as error:
+        print(f"dqbart compress: error: {error}", file=sys.stderr)
+        return 1
+    if code == 0:
+        size = sizes(read_artifact(settings.output))
+        console.print(
+            f"[bold]{settings.output}[/bold]: {settings.layers} layers at {settings.bits}, {size.packed / 1e6:.2f} MB, "
+            f"{size.ratio:.1f}x smaller than the teacher's float32 weights",
+            highlight=False,
+        )
+    return code
+
+
+def _compress(settings: Compress, console: Console) -> int:
+    device = pick_device(settings.device)
+    languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
+    if settings.both_directions and len(settings.languages()) != 2:
+        raise DatasetError("--both-directions needs --source-language and --target-language")
+    teacher = load_teacher(
+        settings.teacher, settings.task, settings.languages(), settings.source_template, settings.max_source_tokens
+    )
+    plan = Plan(
+        layers=Layers.parse(settings.layers),
+        single_layer=settings.single_layer,
+        scheme=Scheme.parse(settings.bits),
+        training=_training(settings, device),
+        decoding=settings.decoding(),
+        max_target_tokens=min(settings.max_target_tokens, teacher.architecture.max_position_embeddings),
+    )
+    compression = Compression(teacher, plan, settings.output, device, console)
+    train = load_examples(settings.train, "train", settings.task, settings.fields(), languages, settings.limit)
+    valid = load_examples(settings.valid, "validation", settings.task, settings.fields(), languages, settings.valid_examples)
+    return compression.run(train, valid, settings.resume)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is cuda where there is one. Raises ValueError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.split(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device is {name!r}: cpu, cuda and auto are accepted")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device is {name!r}, but PyTorch finds no CUDA device here")
+    return torch.device(name)
+
+
+def _training(settings: Compress, device: torch.device) -> TrainingSettings:
+    quick_at_bf16 = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return TrainingSettings(
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
+        warmup=settings.warmup,
+        weight_decay=settings.weight_decay,
+        batch_tokens=settings.batch_tokens,
+        accumulate=settings.accumulate,
+        clip_norm=settings.clip_norm,
+        bf16=settings.bf16 == "on" or (settings.bf16 == "auto" and quick_at_bf16),
+        seed=settings.seed,
+        validate_every=settings.validate_every,
+        losses=LossWeights(settings.task_weight, settings.logits_weight, settings.attention_weight, settings.hidden_weight),
+    )

@@ -1,0 +1,107 @@
+"""Runs `dqbart evaluate`: loads either kind of model, scores it, writes JSON, prints a table."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from transformers import PreTrainedModel
+
+from compress.commands import Evaluate
+from compress.compress_command import EXPECTED_ERRORS, pick_device
+from compress.dataset import Languages, load_examples
+from compress.evaluation import EVALUATION_FILE, Evaluation, data_digest, evaluate, keep_evaluation, load_student
+from compress.model_card import direction, write_model_card
+from compress.progress import progress_bar
+from compress.teacher import load_teacher
+from compress.text_format import TextFormat
+from quant.artifact import is_artifact
+
+
+def run_evaluate(settings: Evaluate) -> int:
+    """Returns the exit code: 0 done, 1 failed."""
+    console = Console(soft_wrap=True)
+    try:
+        evaluation = _evaluate(settings, console)
+    except EXPECTED_ERRORS as error:
+        print(f"dqbart evaluate: error: {error}", file=sys.stderr)
+        return 1
+    packed = is_artifact(Path(settings.model))
+    name = settings.name or Path(settings.model).resolve().name
+    default = Path(settings.model) / EVALUATION_FILE if packed else Path(f"{name}.evaluation.json")
+    output = settings.output or default
+    record = {"model": name, "data": Path(settings.data).name, "command": _command(settings), **evaluation.record}
+    keep_evaluation(output, record)
+    if packed and output == default:
+        write_model_card(Path(settings.model))
+    if settings.hypotheses:
+        settings.hypotheses.write_text("".join(f"{' '.join(text.split())}\n" for text in evaluation.hypotheses))
+    console.print(_table(record))
+    console.print(f"kept in {output}", highlight=False)
+    return 0
+
+
+def _evaluate(settings: Evaluate, console: Console) -> Evaluation:
+    device = pick_device(settings.device)
+    model, text_format = _load(settings)
+    languages = Languages(settings.source_language, settings.target_language)
+    task = text_format.card.task
+    examples = load_examples(settings.data, "test", task, settings.fields(), languages, settings.limit)
+    with progress_bar(console) as bar:
+        bar_task = bar.add_task("generating", total=len(examples), detail="")
+        evaluation = evaluate(
+            model.to(device),
+            text_format,
+            examples,
+            settings.decoding(),
+            settings.batch_tokens,
+            settings.max_target_tokens,
+            lambda finished: bar.advance(bar_task, finished),
+        )
+    evaluation.record["data_digest"] = data_digest(examples)
+    return evaluation
+
+
+def _load(settings: Evaluate) -> tuple[PreTrainedModel, TextFormat]:
+    if is_artifact(Path(settings.model)):
+        model, text_format, artifact = load_student(Path(settings.model))
+        if settings.task not in (None, artifact.card.task):
+            raise ValueError(f"--task is {settings.task}, but {settings.model} was made for {artifact.card.task}")
+        if unknown := [code for code in settings.languages() if code not in artifact.card.languages]:
+            known = ", ".join(artifact.card.languages) or "no languages"
+            raise ValueError(f"{settings.model} has {known}, not {', '.join(unknown)}")
+        if artifact.card.languages and len(settings.languages()) != 2:
+            raise ValueError(f"--source-language and --target-language are needed: {', '.join(artifact.card.languages)}")
+        return model, text_format
+    if settings.task is None:
+        raise ValueError(f"{settings.model} is no packed artifact, so --task is needed")
+    teacher = load_teacher(settings.model, settings.task, settings.languages())
+    return teacher.model, teacher.text_format
+
+
+def _command(settings: Evaluate) -> str:
+    """The command that repeats the figure: every flag that is not at its default; files by their names only."""
+    flags = []
+    for name, value in settings.model_dump(exclude_defaults=True, exclude={"model", "output", "hypotheses", "name"}).items():
+        shown = Path(value).name if name == "data" and Path(value).is_file() else value
+        flags.append(f"--{name.replace('_', '-')} {shlex.quote(str(shown))}")
+    return f"dqbart evaluate {shlex.quote(Path(settings.model).resolve().name)} {' '.join(flags)}"
+
+
+def _table(record: dict[str, object]) -> Table:
+    scores = record["scores"]
+    assert isinstance(scores, dict)
+    table = Table("model", "data", "direction", "examples", *scores, "seconds")
+    values = [f"{value:.2f}" for value in scores.values()]
+    table.add_row(
+        str(record["model"]),
+        str(record["data"]),
+        direction(record),
+        str(record["examples"]),
+        *values,
+        str(record["seconds"]),
+    )
+    return table
