@@ -33,10 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compress": ("compress.commands:Compress", "Make a small, quantized student of a teacher and write it as an artifact."),
     "evaluate": ("compress.commands:Evaluate", "Measure a model's quality on a data set."),
     "inspect": ("compress.commands:Inspect", "Show what an artifact holds: scheme, layers, sizes."),
-    "serve": ("serving.commands:Serve", "Serve artifacts over HTTP and gRPC."),
-    "translate": ("serving.commands:Translate", "Ask a running server for translations."),
-    "summarize": ("serving.commands:Summarize", "Ask a running server for summaries."),
-    "answer": ("serving.commands:Answer", "Ask a running server for the answer to a question."),
+    "serve": ("serving.settings:Serve", "Serve artifacts over HTTP and gRPC."),
+    "translate": ("serving.clients:Translate", "Ask a running server for translations."),
+    "summarize": ("serving.clients:Summarize", "Ask a running server for summaries."),
+    "answer": ("serving.clients:Answer", "Ask a running server for the answer to a question."),
 }
 """Command → where its class is, and the line that the list of commands shows."""
 
@@ -83,7 +83,9 @@ class Command(BaseSettings):
         cli_enforce_required=True,
     )
 
-    config: Path | None = Field(None, description="YAML file of settings, keys spelt like http_port; flags and DQBART_* win")
+    config: Path | None = Field(
+        default=None, description="YAML file of settings, keys like http_port; flags and DQBART_* win"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -107,7 +109,7 @@ class _HelpFormatter(argparse.HelpFormatter):
         return text.strip()
 
 
-def run_command(command: type[BaseModel], name: str, arguments: list[str]) -> None:
+def run_command(command: type[BaseSettings], name: str, arguments: list[str]) -> None:
     """Read the command's settings from `arguments`, environment and YAML file, and run it.
 
     Raises SystemExit: 2 with a message on stderr for settings that are wrong, 0 after --help.
@@ -166,10 +168,10 @@ def _register(app: typer.Typer, name: str, help_line: str) -> None:
         run_command(_load(name), name, context.args)
 
 
-def _load(name: str) -> type[BaseModel]:
+def _load(name: str) -> type[BaseSettings]:
     module, _, attribute = COMMANDS[name][0].partition(":")
     try:
-        command: type[BaseModel] = getattr(importlib.import_module(module), attribute)
+        command: type[BaseSettings] = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(module.partition(".")[0], "dqbart")
         _stop(f"dqbart {name}", f"the module {error.name} is not installed: pip install '{extra}'")

@@ -1,0 +1,1 @@
+"""Folder of the proto package `dqbart.v1`."""

@@ -1,0 +1,1 @@
+"""Stubs generated from `seq2seq.proto`; see `protos/generate.py`."""

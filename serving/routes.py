@@ -1,0 +1,115 @@
+"""The HTTP interface: thin routes over the service, and one shape for every error, FastAPI's own included."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from quant.card import Task
+from serving.errors import HTTP_STATUS, ServiceError, internal_error
+from serving.messages import (
+    AnswerRequest,
+    ErrorDetail,
+    ErrorResponse,
+    GenerateResponse,
+    ModelList,
+    SummarizeRequest,
+    TranslateRequest,
+)
+from serving.service import Service, describe_faults
+
+TASK_OF_PATH: dict[str, Task] = {
+    "/v1/translate": "translation",
+    "/v1/summarize": "summarization",
+    "/v1/answer": "question-answering",
+}
+
+ERRORS: dict[int | str, dict[str, object]] = {
+    status.value: {"model": ErrorResponse} for status in sorted(set(HTTP_STATUS.values()))
+}
+
+_LOG = logging.getLogger(__name__)
+
+
+class Health(BaseModel):
+    """The body of a healthy answer."""
+
+    status: str = "ok"
+
+
+def build_app(service: Service) -> FastAPI:
+    """The application whose routes ask `service`."""
+    app = FastAPI(
+        title="dqbart",
+        summary="Translation, summarization and question answering with small, quantized seq2seq models.",
+        version="1",
+    )
+
+    @app.post("/v1/translate", responses=ERRORS, tags=["tasks"])
+    async def translate(request: TranslateRequest) -> GenerateResponse:
+        """Translate one text or several."""
+        return await service.generate(request, "http")
+
+    @app.post("/v1/summarize", responses=ERRORS, tags=["tasks"])
+    async def summarize(request: SummarizeRequest) -> GenerateResponse:
+        """Summarize one text or several."""
+        return await service.generate(request, "http")
+
+    @app.post("/v1/answer", responses=ERRORS, tags=["tasks"])
+    async def answer(request: AnswerRequest) -> GenerateResponse:
+        """Answer one question or several, each from a context."""
+        return await service.generate(request, "http")
+
+    @app.get("/v1/models", tags=["server"])
+    async def models() -> ModelList:
+        """Which models are served, and how each may be asked."""
+        return service.models()
+
+    @app.get("/healthz", tags=["server"])
+    async def healthz() -> Health:
+        """Whether the server can answer."""
+        return Health()
+
+    @app.get("/metrics", tags=["server"], response_class=Response)
+    async def metrics() -> Response:
+        """Metrics of all replicas in Prometheus' text format."""
+        return Response(service.metrics_page(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.exception_handler(ServiceError)
+    async def service_error(_: Request, error: ServiceError) -> JSONResponse:
+        return _response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+        task = TASK_OF_PATH.get(request.url.path)
+        return _response(describe_faults(error.errors()) if task is None else service.refuse(task, "http", error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def transport_error(_: Request, error: HTTPException) -> JSONResponse:
+        status = HTTPStatus(error.status_code)
+        detail = ErrorDetail(code=status.name.lower(), message=f"{status.description or status.phrase}; see /docs")
+        return _json(detail, status, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def unexpected_error(_: Request, error: Exception) -> JSONResponse:
+        _LOG.error("a route failed", exc_info=error)
+        return _response(internal_error())
+
+    return app
+
+
+def _response(error: ServiceError) -> JSONResponse:
+    detail = ErrorDetail(code=error.code, message=error.message, field=error.field)
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return _json(detail, HTTP_STATUS[error.code], headers)
+
+
+def _json(detail: ErrorDetail, status: HTTPStatus, headers: dict[str, str]) -> JSONResponse:
+    return JSONResponse(ErrorResponse(error=detail).model_dump(exclude_none=True), status.value, headers)

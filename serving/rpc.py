@@ -1,0 +1,161 @@
+"""The gRPC interface: thin calls over the service, as Ray Serve's proxy delivers them.
+
+Ray hands each call a message and a context, in which a status, details and trailers can be set; an exception would reach the
+client as INTERNAL with its traceback and without trailers. So a call that fails sets all three and returns an empty message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2
+from pydantic import ValidationError
+
+from protos.dqbart.v1 import seq2seq_pb2 as pb
+from quant.card import Task
+from serving.errors import GRPC_STATUS, ServiceError, internal_error
+from serving.messages import (
+    AnswerRequest,
+    GenerateResponse,
+    GenerationParameters,
+    ModelDescription,
+    Result,
+    SummarizeRequest,
+    TaskRequest,
+    TranslateRequest,
+)
+from serving.service import Service
+
+SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Seq2Seq"].full_name
+HEALTHY_SERVICES = ("", SERVICE_NAME)
+ERROR_CODE_TRAILER = "dqbart-error-code"
+RETRY_AFTER_TRAILER = "retry-after"
+
+FINISH_REASONS = {"eos": pb.FINISH_REASON_EOS, "length": pb.FINISH_REASON_LENGTH}
+
+M = TypeVar("M", bound=Message)
+
+_LOG = logging.getLogger(__name__)
+
+
+class Rpc:
+    """The calls of dqbart.v1.Seq2Seq and grpc.health.v1.Health. `context` is Ray's RayServegRPCContext."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def translate(self, message: pb.TranslateRequest, context: Any) -> pb.GenerateResponse:
+        return await self._generate("translation", lambda: translate_request(message), context)
+
+    async def summarize(self, message: pb.SummarizeRequest, context: Any) -> pb.GenerateResponse:
+        return await self._generate("summarization", lambda: summarize_request(message), context)
+
+    async def answer(self, message: pb.AnswerRequest, context: Any) -> pb.GenerateResponse:
+        return await self._generate("question-answering", lambda: answer_request(message), context)
+
+    async def list_models(self, message: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
+        async def models() -> pb.ListModelsResponse:
+            return pb.ListModelsResponse(models=[model_message(model) for model in self._service.models().models])
+
+        return await _answered(models, pb.ListModelsResponse, context)
+
+    async def check(self, message: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
+        """Health of the whole server (service "") or of dqbart.v1.Seq2Seq; a replica that answers is healthy."""
+        if message.service not in HEALTHY_SERVICES:
+            _fail(context, StatusCode.NOT_FOUND, f"unknown service; known are {SERVICE_NAME} and the empty name", ())
+            return health_pb2.HealthCheckResponse()
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+    async def watch(
+        self, message: health_pb2.HealthCheckRequest, context: Any
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """The health now; the stream then stays open, and its end is the news that the replica is gone."""
+        known = message.service in HEALTHY_SERVICES
+        response = health_pb2.HealthCheckResponse
+        yield response(status=response.SERVING if known else response.SERVICE_UNKNOWN)
+        await asyncio.Event().wait()
+
+    async def _generate(self, task: Task, convert: Callable[[], TaskRequest], context: Any) -> pb.GenerateResponse:
+        async def generate() -> pb.GenerateResponse:
+            try:
+                request = convert()
+            except ValidationError as fault:
+                raise self._service.refuse(task, "grpc", fault.errors()) from None
+            return response_message(await self._service.generate(request, "grpc"))
+
+        return await _answered(generate, pb.GenerateResponse, context)
+
+
+async def _answered(call: Callable[[], Awaitable[M]], empty: Callable[[], M], context: Any) -> M:
+    try:
+        return await call()
+    except Exception as fault:
+        error = fault if isinstance(fault, ServiceError) else internal_error()
+        if error is not fault:
+            _LOG.error("a call failed", exc_info=fault)
+        trailers = [(ERROR_CODE_TRAILER, str(error.code))]
+        if error.retry_after is not None:
+            trailers.append((RETRY_AFTER_TRAILER, str(error.retry_after)))
+        _fail(context, GRPC_STATUS[error.code], error.message, tuple(trailers))
+        return empty()
+
+
+def _fail(context: Any, status: StatusCode, details: str, trailers: tuple[tuple[str, str], ...]) -> None:
+    context.set_code(status)
+    context.set_details(details)
+    context.set_trailing_metadata(trailers)
+
+
+def translate_request(message: pb.TranslateRequest) -> TranslateRequest:
+    """Raises ValidationError, as the two below do."""
+    return TranslateRequest(
+        text=list(message.texts),
+        model=message.model or None,
+        source_language=message.source_language or None,
+        target_language=message.target_language or None,
+        parameters=_parameters(message.parameters),
+    )
+
+
+def summarize_request(message: pb.SummarizeRequest) -> SummarizeRequest:
+    return SummarizeRequest(
+        text=list(message.texts), model=message.model or None, parameters=_parameters(message.parameters)
+    )
+
+
+def answer_request(message: pb.AnswerRequest) -> AnswerRequest:
+    return AnswerRequest(
+        question=[each.question for each in message.questions],
+        context=[each.context for each in message.questions],
+        model=message.model or None,
+        parameters=_parameters(message.parameters),
+    )
+
+
+def response_message(response: GenerateResponse) -> pb.GenerateResponse:
+    return pb.GenerateResponse(model=response.model, results=[_result_message(result) for result in response.results])
+
+
+def model_message(model: ModelDescription) -> pb.Model:
+    fields = model.model_dump()
+    return pb.Model(**{**fields, "defaults": pb.GenerationParameters(**fields["defaults"])})
+
+
+def _parameters(message: pb.GenerationParameters) -> GenerationParameters:
+    return GenerationParameters(**{field.name: value for field, value in message.ListFields()})
+
+
+def _result_message(result: Result) -> pb.Result:
+    timings = pb.Timings(**result.timings.model_dump())
+    return pb.Result(
+        text=result.text,
+        source_tokens=result.source_tokens,
+        generated_tokens=result.generated_tokens,
+        finish_reason=FINISH_REASONS[result.finish_reason],
+        timings=timings,
+    )
