@@ -37,7 +37,7 @@ class EngineStats:
     """Submitted, not yet encoded."""
     running_requests: int
     batch_rows: int
-    """Rows in the last decoding step, 0 when idle."""
+    """Rows that the last step decoded, 0 when nothing runs."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class Engine:
         self._cancelled: set[int] = set()
         self._batch: list[_Generation] = []
         """In the order of the runner's sources; touched by the stepping thread only."""
-        self._batch_rows = 0
+        self.decoded_rows = 0
+        """Rows that the last step decoded."""
 
     def submit(self, request: Request) -> int:
         """Queue a request; its id. Raises InvalidRequest, SourceTooLong, EngineFull."""
@@ -93,7 +94,8 @@ class Engine:
 
     def stats(self) -> EngineStats:
         with self._lock:
-            return EngineStats(self._scheduler.waiting, self._scheduler.running, self._batch_rows)
+            running = self._scheduler.running
+            return EngineStats(self._scheduler.waiting, running, self.decoded_rows if running else 0)
 
     @property
     def has_work(self) -> bool:
@@ -106,7 +108,7 @@ class Engine:
         try:
             self._drop_cancelled()
             self._encode(self._admit())
-            return self._advance() if self._batch else []
+            return self._advance()
         except Exception as fault:
             # The batch's tensors may be half-written: nothing in it can be trusted, everything else goes on.
             return self._fail_batch(fault)
@@ -137,7 +139,9 @@ class Engine:
             generation.encode_started, generation.decode_started = started, ended
 
     def _advance(self) -> list[Finished]:
-        self._batch_rows = self._runner.rows
+        self.decoded_rows = self._runner.rows
+        if not self._batch:
+            return []
         logits = self._runner.decode([token for generation in self._batch for token in generation.search.tokens])
         shares = torch.split(logits, [len(generation.search.tokens) for generation in self._batch])
         advanced = [_advanced(generation, share) for generation, share in zip(self._batch, shares, strict=True)]
@@ -154,8 +158,6 @@ class Engine:
         with self._lock:
             for end in finished:
                 self._forget(end.request_id)
-            if not self._batch:
-                self._batch_rows = 0
 
     def _fail_batch(self, fault: Exception) -> list[Finished]:
         failed = [_failed(generation, fault) for generation in self._batch]
