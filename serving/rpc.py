@@ -22,7 +22,6 @@ from serving.errors import GRPC_STATUS, ServiceError, internal_error
 from serving.messages import (
     AnswerRequest,
     GenerateResponse,
-    GenerationParameters,
     ModelDescription,
     Result,
     SummarizeRequest,
@@ -67,7 +66,7 @@ class Rpc:
     async def check(self, message: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
         """Health of the whole server (service "") or of dqbart.v1.Seq2Seq; a replica that answers is healthy."""
         if message.service not in HEALTHY_SERVICES:
-            _fail(context, StatusCode.NOT_FOUND, f"unknown service; known are {SERVICE_NAME} and the empty name", ())
+            _fail(context, StatusCode.NOT_FOUND, f"unknown service; known are {SERVICE_NAME} and the empty name", [])
             return health_pb2.HealthCheckResponse()
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
@@ -101,11 +100,11 @@ async def _answered(call: Callable[[], Awaitable[M]], empty: Callable[[], M], co
         trailers = [(ERROR_CODE_TRAILER, str(error.code))]
         if error.retry_after is not None:
             trailers.append((RETRY_AFTER_TRAILER, str(error.retry_after)))
-        _fail(context, GRPC_STATUS[error.code], error.message, tuple(trailers))
+        _fail(context, GRPC_STATUS[error.code], error.message, trailers)
         return empty()
 
 
-def _fail(context: Any, status: StatusCode, details: str, trailers: tuple[tuple[str, str], ...]) -> None:
+def _fail(context: Any, status: StatusCode, details: str, trailers: list[tuple[str, str]]) -> None:
     context.set_code(status)
     context.set_details(details)
     context.set_trailing_metadata(trailers)
@@ -113,28 +112,18 @@ def _fail(context: Any, status: StatusCode, details: str, trailers: tuple[tuple[
 
 def translate_request(message: pb.TranslateRequest) -> TranslateRequest:
     """Raises ValidationError, as the two below do."""
-    return TranslateRequest(
-        text=list(message.texts),
-        model=message.model or None,
-        source_language=message.source_language or None,
-        target_language=message.target_language or None,
-        parameters=_parameters(message.parameters),
-    )
+    languages = {"source_language": message.source_language or None, "target_language": message.target_language or None}
+    return TranslateRequest.model_validate({"text": list(message.texts), **languages, **_shared(message)})
 
 
 def summarize_request(message: pb.SummarizeRequest) -> SummarizeRequest:
-    return SummarizeRequest(
-        text=list(message.texts), model=message.model or None, parameters=_parameters(message.parameters)
-    )
+    return SummarizeRequest.model_validate({"text": list(message.texts), **_shared(message)})
 
 
 def answer_request(message: pb.AnswerRequest) -> AnswerRequest:
-    return AnswerRequest(
-        question=[each.question for each in message.questions],
-        context=[each.context for each in message.questions],
-        model=message.model or None,
-        parameters=_parameters(message.parameters),
-    )
+    questions = [each.question for each in message.questions]
+    contexts = [each.context for each in message.questions]
+    return AnswerRequest.model_validate({"question": questions, "context": contexts, **_shared(message)})
 
 
 def response_message(response: GenerateResponse) -> pb.GenerateResponse:
@@ -146,8 +135,10 @@ def model_message(model: ModelDescription) -> pb.Model:
     return pb.Model(**{**fields, "defaults": pb.GenerationParameters(**fields["defaults"])})
 
 
-def _parameters(message: pb.GenerationParameters) -> GenerationParameters:
-    return GenerationParameters(**{field.name: value for field, value in message.ListFields()})
+def _shared(message: pb.TranslateRequest | pb.SummarizeRequest | pb.AnswerRequest) -> dict[str, Any]:
+    # ListFields leaves out what the client did not set, a set 0 is in it.
+    parameters = {field.name: value for field, value in message.parameters.ListFields()}
+    return {"model": message.model or None, "parameters": parameters}
 
 
 def _result_message(result: Result) -> pb.Result:

@@ -10,6 +10,7 @@ grace period, and then takes Ray down.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
@@ -70,7 +71,6 @@ def serve_until_stopped(settings: Serve) -> None:
             print("dqbart serve: stopping, requests in flight are finished first", file=sys.stderr)
         finally:
             serve.delete(APPLICATION)
-            serve.shutdown()
             ray.shutdown()
 
 
@@ -141,6 +141,8 @@ def start_ray(settings: Serve) -> None:
     from ray.serve.config import HTTPOptions, gRPCOptions
     from ray.serve.schema import LoggingConfig
 
+    # serve.run reports its progress at info, whatever the level of the processes that it starts.
+    logging.getLogger("ray.serve").setLevel(settings.log_level.upper())
     ray.init(
         address="local",
         num_cpus=1,

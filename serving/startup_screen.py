@@ -56,12 +56,12 @@ def print_startup_screen(
 
 
 def _table(models: Sequence[CheckedModel], defaults: Mapping[Task, str]) -> Table:
-    table = Table("model", "task", "languages", "scheme", "layers", "MiB", "smaller")
+    table = Table("model", "task", "default", "languages", "scheme", "layers", "MiB", "smaller")
     for model in models:
-        task = model.card.task
         table.add_row(
             model.name,
-            f"{task}, default" if defaults[task] == model.name else task,
+            model.card.task,
+            "yes" if defaults[model.card.task] == model.name else "",
             " ".join(model.card.languages) or "-",
             model.scheme,
             model.layers,
