@@ -5,9 +5,9 @@
     generation_config.json  the decoding settings that the model was evaluated with
     tokenizer files, README.md (the model card), evaluation.json: written by whoever made the model
 
-Writing goes to a temporary file first, so that a folder never holds half of a model. Reading compares what is there with
+Writing goes to temporary files first, so that a folder never holds half of a file. Reading compares what is there with
 what the architecture and the scheme demand, and lists every missing, leftover and mis-shaped tensor at once, before any
-tensor is unpacked.
+tensor is unpacked: a foreign file costs no more memory than its own bytes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from quant.card import Card, CardError
-from quant.layout import Architecture, ArchitectureError, TensorLayout, float_bytes, model_layout
+from quant.layout import (
+    EMBEDDING,
+    TIED_TO_EMBEDDING,
+    Architecture,
+    ArchitectureError,
+    TensorLayout,
+    float_bytes,
+    model_layout,
+)
 from quant.numerics import Quantized, quantize
 from quant.packing import PackingError, pack, unpack
 from quant.scheme import Layers, NotationError, Scheme
@@ -35,6 +44,8 @@ FORMAT_VERSION = "1"
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
+LARGEST_JSON = 2**24
+"""Bytes of a JSON file that we are willing to parse."""
 
 
 class ArtifactError(ValueError):
@@ -84,10 +95,10 @@ class Sizes:
 def is_artifact(folder: Path) -> bool:
     """Whether the folder's config says that it is one of ours (its weights may still be damaged)."""
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-        return bool(config["quantization_config"]["quant_method"] == FORMAT)
-    except (OSError, ValueError, KeyError, TypeError):
+        quantization = _read_json(folder / CONFIG_FILE).get("quantization_config")
+    except ArtifactError:
         return False
+    return isinstance(quantization, dict) and quantization.get("quant_method") == FORMAT
 
 
 def write_artifact(
@@ -102,14 +113,13 @@ def write_artifact(
     """Quantize, pack and write a model.
 
     `weights` are the student's full-precision tensors by their `transformers` names, `source_digest` the sha256 of the
-    teacher's weights. Raises ArtifactError listing missing and mis-shaped
-    tensors, and those that hold NaN or infinity.
+    teacher's weights. Tied copies of the embedding may be among them. Raises ArtifactError listing missing, leftover and
+    mis-shaped tensors, and those that hold NaN or infinity; ArchitectureError for a `config` that is not supported.
     """
     architecture = Architecture.from_config(config)
     layout = list(model_layout(architecture, scheme))
     faults = [fault for tensor in layout for fault in _weight_faults(tensor, weights)]
-    if "final_logits_bias" in weights and bool(weights["final_logits_bias"].any()):
-        faults.append("final_logits_bias is not zero, which is not supported")
+    faults += _leftover_faults(layout, weights) + _card_faults(card, architecture)
     if faults:
         raise ArtifactError(_listed(f"cannot pack the model for {folder}", faults))
     packed: dict[str, Tensor] = {}
@@ -123,36 +133,41 @@ def write_artifact(
         "layers": str(architecture.layers),
         "source_digest": source_digest,
     }
+    quantization = _quantization_config(scheme, architecture)
+    texts = {
+        CONFIG_FILE: _json_text({**config, "quantization_config": quantization, "dqbart": card.to_dict()}),
+        GENERATION_FILE: _json_text(generation_config),
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / (WEIGHTS_FILE + ".partial")
-    save_file(packed, partial, metadata=header)
-    os.replace(partial, folder / WEIGHTS_FILE)
-    quantization = {"quant_method": FORMAT, "scheme": str(scheme), "layers": str(architecture.layers)}
-    written = {**config, "quantization_config": quantization, "dqbart": card.to_dict()}
-    (folder / CONFIG_FILE).write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
-    (folder / GENERATION_FILE).write_text(json.dumps(dict(generation_config), indent=2, sort_keys=True) + "\n")
+    partials = {name: folder / f"{name}.partial" for name in (WEIGHTS_FILE, *texts)}
+    try:
+        save_file(packed, partials[WEIGHTS_FILE], metadata=header)
+        for name, text in texts.items():
+            partials[name].write_text(text, encoding="utf-8")
+        for name, partial in partials.items():
+            os.replace(partial, folder / name)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
 
 
 def read_artifact(folder: Path) -> Artifact:
     """Read and check a whole artifact. Raises ArtifactError."""
     config = _read_json(folder / CONFIG_FILE)
     generation_config = _read_json(folder / GENERATION_FILE)
-    try:
-        architecture = Architecture.from_config(config)
-        card = Card.from_dict(config.get("dqbart", {}))
-    except (ArchitectureError, CardError) as error:
-        raise ArtifactError(f"{folder / CONFIG_FILE}: {error}") from error
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise ArtifactError(f"{path} is missing")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            scheme = _check_header(path, header, architecture)
+            _check_format(path, header)
+            architecture, card = _read_config(folder / CONFIG_FILE, config)
+            scheme = _check_header(path, header, architecture, config)
             layout = list(model_layout(architecture, scheme))
             _check_tensors(path, file, layout)
             tensors = {tensor.name: _unpacked(path, file, tensor) for tensor in layout}
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path} is no whole safetensors file: {error}") from error
     return Artifact(folder, architecture, scheme, config, generation_config, header["source_digest"], card, tensors)
 
@@ -182,10 +197,24 @@ def _weight_faults(tensor: TensorLayout, weights: Mapping[str, Tensor]) -> list[
     return [] if bool(weight.isfinite().all()) else [f"{tensor.name} holds NaN or infinity"]
 
 
+def _leftover_faults(layout: list[TensorLayout], weights: Mapping[str, Tensor]) -> list[str]:
+    faults = []
+    for name in sorted(weights.keys() - {tensor.name for tensor in layout}):
+        if name in TIED_TO_EMBEDDING:
+            if EMBEDDING in weights and not torch.equal(weights[name], weights[EMBEDDING]):
+                faults.append(f"{name} differs from {EMBEDDING}, to which it should be tied")
+        elif name != "final_logits_bias":
+            faults.append(f"{name} is left over")
+        elif bool(weights[name].any()):
+            faults.append("final_logits_bias is not zero, which is not supported")
+    return faults
+
+
 def _packed(tensor: TensorLayout, weight: Tensor) -> dict[str, Tensor]:
     weight = weight.detach().cpu()
     if tensor.bits is None:
-        return {tensor.name: weight.float().contiguous()}
+        # A copy of its own: safetensors refuses tensors that share memory, as tensors cut from one buffer do.
+        return {tensor.name: weight.to(torch.float32, copy=True, memory_format=torch.contiguous_format)}
     codes, scale = quantize(weight, tensor.bits, tensor.granularity)
     return {f"{tensor.name}.codes": pack(codes, tensor.bits), f"{tensor.name}.scale": scale.half()}
 
@@ -206,12 +235,36 @@ def _unpacked(path: Path, file: Any, tensor: TensorLayout) -> Quantized | Tensor
     return Quantized(codes, scale)
 
 
-def _check_header(path: Path, header: Mapping[str, str], architecture: Architecture) -> Scheme:
+def _read_config(path: Path, config: Mapping[str, Any]) -> tuple[Architecture, Card]:
+    try:
+        architecture, card = Architecture.from_config(config), Card.from_dict(config.get("dqbart", {}))
+    except (ArchitectureError, CardError) as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    if faults := _card_faults(card, architecture):
+        raise ArtifactError(_listed(str(path), faults))
+    return architecture, card
+
+
+def _card_faults(card: Card, architecture: Architecture) -> list[str]:
+    positions = architecture.max_position_embeddings
+    if card.max_source_tokens <= positions:
+        return []
+    return [f"max_source_tokens is {card.max_source_tokens}, the model has {positions} positions"]
+
+
+def _quantization_config(scheme: Scheme, architecture: Architecture) -> dict[str, str]:
+    return {"layers": str(architecture.layers), "quant_method": FORMAT, "scheme": str(scheme)}
+
+
+def _check_format(path: Path, header: Mapping[str, str]) -> None:
     if header.get("format") != FORMAT:
         raise ArtifactError(f"{path} is not a {FORMAT} file: its header says format={header.get('format')!r}")
     if header.get("format_version") != FORMAT_VERSION:
         found = header.get("format_version")
-        raise ArtifactError(f"{path} has format version {found!r}, this release reads version {FORMAT_VERSION}")
+        raise ArtifactError(f"{path} has format version {found!r}, this release reads version {FORMAT_VERSION!r}")
+
+
+def _check_header(path: Path, header: Mapping[str, str], architecture: Architecture, config: Mapping[str, Any]) -> Scheme:
     faults = [
         f"the header lacks {key}" for key in ("scheme", "layers", "architecture", "source_digest") if key not in header
     ]
@@ -225,6 +278,11 @@ def _check_header(path: Path, header: Mapping[str, str], architecture: Architect
         raise ArtifactError(f"{path}: {error}") from error
     if layers != architecture.layers:
         faults.append(f"the header says layers {layers}, {CONFIG_FILE} says {architecture.layers}")
+    expected, found = _quantization_config(scheme, architecture), config.get("quantization_config")
+    if found != expected:
+        faults.append(
+            f"the header asks for quantization_config {json.dumps(expected)}, {CONFIG_FILE} says {json.dumps(found)}"
+        )
     if faults:
         raise ArtifactError(_listed(str(path), faults))
     return scheme
@@ -245,15 +303,21 @@ def _check_tensors(path: Path, file: Any, layout: list[TensorLayout]) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing")
+    if path.stat().st_size > LARGEST_JSON:
+        raise ArtifactError(f"{path} has {path.stat().st_size} bytes, {LARGEST_JSON} at most are read")
     try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path} is missing") from error
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is not readable as JSON: {error}") from error
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} holds no JSON object")
     return content
+
+
+def _json_text(content: Mapping[str, Any]) -> str:
+    return json.dumps(dict(content), indent=2, sort_keys=True) + "\n"
 
 
 def _listed(subject: str, faults: list[str]) -> str:

@@ -59,15 +59,23 @@ class Card:
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> Card:
         """Raises CardError."""
+        if not isinstance(entries, Mapping):
+            raise CardError(f"the card is {entries!r}, an object is expected")
         names = [field.name for field in fields(cls)]
         faults = [f"{name} is missing" for name in names if name not in entries]
         faults += [f"{name} is unknown" for name in entries if name not in names]
+        faults += [
+            f"{field.name} is {entries[field.name]!r}, {_ENTRIES[field.type][0]} is expected"
+            for field in fields(cls)
+            if field.name in entries and not _ENTRIES[field.type][1](entries[field.name])
+        ]
         if not faults and entries["task"] not in TASKS:
             faults.append(f"task is {entries['task']!r}, accepted are {', '.join(TASKS)}")
         if not faults:
-            wanted = set(SOURCE_FIELDS[entries["task"]])
-            if template_fields(entries["source_template"]) != wanted:
-                faults.append(f"source_template must use {' and '.join(sorted(wanted))}: {entries['source_template']!r}")
+            wanted = SOURCE_FIELDS[entries["task"]]
+            if template_fields(entries["source_template"]) != set(wanted):
+                braces = " and ".join(f"{{{name}}}" for name in wanted)
+                faults.append(f"source_template is {entries['source_template']!r}, it must use {braces} and no other braces")
         if faults:
             raise CardError("; ".join(faults))
         values: dict[str, Any] = {
@@ -100,8 +108,34 @@ class Card:
 
 
 def template_fields(template: str) -> set[str]:
-    """Names in braces in a template."""
-    return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+    """What stands in braces in a template, conversions and format specifications included; empty for unpaired braces."""
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError:
+        return set()
+    return {
+        name + (f"!{conversion}" if conversion else "") + (f":{specification}" if specification else "")
+        for _, name, specification, conversion in parts
+        if name is not None
+    }
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+# What JSON holds for a field of each type.
+_ENTRIES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    "Task": ("a task", _is_text),
+    "str": ("a text", _is_text),
+    "str | None": ("a text or null", lambda value: value is None or _is_text(value)),
+    "tuple[str, ...]": ("a list of texts", lambda value: isinstance(value, list | tuple) and all(map(_is_text, value))),
+    "int": ("a whole number above 0", _is_count),
+}
 
 
 def _resolve(token: str, source_language: str | None, target_language: str | None) -> str:

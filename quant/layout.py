@@ -17,6 +17,13 @@ from quant.scheme import POSITION_BITS, Granularity, Layers, Scheme
 
 SUPPORTED = ("bart", "mbart")
 ATTENTION_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
+EMBEDDING = "model.shared.weight"
+TIED_TO_EMBEDDING = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
+
+_KINDS: dict[str, tuple[type, str]] = {"int": (int, "a whole number"), "bool": (bool, "true or false")}
+# Far beyond any released model, and near enough that a damaged config cannot make us list millions of layers.
+_MOST_LAYERS = 256
+_LARGEST_SIZE = 2**24
 
 
 class ArchitectureError(ValueError):
@@ -54,14 +61,16 @@ class Architecture:
             faults.append("tie_word_embeddings is false, only a head tied to the embedding is supported")
         missing = [field.name for field in fields(cls) if config.get(field.name) is None]
         faults += [f"{name} is missing" for name in missing]
-        faults += [
-            f"{field.name} is {config[field.name]!r}, a whole number is expected"
-            for field in fields(cls)
-            if field.type == "int" and field.name not in missing and type(config[field.name]) is not int
-        ]
+        given = {field.name: config[field.name] for field in fields(cls) if field.name not in missing}
+        for field in fields(cls):
+            kind, meaning = _KINDS.get(str(field.type), (str, "a name"))
+            if field.name in given and type(given[field.name]) is not kind:
+                faults.append(f"{field.name} is {given[field.name]!r}, {meaning} is expected")
+        if not faults:
+            faults = _size_faults(given)
         if faults:
             raise ArchitectureError("; ".join(faults))
-        return cls(**{field.name: config[field.name] for field in fields(cls)})
+        return cls(**given)
 
     @property
     def layers(self) -> Layers:
@@ -114,7 +123,7 @@ class TensorLayout:
 def model_layout(architecture: Architecture, scheme: Scheme) -> Iterator[TensorLayout]:
     """Every tensor of the model under the scheme, in the order of the forward pass."""
     width, vocabulary = architecture.d_model, architecture.vocab_size
-    yield TensorLayout("model.shared.weight", (vocabulary, width), "embedding", scheme.embedding_bits)
+    yield TensorLayout(EMBEDDING, (vocabulary, width), "embedding", scheme.embedding_bits)
     for part in ("encoder", "decoder"):
         stack = f"model.{part}"
         positions = (architecture.max_position_embeddings + 2, width)
@@ -137,6 +146,30 @@ def footprint(architecture: Architecture, scheme: Scheme) -> dict[str, int]:
     for tensor in model_layout(architecture, scheme):
         sizes[tensor.part] = sizes.get(tensor.part, 0) + tensor.stored_bytes
     return sizes
+
+
+def _size_faults(config: Mapping[str, Any]) -> list[str]:
+    sizes = ("vocab_size", "d_model", "encoder_ffn_dim", "decoder_ffn_dim", "max_position_embeddings")
+    heads = ("encoder_attention_heads", "decoder_attention_heads")
+    largest = dict.fromkeys(("encoder_layers", "decoder_layers"), _MOST_LAYERS) | dict.fromkeys(sizes + heads, _LARGEST_SIZE)
+    faults = [
+        f"{name} is {config[name]}, 1 to {most} are accepted"
+        for name, most in largest.items()
+        if not 1 <= config[name] <= most
+    ]
+    if faults:
+        return faults
+    faults = [
+        f"d_model is {config['d_model']}, no multiple of {name} = {config[name]}"
+        for name in heads
+        if config["d_model"] % config[name]
+    ]
+    faults += [
+        f"{name} is {config[name]}, outside of the vocabulary of {config['vocab_size']}"
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
+        if not 0 <= config[name] < config["vocab_size"]
+    ]
+    return faults
 
 
 def _layer(name: str, part: Any, architecture: Architecture, scheme: Scheme) -> Iterator[TensorLayout]:

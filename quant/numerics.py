@@ -8,11 +8,11 @@ stored is exactly what was trained.
 **Activations** are symmetric 8-bit with one scale a token (the last dimension), never one a batch: a token's codes depend
 on nothing but that token.
 
-**Every product is over integers.** Codes are kept in float tensors here; a sum of products of codes stays below 2^24, where
-float32 is exact, so that a sum has one value in whatever order, blocking or batch it was computed. An int8 kernel gives the
-same bits. This is what lets a request's tokens not depend on its batchmates. In attention it takes one step beyond the
-paper: the scale of each value row is folded into the probabilities before those are quantized, so that the sum over source
-positions, too, is over integers with one scale outside.
+**Every product is over integers.** Codes are kept in float tensors here; a sum of up to 1,040 products of codes stays below
+2^24, where float32 is exact (longer sums are made of exact parts), so that a sum has one value in whatever order, blocking
+or batch it was computed. An int8 kernel gives the same bits. This is what lets a request's tokens not depend on its
+batchmates. In attention it takes one step beyond the paper: the scale of each value row is folded into the probabilities
+before those are quantized, so that the sum over source positions, too, is over integers with one scale outside.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ from quant.scheme import Granularity
 CLIP = 2.5
 TERNARY_THRESHOLD = 0.7
 ACTIVATION_LEVELS = 127
+EXACT_TERMS = 2**24 // ACTIVATION_LEVELS**2
+"""Products of two codes whose sum float32 is sure to hold exactly: 1,040."""
+SOFTMAX_BLOCK = 16
+"""Keys are padded to multiples of this before the softmax, whose sum runs over vectors of up to 16 lanes."""
 
 
 class Quantized(NamedTuple):
@@ -75,16 +79,26 @@ def fake_quantize(weight: Tensor, bits: int, granularity: Granularity) -> Tensor
 
 
 def quantize_activation(values: Tensor) -> Quantized:
-    """Quantize each token of float values [..., width] to 8 bits with its own scale; an all-zero token gets scale 1."""
+    """Quantize each token of float values [..., width] to 8 bits with its own scale; an all-zero token gets scale 1.
+
+    So does a token whose scale float32 cannot hold: its codes are 0.
+    """
     values = values.float()
-    peak = values.abs().amax(-1, keepdim=True)
-    scale = torch.where(peak > 0, peak / ACTIVATION_LEVELS, 1.0)
+    scale = values.abs().amax(-1, keepdim=True) / ACTIVATION_LEVELS
+    scale = torch.where(scale == 0, 1.0, scale)
     return Quantized((values / scale).round().clamp(-ACTIVATION_LEVELS, ACTIVATION_LEVELS), scale)
 
 
 def quantized_linear(tokens: Quantized, weight: Quantized, bias: Tensor | None) -> Tensor:
     """The reference of the engine's int8 kernels: tokens [..., columns] by weight [rows, columns] to [..., rows]."""
-    return rescale(functional.linear(tokens.codes, weight.codes.to(tokens.codes.dtype)), tokens.scale, weight.scale, bias)
+    codes = weight.codes.to(tokens.codes.dtype)
+    if codes.shape[1] <= EXACT_TERMS:
+        products = functional.linear(tokens.codes, codes)
+    else:
+        # Sums past 2^24 are rounded once, at the end, as an int32 sum turned into float32 is.
+        parts = zip(torch.split(tokens.codes, EXACT_TERMS, -1), torch.split(codes, EXACT_TERMS, -1), strict=True)
+        products = torch.stack([functional.linear(*part) for part in parts]).sum(0, dtype=torch.float64).float()
+    return rescale(products, tokens.scale, weight.scale, bias)
 
 
 def rescale(products: Tensor, token_scale: Tensor, weight_scale: Tensor, bias: Tensor | None) -> Tensor:
@@ -100,12 +114,16 @@ def quantized_attention(query: Quantized, key: Quantized, value: Quantized, mask
     """Attention over codes: [batch, heads, queries, width] by [batch, heads, keys, width] to [batch, heads, queries, width].
 
     `mask` is added to the scores before the softmax (0 to keep, very negative to drop), broadcast to [batch, heads, queries,
-    keys]. A dropped position has probability 0 and takes no part in any scale.
+    keys]. A dropped position has probability 0 and takes no part in any scale. Exact for up to 1,040 keys.
     """
     scores = (query.codes @ key.codes.mT) * (query.scale * scaling) * key.scale.mT
     if mask is not None:
         scores = scores + mask
-    folded = quantize_activation(torch.softmax(scores, dim=-1) * value.scale.mT)
+    # A softmax adds up whole vectors of keys and then a ragged rest: without a rest, masked keys do not change the sum.
+    keys = scores.shape[-1]
+    if keys % SOFTMAX_BLOCK:
+        scores = functional.pad(scores, (0, -keys % SOFTMAX_BLOCK), value=-torch.inf)
+    folded = quantize_activation(torch.softmax(scores, dim=-1)[..., :keys] * value.scale.mT)
     return (folded.codes @ value.codes) * folded.scale
 
 

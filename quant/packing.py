@@ -35,9 +35,10 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     if bits == 8:
         return flat.to(torch.int8).view(torch.uint8).clone()
     if bits == 4:
-        digits = _padded(flat + 8, 2, fill=8).to(torch.uint8).view(-1, 2)
+        digits = _padded(flat + 8, 2, fill=8).to(torch.uint8).view(packed_bytes(flat.numel(), bits), 2)
         return digits[:, 0] | (digits[:, 1] << 4)
-    digits = _padded(flat + 1, TRITS_PER_BYTE, fill=1).to(torch.int16).view(-1, TRITS_PER_BYTE)
+    digits = _padded(flat + 1, TRITS_PER_BYTE, fill=1).to(torch.int16)
+    digits = digits.view(packed_bytes(flat.numel(), bits), TRITS_PER_BYTE)
     powers = torch.tensor([3**position for position in range(TRITS_PER_BYTE)], dtype=torch.int16)
     return (digits * powers).sum(1).to(torch.uint8)
 
@@ -53,13 +54,16 @@ def unpack(packed: Tensor, bits: int, shape: tuple[int, ...]) -> Tensor:
             raise PackingError("byte 128 is no 8-bit code")
         return codes.reshape(shape).clone()
     if bits == 4:
-        digits = torch.stack((packed & 15, packed >> 4), 1).view(-1)[:count]
-        if count and int(digits.amin()) == 0:
+        codes = torch.stack((packed & 15, packed >> 4), 1).view(-1).to(torch.int8) - 8
+        if count and int(codes.amin()) == -8:
             raise PackingError("half-byte 0 is no 4-bit code")
-        return (digits.to(torch.int8) - 8).reshape(shape)
-    if count and int(packed.amax()) >= TRIT_BYTES:
-        raise PackingError(f"byte {int(packed.amax())} is no five ternary digits")
-    return _TRITS[packed.int()].view(-1)[:count].reshape(shape).clone()
+    else:
+        if count and int(packed.amax()) >= TRIT_BYTES:
+            raise PackingError(f"byte {int(packed.amax())} is no five ternary digits")
+        codes = _TRITS[packed.int()].view(-1)
+    if bool(codes[count:].any()):
+        raise PackingError("the padding of the last byte is not zero")
+    return codes[:count].reshape(shape).clone()
 
 
 def _padded(values: Tensor, multiple: int, fill: int) -> Tensor:

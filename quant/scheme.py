@@ -46,7 +46,7 @@ class Scheme:
     @classmethod
     def parse(cls, text: str) -> Scheme:
         """Read `2-2-8` or `2-2-8/matrix`. Raises NotationError."""
-        match = re.fullmatch(r"(\d+)-(\d+)-(\d+)(?:/([a-z]+))?", text.strip())
+        match = re.fullmatch(r"([0-9]{1,3})-([0-9]{1,3})-([0-9]{1,3})(?:/([a-z]+))?", text.strip())
         if match is None:
             raise NotationError(f"{text!r} is not a scheme: {_ACCEPTED}")
         weight, embedding, activation, granularity = match.groups()
@@ -75,7 +75,7 @@ class Layers:
     @classmethod
     def parse(cls, text: str) -> Layers:
         """Read `6-3`. Raises NotationError."""
-        match = re.fullmatch(r"(\d+)-(\d+)", text.strip())
+        match = re.fullmatch(r"([0-9]{1,3})-([0-9]{1,3})", text.strip())
         if match is None:
             raise NotationError(f"{text!r} is not a layer pair: write E-D like 6-3, each at least 1")
         return cls(int(match[1]), int(match[2]))
