@@ -280,9 +280,8 @@ def _check_header(path: Path, header: Mapping[str, str], architecture: Architect
         faults.append(f"the header says layers {layers}, {CONFIG_FILE} says {architecture.layers}")
     expected, found = _quantization_config(scheme, architecture), config.get("quantization_config")
     if found != expected:
-        faults.append(
-            f"the header asks for quantization_config {json.dumps(expected)}, {CONFIG_FILE} says {json.dumps(found)}"
-        )
+        asked, said = json.dumps(expected), json.dumps(found)
+        faults.append(f"the header asks for quantization_config {asked}, {CONFIG_FILE} says {said}")
     if faults:
         raise ArtifactError(_listed(str(path), faults))
     return scheme
