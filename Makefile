@@ -1,0 +1,43 @@
+# Everything starts from here, on a fresh machine too. Options of a command go into ARGS:
+#   make serve ARGS="--help"      make test ARGS="tests/quant -k packing"
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
+ARGS ?=
+
+.PHONY: help serve test check
+help:
+	@echo "make serve   install what serving needs, then run 'dqbart serve'"
+	@echo "make test    install everything, then run the tests"
+	@echo "make check   install everything, then lint, check formatting and types"
+	@echo "Options of the command go into ARGS, another Python 3.11 into PYTHON."
+
+serve: $(VENV)/serving.installed
+	$(VENV)/bin/dqbart serve $(ARGS)
+
+test: $(VENV)/everything.installed
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(VENV)/everything.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy quant compress serving dqbart.py
+
+# Installed again only when pyproject.toml has changed.
+$(VENV)/serving.installed: pyproject.toml | $(VENV)/bin/pip
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/everything.installed: pyproject.toml | $(VENV)/bin/pip
+	$(PIP) --editable ".[compress,dev]"
+	@touch $@ $(VENV)/serving.installed
+
+$(VENV)/bin/pip:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "Python 3.11 is needed, and PYTHON is '$(PYTHON)': install python3.11, or name one with make PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) || { \
+	  rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make a virtual environment: on Debian, install python3.11-venv" >&2; \
+	  exit 1; }
