@@ -66,7 +66,7 @@ def run_all() -> Run:
 
     def run(engine: Engine, requests: Sequence[Request]) -> list[Result | Exception]:
         ids = [engine.submit(request) for request in requests]
-        outcomes = {}
+        outcomes: dict[int, Result | Exception] = {}
         while engine.has_work:
             outcomes |= {end.request_id: end.outcome for end in engine.step()}
         return [outcomes[request_id] for request_id in ids]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -35,18 +36,18 @@ def check(request: Request) -> None:
     check_request(request, ARCHITECTURE, EngineSettings(max_batch_rows=4))
 
 
-def test_the_limits_themselves_are_accepted():
+def test_the_limits_themselves_are_accepted() -> None:
     check(GOOD)
     check(replace(GOOD, source_ids=(49,) * 16))
 
 
 @pytest.mark.parametrize("source_ids", [(), (50,), (-1,), (1.0,), (True,)])
-def test_refused_sources(source_ids):
+def test_refused_sources(source_ids: Any) -> None:
     with pytest.raises(InvalidRequest, match="source_ids"):
         check(replace(GOOD, source_ids=source_ids))
 
 
-def test_a_source_beyond_the_positions_is_named_as_such():
+def test_a_source_beyond_the_positions_is_named_as_such() -> None:
     with pytest.raises(SourceTooLong, match="17 tokens, the model takes at most 16"):
         check(replace(GOOD, source_ids=(5,) * 17))
 
@@ -73,6 +74,6 @@ def test_a_source_beyond_the_positions_is_named_as_such():
         ("forced_eos_token_id", 50),
     ],
 )
-def test_refused_parameters(field, value):
+def test_refused_parameters(field: str, value: Any) -> None:
     with pytest.raises(InvalidRequest, match=field):
         check(replace(GOOD, parameters=replace(GOOD.parameters, **{field: value})))

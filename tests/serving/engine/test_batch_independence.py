@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +37,9 @@ def mixed_requests(seed: int, count: int) -> list[Request]:
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("architecture", "scheme"), [("bart", "2-2-8"), ("mbart", "8-8-8"), ("mbart", "2-2-8/matrix")])
-def test_same_bits_alone_and_among_others(architecture, scheme, threads, build_student, run_all):
+def test_same_bits_alone_and_among_others(
+    architecture: str, scheme: str, threads: int, build_student: Any, run_all: Any
+) -> None:
     model = Model(build_student(architecture, scheme).artifact)
     requests = mixed_requests(seed=threads, count=32)
     alone = [run_all(Engine(model, EngineSettings()), [request])[0] for request in requests]
@@ -45,14 +48,17 @@ def test_same_bits_alone_and_among_others(architecture, scheme, threads, build_s
     assert_same(run_all(engine, requests), alone)
 
 
-def test_same_bits_when_batchmates_come_and_go(build_student, run_all):
+def test_same_bits_when_batchmates_come_and_go(build_student: Any, run_all: Any) -> None:
     """Requests join at different steps, a few rows at a time; some are cancelled on their way."""
     model = Model(build_student("bart", "8-8-8").artifact)
     requests = mixed_requests(seed=5, count=40)
     alone = [run_all(Engine(model, EngineSettings()), [request])[0] for request in requests]
     engine = Engine(model, EngineSettings(max_batch_rows=20, max_encode_tokens=96))
     draw = random.Random(0)
-    left, ids, outcomes, cancelled = list(requests), [], {}, set()
+    left = list(requests)
+    ids: list[int] = []
+    outcomes: dict[int, object] = {}
+    cancelled: set[int] = set()
     while left or engine.has_work:
         for _ in range(min(len(left), draw.choice([0, 0, 1, 3]))):
             ids.append(engine.submit(left.pop(0)))
@@ -68,7 +74,7 @@ def test_same_bits_when_batchmates_come_and_go(build_student, run_all):
     assert_same([outcomes[ids[place]] for place in kept], [alone[place] for place in kept])
 
 
-def test_floating_point_activations_give_the_same_ids(build_student, run_all):
+def test_floating_point_activations_give_the_same_ids(build_student: Any, run_all: Any) -> None:
     """Not proven as it is for integers, so that here the ids alone are compared bit for bit."""
     model = Model(build_student("mbart", "8-8-16").artifact)
     requests = mixed_requests(seed=9, count=24)
@@ -78,7 +84,7 @@ def test_floating_point_activations_give_the_same_ids(build_student, run_all):
     assert [result.score for result in together] == pytest.approx([result.score for result in alone], rel=1e-6)
 
 
-def assert_same(results, alone):
+def assert_same(results: list[Any], alone: list[Any]) -> None:
     for result, expected in zip(results, alone, strict=True):
         assert isinstance(result, Result), result
         assert (result.token_ids, result.score) == (expected.token_ids, expected.score)

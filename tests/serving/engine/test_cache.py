@@ -28,7 +28,7 @@ def contents(cache: KeyValueCache) -> list[list[int]]:
     return [entry[0, :length, 0].tolist() for entry, length in zip(keys.codes, cache.lengths.tolist(), strict=True)]
 
 
-def test_entries_of_different_age():
+def test_entries_of_different_age() -> None:
     cache = new_cache()
     cache.join([0, 0])
     step(cache, 1, 2)
@@ -38,7 +38,7 @@ def test_entries_of_different_age():
     assert cache.padded == 16
 
 
-def test_select_reorders_repeats_and_drops():
+def test_select_reorders_repeats_and_drops() -> None:
     cache = new_cache()
     cache.join([0, 0, 0])
     step(cache, 1, 2, 3)
@@ -49,7 +49,7 @@ def test_select_reorders_repeats_and_drops():
     assert cache.entries == 0
 
 
-def test_grows_by_blocks_and_shrinks_when_the_longest_leaves():
+def test_grows_by_blocks_and_shrinks_when_the_longest_leaves() -> None:
     cache = new_cache()
     cache.join([0])
     for position in range(17):
@@ -63,7 +63,7 @@ def test_grows_by_blocks_and_shrinks_when_the_longest_leaves():
     assert contents(cache) == [[1]]
 
 
-def test_joined_entries_are_written_behind_those_there():
+def test_joined_entries_are_written_behind_those_there() -> None:
     cache = new_cache()
     cache.join([2])
     first = torch.tensor([1.0, 2.0]).view(1, 1, 2, 1)
@@ -75,25 +75,25 @@ def test_joined_entries_are_written_behind_those_there():
     assert cache.padded == 32
 
 
-def test_padded_lengths():
+def test_padded_lengths() -> None:
     assert [padded_length(length) for length in (1, 15, 16, 17, 33)] == [16, 16, 16, 32, 48]
 
 
-def test_the_mask_drops_what_is_beyond_a_length():
+def test_the_mask_drops_what_is_beyond_a_length() -> None:
     mask = key_mask(torch.tensor([1, 16]), 16)
     assert mask.shape == (2, 1, 1, 16)
     assert mask[0, 0, 0].tolist() == [0.0] + [torch.finfo(torch.float32).min] * 15
     assert not mask[1].any()
 
 
-def test_groups_of_unequal_beams_are_filled_with_zeros():
+def test_groups_of_unequal_beams_are_filled_with_zeros() -> None:
     rows = torch.arange(1.0, 9.0).view(4, 1, 2)
     groups = BeamGroups([1, 3])
     assert groups.grouped(rows).tolist() == [[[[1, 2], [0, 0], [0, 0]]], [[[3, 4], [5, 6], [7, 8]]]]
     assert torch.equal(groups.ungrouped(groups.grouped(rows)), rows)
 
 
-def test_groups_of_equal_beams():
+def test_groups_of_equal_beams() -> None:
     rows = torch.randn(6, 4, 8)
     groups = BeamGroups([2, 2, 2])
     assert groups.grouped(rows).shape == (3, 4, 2, 8)

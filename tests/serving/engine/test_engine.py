@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from quant.artifact import ArtifactError
+from quant.artifact import Artifact, ArtifactError
 from serving.engine.engine import Engine, EngineStats, load_engine
 from serving.engine.errors import EngineFull, GenerationFailed, InvalidRequest
 from serving.engine.model import Model, UnsupportedModel
@@ -23,18 +25,18 @@ BEAMS = replace(REQUEST, parameters=replace(PARAMETERS, num_beams=3))
 
 
 @pytest.fixture
-def model(build_student) -> Model:
+def model(build_student: Any) -> Model:
     return Model(build_student("bart", "2-2-8").artifact)
 
 
-def test_a_request_joins_at_the_next_step_and_leaves_when_finished(model):
+def test_a_request_joins_at_the_next_step_and_leaves_when_finished(model: Model) -> None:
     engine = Engine(model, EngineSettings())
     first = engine.submit(REQUEST)
     assert engine.stats() == EngineStats(queued_requests=1, running_requests=0, batch_rows=0)
     assert engine.step() == []
     assert engine.stats() == EngineStats(queued_requests=0, running_requests=1, batch_rows=1)
     second = engine.submit(BEAMS)
-    ends = {}
+    ends: dict[int, int] = {}
     for step in range(2, 11):
         ends |= {end.request_id: step for end in engine.step()}
         if step == 3:
@@ -44,7 +46,7 @@ def test_a_request_joins_at_the_next_step_and_leaves_when_finished(model):
     assert not engine.has_work
 
 
-def test_the_result_tells_ids_and_times(model, run_all):
+def test_the_result_tells_ids_and_times(model: Model, run_all: Any) -> None:
     (result,) = run_all(Engine(model, EngineSettings()), [REQUEST])
     assert isinstance(result, Result)
     assert len(result.token_ids) == 8
@@ -52,7 +54,7 @@ def test_the_result_tells_ids_and_times(model, run_all):
     assert min(result.queue_seconds, result.encode_seconds, result.decode_seconds) > 0
 
 
-def test_refuses_what_the_settings_cannot_hold(model):
+def test_refuses_what_the_settings_cannot_hold(model: Model) -> None:
     engine = Engine(model, EngineSettings(max_batch_rows=2, max_queued_requests=1))
     with pytest.raises(InvalidRequest, match="num_beams is 3, accepted are whole numbers from 1 to 2"):
         engine.submit(BEAMS)
@@ -62,7 +64,7 @@ def test_refuses_what_the_settings_cannot_hold(model):
     assert engine.stats().queued_requests == 1
 
 
-def test_waits_for_rows(model):
+def test_waits_for_rows(model: Model) -> None:
     engine = Engine(model, EngineSettings(max_batch_rows=3))
     engine.submit(BEAMS)
     engine.submit(REQUEST)
@@ -73,7 +75,7 @@ def test_waits_for_rows(model):
     assert engine.stats() == EngineStats(queued_requests=0, running_requests=1, batch_rows=1)
 
 
-def test_cancelled_requests_are_gone_by_the_next_step(model):
+def test_cancelled_requests_are_gone_by_the_next_step(model: Model) -> None:
     engine = Engine(model, EngineSettings(max_batch_rows=4))
     running, queued, other = engine.submit(BEAMS), engine.submit(BEAMS), engine.submit(REQUEST)
     engine.step()
@@ -85,7 +87,7 @@ def test_cancelled_requests_are_gone_by_the_next_step(model):
     assert ends == [other]
 
 
-def test_cancelling_what_is_finished_or_unknown_changes_nothing(model, run_all):
+def test_cancelling_what_is_finished_or_unknown_changes_nothing(model: Model, run_all: Any) -> None:
     engine = Engine(model, EngineSettings())
     run_all(engine, [REQUEST])
     engine.cancel(0)
@@ -93,7 +95,7 @@ def test_cancelling_what_is_finished_or_unknown_changes_nothing(model, run_all):
     assert len(run_all(engine, [REQUEST])) == 1
 
 
-def test_a_fault_in_one_search_fails_that_request_only(model, run_all, monkeypatch):
+def test_a_fault_in_one_search_fails_that_request_only(model: Model, run_all: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = run_all(Engine(model, EngineSettings()), [REQUEST, BEAMS])
     engine = Engine(model, EngineSettings())
     advance = GreedySearch.advance
@@ -114,7 +116,9 @@ def test_a_fault_in_one_search_fails_that_request_only(model, run_all, monkeypat
     assert engine.stats() == EngineStats(0, 0, 0)
 
 
-def test_a_fault_in_the_model_fails_the_batch_and_the_next_one_works(model, run_all, monkeypatch):
+def test_a_fault_in_the_model_fails_the_batch_and_the_next_one_works(
+    model: Model, run_all: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = Engine(model, EngineSettings(max_batch_rows=2))
 
     def faulty(*_: object) -> torch.Tensor:
@@ -129,10 +133,11 @@ def test_a_fault_in_the_model_fails_the_batch_and_the_next_one_works(model, run_
     (last,) = (end for _ in range(8) for end in engine.step())
     (expected,) = run_all(Engine(model, EngineSettings()), [REQUEST])
     assert last.request_id == ids[2]
+    assert isinstance(last.outcome, Result)
     assert last.outcome.token_ids == expected.token_ids
 
 
-def test_the_same_bits_without_vnni(build_student, run_all, monkeypatch):
+def test_the_same_bits_without_vnni(build_student: Any, run_all: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = build_student("mbart", "2-2-8").artifact
     fast = run_all(Engine(Model(artifact), EngineSettings()), [REQUEST, BEAMS])
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
@@ -140,29 +145,29 @@ def test_the_same_bits_without_vnni(build_student, run_all, monkeypatch):
     assert [(each.token_ids, each.score) for each in fast] == [(each.token_ids, each.score) for each in slow]
 
 
-def test_loads_from_a_folder(build_student, run_all):
+def test_loads_from_a_folder(build_student: Any, run_all: Any) -> None:
     artifact = build_student("mbart", "4-4-8").artifact
     results = [run_all(engine, [BEAMS]) for engine in (load_engine(artifact.path, EngineSettings()), _over(artifact))]
     assert results[0][0].token_ids == results[1][0].token_ids
 
 
-def test_loading_what_is_no_artifact_fails(tmp_path):
+def test_loading_what_is_no_artifact_fails(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="missing"):
         load_engine(tmp_path, EngineSettings())
 
 
-def test_an_unknown_activation_is_named(build_student):
+def test_an_unknown_activation_is_named(build_student: Any) -> None:
     artifact = build_student("bart", "2-2-8").artifact
     odd = replace(artifact, architecture=replace(artifact.architecture, activation_function="swish"))
     with pytest.raises(UnsupportedModel, match="activation_function is 'swish', supported are gelu, relu"):
         Model(odd)
 
 
-def test_needs_no_transformers():
+def test_needs_no_transformers() -> None:
     """The serving image does not have to load it."""
     program = "import sys, serving.engine.async_engine; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def _over(artifact) -> Engine:
+def _over(artifact: Artifact) -> Engine:
     return Engine(Model(artifact), EngineSettings())

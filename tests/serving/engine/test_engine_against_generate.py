@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,8 +16,10 @@ SCHEMES = ["2-2-8", "4-4-8", "8-8-8", "8-8-16", "2-2-8/matrix", "8-8-8/matrix", 
 SOURCES = [0, 3, 7, 11, 14]
 TIE = 1e-4
 
+Sources = list[tuple[int, ...]]
 
-def parameters(**changes) -> GenerationParameters:
+
+def parameters(**changes: Any) -> GenerationParameters:
     return GenerationParameters(**{"max_new_tokens": 18, "decoder_start_token_id": 2, "eos_token_id": 2, **changes})
 
 
@@ -54,17 +58,21 @@ PARAMETERS = {
 @pytest.mark.parametrize("name", BASIC)
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("architecture", ["bart", "mbart"])
-def test_same_ids_for_every_scheme(architecture, scheme, name, build_student, sources, run_all):
+def test_same_ids_for_every_scheme(
+    architecture: str, scheme: str, name: str, build_student: Any, sources: Sources, run_all: Any
+) -> None:
     compare(build_student(architecture, scheme), BASIC[name], sources, run_all)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 @pytest.mark.parametrize("architecture", ["bart", "mbart"])
-def test_same_ids_for_every_parameter(architecture, name, build_student, sources, run_all):
+def test_same_ids_for_every_parameter(
+    architecture: str, name: str, build_student: Any, sources: Sources, run_all: Any
+) -> None:
     compare(build_student(architecture, "2-2-8"), PARAMETERS[name], sources, run_all)
 
 
-def test_the_students_outputs_vary_and_end(build_student, sources, run_all):
+def test_the_students_outputs_vary_and_end(build_student: Any, sources: Sources, run_all: Any) -> None:
     """Else the comparisons above would compare little."""
     engine = Engine(Model(build_student("mbart", "2-2-8").artifact), EngineSettings())
     results = run_all(engine, [Request(source, parameters(max_new_tokens=40)) for source in sources])
@@ -72,7 +80,7 @@ def test_the_students_outputs_vary_and_end(build_student, sources, run_all):
     assert {result.finish_reason for result in results} == {"eos", "length"}
 
 
-def compare(student, parameters, sources, run_all):
+def compare(student: Any, parameters: GenerationParameters, sources: Sources, run_all: Any) -> None:
     engine = Engine(Model(student.artifact), EngineSettings())
     chosen = [sources[index] for index in SOURCES]
     for source, result in zip(chosen, run_all(engine, [Request(source, parameters) for source in chosen]), strict=True):
@@ -85,7 +93,7 @@ def compare(student, parameters, sources, run_all):
             assert scores[0] == pytest.approx(scores[1], abs=TIE), f"{result.token_ids} is no tie with {ids}"
 
 
-def generate(stock, source, parameters):
+def generate(stock: Any, source: tuple[int, ...], parameters: GenerationParameters) -> tuple[tuple[int, ...], float | None]:
     with torch.inference_mode():
         output = stock.generate(
             torch.tensor([source]),
@@ -108,11 +116,11 @@ def generate(stock, source, parameters):
     return tuple(output.sequences[0, 1:].tolist()), score
 
 
-def beam_settings(parameters):
+def beam_settings(parameters: GenerationParameters) -> dict[str, Any]:
     return {"length_penalty": parameters.length_penalty, "early_stopping": parameters.early_stopping}
 
 
-def score_under(stock, source, ids, parameters):
+def score_under(stock: Any, source: tuple[int, ...], ids: tuple[int, ...], parameters: GenerationParameters) -> float:
     """The student's own score of a sequence, forced tokens counting nothing."""
     decoder_ids = torch.tensor([[parameters.decoder_start_token_id, *ids]])
     with torch.inference_mode():
@@ -122,4 +130,4 @@ def score_under(stock, source, ids, parameters):
         chosen[0] = 0.0
     if parameters.forced_eos_token_id is not None and len(ids) == parameters.max_new_tokens:
         chosen[-1] = 0.0
-    return float(chosen.sum()) / len(ids) ** parameters.length_penalty
+    return float(chosen.sum() / len(ids) ** parameters.length_penalty)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from serving.engine.search import BeamSearch, GreedySearch, finish_reason, proce
 EOS, START = 0, 4
 
 
-def parameters(**changes) -> GenerationParameters:
+def parameters(**changes: Any) -> GenerationParameters:
     return GenerationParameters(**{"max_new_tokens": 5, "decoder_start_token_id": START, "eos_token_id": EOS, **changes})
 
 
@@ -22,7 +23,7 @@ def logits(*rows: list[float]) -> torch.Tensor:
     return torch.tensor(rows).log()
 
 
-def test_greedy_takes_the_likeliest_and_ends_at_eos():
+def test_greedy_takes_the_likeliest_and_ends_at_eos() -> None:
     search = search_for(parameters(length_penalty=2.0))
     assert isinstance(search, GreedySearch)
     assert search.tokens == [START]
@@ -35,13 +36,13 @@ def test_greedy_takes_the_likeliest_and_ends_at_eos():
     assert best.score == pytest.approx((math.log(0.6) + math.log(0.5)) / 4)
 
 
-def test_greedy_ends_at_its_length():
+def test_greedy_ends_at_its_length() -> None:
     search = GreedySearch(parameters(max_new_tokens=1))
     assert search.advance(logits([0.1, 0.9, 0.0, 0.0, 0.0])) == []
     assert search.best().finish_reason == "length"
 
 
-def test_beams_find_what_greedy_misses():
+def test_beams_find_what_greedy_misses() -> None:
     """1 then eos has 0.6 * 0.4 = 0.24; 2 then eos 0.4 * 0.9 = 0.36, though 1 is the likelier start."""
     search = search_for(parameters(num_beams=2, length_penalty=0.0, early_stopping=True, max_new_tokens=2))
     assert isinstance(search, BeamSearch)
@@ -54,7 +55,7 @@ def test_beams_find_what_greedy_misses():
     assert best.score == pytest.approx(math.log(0.36))
 
 
-def test_beams_reorder_their_rows():
+def test_beams_reorder_their_rows() -> None:
     """Both survivors continue the second row."""
     search = BeamSearch(parameters(num_beams=2))
     search.advance(logits([0.0, 0.5, 0.5, 0.0, 0.0]))
@@ -65,7 +66,7 @@ def test_beams_reorder_their_rows():
 
 
 @pytest.mark.parametrize(("penalty", "expected"), [(-2.0, (EOS,)), (2.0, (1, 1, EOS))])
-def test_length_penalty_chooses_between_short_and_long(penalty, expected):
+def test_length_penalty_chooses_between_short_and_long(penalty: float, expected: tuple[int, ...]) -> None:
     """eos at once has log 0.3 = -1.2, the sequence of three tokens about log 0.7 = -0.37, times 9 or over 9."""
     search = BeamSearch(parameters(num_beams=2, length_penalty=penalty, max_new_tokens=3))
     rows = search.advance(logits([0.3, 0.7, 0.0, 0.0, 0.0]))
@@ -75,7 +76,7 @@ def test_length_penalty_chooses_between_short_and_long(penalty, expected):
     assert search.best().token_ids == expected
 
 
-def test_repeated_ngrams_by_hand():
+def test_repeated_ngrams_by_hand() -> None:
     sequences = torch.tensor([[4, 1, 2, 1], [1, 1, 1, 1]])
     assert repeated_ngrams(sequences, 2, 5).tolist() == [
         [False, False, True, False, False],
@@ -86,7 +87,7 @@ def test_repeated_ngrams_by_hand():
     assert not repeated_ngrams(sequences[:, :2], 3, 5).any()
 
 
-def test_constraints_in_order():
+def test_constraints_in_order() -> None:
     """A forced token wins over a forbidden one, the forced end over the forced begin."""
     scores = torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]])
     inf = math.inf
@@ -103,7 +104,7 @@ def test_constraints_in_order():
     assert scores.tolist() == [[1, 2, 3, 4, 5]]
 
 
-def test_a_forced_end_counts_as_length():
+def test_a_forced_end_counts_as_length() -> None:
     forced = parameters(forced_eos_token_id=EOS, max_new_tokens=2)
     assert finish_reason((1, EOS), forced) == "length"
     assert finish_reason((EOS,), forced) == "eos"
