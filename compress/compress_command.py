@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from compress.commands import Compress
-from compress.compression import Compression, Plan
+from compress.compression import EXIT_INTERRUPTED, Compression, Plan
 from compress.dataset import DatasetError, Languages, load_examples
 from compress.losses import LossWeights
 from compress.teacher import TeacherError, load_teacher
@@ -28,6 +28,9 @@ def run_compress(settings: Compress) -> int:
     except EXPECTED_ERRORS as error:
         print(f"dqbart compress: error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("dqbart compress: interrupted before training", file=sys.stderr)
+        return EXIT_INTERRUPTED
     if code == 0:
         size = sizes(read_artifact(settings.output))
         console.print(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel
@@ -24,20 +24,30 @@ class DecodingSettings:
     no_repeat_ngram_size: int | None = None
 
     def resolved(self, model: PreTrainedModel) -> GenerationConfig:
+        """The model's generation_config with these settings in it.
+
+        Lengths are written as `max_length` and `min_length`, which count the decoder's start token, so that one of the two
+        ways to say it stands in the config.
+        """
         config = copy.deepcopy(model.generation_config)
-        for name, value in asdict(self).items():
-            if value is not None:
-                setattr(config, name, value)
-        if self.max_new_tokens is not None:
-            config.max_length = None
+        if self.num_beams is not None:
+            config.num_beams = self.num_beams
+        if self.length_penalty is not None:
+            config.length_penalty = self.length_penalty
+        if self.no_repeat_ngram_size is not None:
+            config.no_repeat_ngram_size = self.no_repeat_ngram_size
+        longest, shortest = self.max_new_tokens or config.max_new_tokens, self.min_new_tokens or config.min_new_tokens
+        if longest is not None:
+            config.max_length, config.max_new_tokens = longest + 1, None
+        if shortest is not None:
+            config.min_length, config.min_new_tokens = shortest + 1, None
         return config
 
 
 def decoding_record(config: GenerationConfig) -> dict[str, float | int | bool | None]:
     """The decoding settings that a quality figure must name."""
     names = ("num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "min_length", "max_length")
-    record = {name: getattr(config, name, None) for name in (*names, "min_new_tokens", "max_new_tokens")}
-    return {name: value for name, value in record.items() if value is not None}
+    return {name: getattr(config, name) for name in names if getattr(config, name, None) is not None}
 
 
 @torch.inference_mode()

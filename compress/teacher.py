@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from compress.text_format import TextFormat
 from quant.card import SOURCE_LANGUAGE, TARGET_LANGUAGE, Card, Task
@@ -45,6 +46,7 @@ def load_teacher(
     max_source_tokens: int | None = None,
 ) -> Teacher:
     """Load a local folder or a hub id. Raises TeacherError."""
+    transformers_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(name)
         architecture = Architecture.from_config(config.to_dict())
