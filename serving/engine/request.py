@@ -42,8 +42,9 @@ class Result:
     token_ids: tuple[int, ...]
     """Generated ids without the decoder's start token; the closing eos is included when there is one."""
     finish_reason: FinishReason
+    """`eos` when the model ended the sequence by itself, `length` when max_new_tokens did, by a forced end too."""
     score: float
-    """Sum of log-probabilities, over generated length ** length_penalty."""
+    """Sum of log-probabilities, forced tokens counting 0, over generated length ** length_penalty."""
     queue_seconds: float
     """From submission to the start of its encoding."""
     encode_seconds: float
