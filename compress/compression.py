@@ -88,6 +88,7 @@ class Compression:
         generation = self.plan.decoding.resolved(self.student).to_diff_dict()
         generation.pop("transformers_version", None)
         config = {key: value for key, value in self.student.config.to_dict().items() if value is not None}
+        config.pop("_name_or_path", None)  # where the teacher lay on this machine
         weights = full_precision_weights(self.student)
         card = self.teacher.text_format.card
         write_artifact(self.output, weights, config, generation, self.plan.scheme, self.teacher.digest, card)

@@ -51,7 +51,7 @@ def _evaluate(settings: Evaluate, console: Console) -> Evaluation:
     task = text_format.card.task
     examples = load_examples(settings.data, "test", task, settings.fields(), languages, settings.limit)
     with progress_bar(console) as bar:
-        bar_task = bar.add_task("generating", total=len(examples), detail="")
+        bar_task = bar.add_task("generating", total=len(examples))
         evaluation = evaluate(
             model.to(device),
             text_format,
