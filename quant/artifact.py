@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,8 @@ def write_artifact(
         save_file(packed, partials[WEIGHTS_FILE], metadata=header)
         for name, text in texts.items():
             partials[name].write_text(text, encoding="utf-8")
+        # safetensors lets the owner alone read what it writes; the other files have the modes that the user wants.
+        shutil.copymode(partials[CONFIG_FILE], partials[WEIGHTS_FILE])
         for name, partial in partials.items():
             os.replace(partial, folder / name)
     finally:
