@@ -80,7 +80,6 @@ class Command(BaseSettings):
         cli_implicit_flags=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
-        cli_enforce_required=True,
     )
 
     config: Path | None = Field(
@@ -165,17 +164,12 @@ def _register(app: typer.Typer, name: str, help_line: str) -> None:
 
     @app.command(name, help=help_line, add_help_option=False, context_settings=forward)
     def command(context: typer.Context) -> None:
-        run_command(_load(name), name, context.args)
-
-
-def _load(name: str) -> type[BaseSettings]:
-    module, _, attribute = COMMANDS[name][0].partition(":")
-    try:
-        command: type[BaseSettings] = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get(module.partition(".")[0], "dqbart")
-        _stop(f"dqbart {name}", f"the module {error.name} is not installed: pip install '{extra}'")
-    return command
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        try:
+            run_command(getattr(importlib.import_module(module), attribute), name, context.args)
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get(module.partition(".")[0], "dqbart")
+            _stop(f"dqbart {name}", f"the module {error.name} is not installed: pip install '{extra}'")
 
 
 def _stop(program: str, message: str) -> NoReturn:

@@ -11,19 +11,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PROTO = "protos/dqbart/v1/seq2seq.proto"
+ENDINGS = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 
 
 def generate(folder: Path) -> list[Path]:
     """Write the stubs below `folder`, in the layout of the repository, and return their paths. Needs the `dev` extra."""
     from grpc_tools import protoc  # type: ignore[import-untyped]
 
-    outputs = [f"--{kind}_out={folder}" for kind in ("python", "grpc_python")] + [f"--mypy_out=quiet:{folder}"]
-    # mypy-protobuf's types carry the comments of the .proto; its plugin is installed beside the interpreter.
-    plugin = f"--plugin=protoc-gen-mypy={Path(sys.executable).with_name('protoc-gen-mypy')}"
-    if protoc.main(["protoc", f"--proto_path={ROOT}", plugin, *outputs, PROTO]) != 0:
+    outputs = [f"--{kind}_out={folder}" for kind in ("python", "grpc_python")] + [
+        f"--{kind}_out=quiet:{folder}" for kind in ("mypy", "mypy_grpc")
+    ]
+    # mypy-protobuf's types carry the comments of the .proto; its plugins are installed beside the interpreter.
+    programs = [Path(sys.executable).with_name(f"protoc-gen-{kind}") for kind in ("mypy", "mypy_grpc")]
+    plugins = [f"--plugin={program.name}={program}" for program in programs]
+    if protoc.main(["protoc", f"--proto_path={ROOT}", *plugins, *outputs, PROTO]) != 0:
         raise SystemExit(f"protoc refused {PROTO}")
     stem = folder / PROTO.removesuffix(".proto")
-    return [stem.with_name(stem.name + ending) for ending in ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py")]
+    return [stem.with_name(stem.name + ending) for ending in ENDINGS]
 
 
 if __name__ == "__main__":

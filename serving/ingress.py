@@ -6,7 +6,6 @@ models are small. Ray calls a method by the last segment of the gRPC path, so th
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -39,9 +38,7 @@ class Ingress:
         limits: Limits,
         engine_settings: EngineSettings,
         threads: int,
-        log_level: str,
     ) -> None:
-        logging.getLogger("serving").setLevel(log_level.upper())
         torch.set_num_threads(threads)
         metrics = Metrics()
         served = [_opened(model, engine_settings, metrics) for model in models]
@@ -50,6 +47,10 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_app(self._service)
+
+    def check_health(self) -> None:
+        """Asked by Ray, which replaces the replica when this raises."""
+        self._service.check_health()
 
     async def Translate(self, request: pb.TranslateRequest, grpc_context: Any) -> pb.GenerateResponse:
         return await self._rpc.translate(request, grpc_context)

@@ -5,15 +5,39 @@ Unknown fields are refused, so that a misspelt parameter is an error and not a s
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from quant.card import Task
 
 ModelName = Field(
     default=None, description="Name of a served model (default: the server's own for the task)", max_length=200
 )
+
+
+ONE, SEVERAL = "one text", "list of texts"
+
+
+def _one_or_several(value: object) -> str:
+    return SEVERAL if isinstance(value, list) else ONE
+
+
+def _check_unicode(text: str) -> str:
+    # JSON can spell half of a surrogate pair, which no tokenizer takes.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half a surrogate pair is no text") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_check_unicode)]
+Texts = Annotated[
+    Annotated[Text, Tag(ONE)] | Annotated[list[Text], Tag(SEVERAL)],
+    Discriminator(_one_or_several),
+]
+"""One text or a list. The tags let a fault speak of what was sent and not of both; they are part of its location."""
 
 
 class Message(BaseModel):
@@ -49,7 +73,7 @@ class TranslateRequest(Message):
         }
     )
 
-    text: str | list[str] = Field(description="One text, or a list of texts")
+    text: Texts = Field(description="One text, or a list of texts")
     model: str | None = ModelName
     source_language: str | None = Field(
         default=None, description="A code of the model like de_DE, or de where only one code begins so", max_length=200
@@ -67,7 +91,7 @@ class SummarizeRequest(Message):
         json_schema_extra={"examples": [{"text": "A long article …", "parameters": {"num_beams": 4, "max_new_tokens": 60}}]}
     )
 
-    text: str | list[str] = Field(description="One text, or a list of texts")
+    text: Texts = Field(description="One text, or a list of texts")
     model: str | None = ModelName
     parameters: GenerationParameters = GenerationParameters()
 
@@ -79,8 +103,8 @@ class AnswerRequest(Message):
         json_schema_extra={"examples": [{"question": "Why is the sky blue?", "context": "Air scatters blue light more …"}]}
     )
 
-    question: str | list[str] = Field(description="One question, or a list of questions")
-    context: str | list[str] = Field(
+    question: Texts = Field(description="One question, or a list of questions")
+    context: Texts = Field(
         description="The text that the answer is to be based on: one for all questions, or a list with one for each"
     )
     model: str | None = ModelName

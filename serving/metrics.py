@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from quant.card import Task
-from serving.engine.engine import EngineStats
 from serving.engine.request import Result
+
+if TYPE_CHECKING:
+    from serving.engine.engine import EngineStats
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 UNKNOWN_MODEL = "unknown"

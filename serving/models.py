@@ -30,6 +30,10 @@ class Generator(Protocol):
     async def generate(self, request: Request) -> Result:
         """Raises EngineFull, EngineClosed, InvalidRequest, GenerationFailed."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can still generate."""
+
 
 @dataclass(frozen=True)
 class CheckedModel:
@@ -86,9 +90,6 @@ def check_model(name: str, folder: Path, max_beams: int) -> CheckedModel:
         raise ModelError(f"{name}: {folder / 'generation_config.json'}: {error}") from error
     except (ArtifactError, TokenizerError) as error:
         raise ModelError(f"{name}: {error}") from error
-    if not card.affixes < card.max_source_tokens <= positions:
-        allowed = f"{card.affixes + 1} to {positions}"
-        raise ModelError(f"{name}: the card's max_source_tokens is {card.max_source_tokens}, possible are {allowed}")
     if defaults.num_beams > max_beams:
         raise ModelError(f"{name}: its default of {defaults.num_beams} beams is above max_batch_rows = {max_beams}")
     return checked
@@ -121,6 +122,10 @@ class Models:
             message = f"{model.name} does {model.checked.card.task}, not {task}; for that there {_are(able)}"
             raise ServiceError(ErrorCode.WRONG_TASK, message, "model")
         return model
+
+    def stopped(self) -> list[str]:
+        """Names of models whose engine has come to its end."""
+        return [model.name for model in self._models.values() if not model.engine.alive]
 
     def describe(self) -> list[ModelDescription]:
         """What clients may know of each model."""

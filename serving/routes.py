@@ -72,9 +72,10 @@ def build_app(service: Service) -> FastAPI:
         """Which models are served, and how each may be asked."""
         return service.models()
 
-    @app.get("/healthz", tags=["server"])
+    @app.get("/healthz", tags=["server"], responses={503: {"model": ErrorResponse}})
     async def healthz() -> Health:
         """Whether the server can answer."""
+        service.check_health()
         return Health()
 
     @app.get("/metrics", tags=["server"], response_class=Response)

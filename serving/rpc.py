@@ -64,20 +64,27 @@ class Rpc:
         return await _answered(models, pb.ListModelsResponse, context)
 
     async def check(self, message: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
-        """Health of the whole server (service "") or of dqbart.v1.Seq2Seq; a replica that answers is healthy."""
+        """Health of the whole server (service "") or of dqbart.v1.Seq2Seq."""
         if message.service not in HEALTHY_SERVICES:
             _fail(context, StatusCode.NOT_FOUND, f"unknown service; known are {SERVICE_NAME} and the empty name", [])
             return health_pb2.HealthCheckResponse()
-        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+        return health_pb2.HealthCheckResponse(status=self._health())
 
     async def watch(
         self, message: health_pb2.HealthCheckRequest, context: Any
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """The health now; the stream then stays open, and its end is the news that the replica is gone."""
         known = message.service in HEALTHY_SERVICES
-        response = health_pb2.HealthCheckResponse
-        yield response(status=response.SERVING if known else response.SERVICE_UNKNOWN)
+        status = self._health() if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        yield health_pb2.HealthCheckResponse(status=status)
         await asyncio.Event().wait()
+
+    def _health(self) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
+        try:
+            self._service.check_health()
+        except ServiceError:
+            return health_pb2.HealthCheckResponse.NOT_SERVING
+        return health_pb2.HealthCheckResponse.SERVING
 
     async def _generate(self, task: Task, convert: Callable[[], TaskRequest], context: Any) -> pb.GenerateResponse:
         async def generate() -> pb.GenerateResponse:

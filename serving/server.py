@@ -53,24 +53,28 @@ def serve_until_stopped(settings: Serve) -> None:
     started = perf_counter()
     models, defaults = check(settings)
     check_ports(settings)
-    with tempfile.TemporaryDirectory(prefix="dqbart-metrics-") as metrics_folder:
-        set_ray_environment(settings)
-        import ray
-        from ray import serve
+    set_ray_environment(settings)
+    import ray
+    from ray import serve
 
-        stopped = threading.Event()
+    stopped = threading.Event()
+    with tempfile.TemporaryDirectory(prefix="dqbart-metrics-") as metrics_folder:
         try:
             start_ray(settings)
             # Ray installs handlers of its own; these come after them.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stopped.set())
-            deploy(settings, models, defaults, metrics_folder)
-            url = wait_for_answer(settings)
-            print_startup_screen(Console(), settings, models, defaults, url, perf_counter() - started)
-            stopped.wait()
-            print("dqbart serve: stopping, requests in flight are finished first", file=sys.stderr)
+            try:
+                deploy(settings, models, defaults, metrics_folder)
+                url = wait_for_answer(settings)
+                print_startup_screen(Console(), settings, models, defaults, url, perf_counter() - started)
+                stopped.wait()
+                print("dqbart serve: stopping, requests in flight are finished first", file=sys.stderr)
+            finally:
+                serve.delete(APPLICATION)
+        except KeyboardInterrupt:
+            raise SystemExit(128 + signal.SIGINT) from None
         finally:
-            serve.delete(APPLICATION)
             ray.shutdown()
 
 
@@ -178,7 +182,7 @@ def deploy(settings: Serve, models: Sequence[CheckedModel], defaults: dict[Task,
         # Threads are set by the replica itself; a share of Ray's CPUs would only limit the number of replicas.
         ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {MULTIPROCESS_VARIABLE: metrics_folder}}},
         logging_config=LoggingConfig(log_level=settings.log_level.upper(), enable_access_log=settings.log_level == "debug"),
-    ).bind(list(models), defaults, limits, engine_settings, settings.threads_per_replica, settings.log_level)
+    ).bind(list(models), defaults, limits, engine_settings, settings.threads_per_replica)
     try:
         serve.run(application, name=APPLICATION, route_prefix="/")
     except RuntimeError as error:

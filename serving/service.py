@@ -19,6 +19,8 @@ from serving.engine.request import Request
 from serving.errors import ErrorCode, ServiceError, internal_error
 from serving.languages import resolve_languages
 from serving.messages import (
+    ONE,
+    SEVERAL,
     AnswerRequest,
     GenerateResponse,
     ModelList,
@@ -42,7 +44,7 @@ TASK_OF: dict[type[TaskRequest], Task] = {
 OFF_LOOP_CHARACTERS = 4000
 """A request with more text is encoded on a thread: it takes over a millisecond, in which the loop can serve others."""
 
-NOT_FIELDS = ("body", "str", "list[str]")
+NOT_FIELDS = ("body", ONE, SEVERAL)
 """What pydantic puts into a fault's location beside the names of fields."""
 
 _LOG = logging.getLogger(__name__)
@@ -89,6 +91,11 @@ class Service:
         """Count a request whose fields are wrong, and describe the faults that pydantic found."""
         self._metrics.record_request(task, UNKNOWN_MODEL, protocol, ErrorCode.BAD_PARAMETER, 0.0)
         return describe_faults(faults)
+
+    def check_health(self) -> None:
+        """Raises ServiceError (unavailable) when an engine has stopped."""
+        if stopped := self._models.stopped():
+            raise ServiceError(ErrorCode.UNAVAILABLE, f"{', '.join(stopped)} cannot answer; the replica is being replaced")
 
     def models(self) -> ModelList:
         """Every served model."""

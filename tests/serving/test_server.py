@@ -41,7 +41,7 @@ def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("server")
     config = folder / "serve.yaml"
     http_port, grpc_port = free_port(), free_port()
-    config.write_text(f"http_port: {http_port}\nmax_source_characters: 400\nmax_inputs: 4\n")
+    config.write_text(f"http_port: {http_port}\nreplicas: 2\nmax_source_characters: 400\nmax_inputs: 4\n")
     output = folder / "output"
     arguments = ["serve", "--config", str(config), "--grpc-port", str(grpc_port), "--grace", "10"]
     with output.open("w") as file:
@@ -98,11 +98,11 @@ def test_the_other_tasks_answer_over_both(server: Server, stub: Any) -> None:
     assert summary["results"][0]["text"] == stub.Summarize(pb.SummarizeRequest(texts=["good morning world"])).results[0].text
     question = {"question": "who wrote the book", "context": "she wrote it"}
     answer = httpx.post(f"{server.url}/v1/answer", json=question, timeout=30).json()
-    assert answer["results"][0]["text"] == stub.Answer(pb.AnswerRequest(questions=[question])).results[0].text
+    assert answer["results"][0]["text"] == stub.Answer(pb.AnswerRequest(questions=[pb.Question(**question)])).results[0].text
 
 
 def test_generation_parameters_reach_the_engine(server: Server, stub: Any) -> None:
-    parameters = {"num_beams": 1, "max_new_tokens": 3, "min_new_tokens": 3}
+    parameters: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 3, "min_new_tokens": 3}
     body = {"text": "good morning", "parameters": parameters}
     result = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=30).json()["results"][0]
     assert (result["generated_tokens"], result["finish_reason"]) == (3, "length")
