@@ -11,9 +11,10 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quant.card import Task
-from serving.errors import HTTP_STATUS, ServiceError, internal_error
+from serving.errors import HTTP_STATUS, ErrorCode, ServiceError, internal_error
 from serving.messages import (
     AnswerRequest,
     ErrorDetail,
@@ -51,6 +52,7 @@ def build_app(service: Service) -> FastAPI:
         summary="Translation, summarization and question answering with small, quantized seq2seq models.",
         version="1",
     )
+    app.add_middleware(_BodyLimit, most=service.limits.max_message_bytes)
 
     @app.post("/v1/translate", responses=ERRORS, tags=["tasks"])
     async def translate(request: TranslateRequest) -> GenerateResponse:
@@ -95,6 +97,9 @@ def build_app(service: Service) -> FastAPI:
     @app.exception_handler(HTTPException)
     async def transport_error(_: Request, error: HTTPException) -> JSONResponse:
         status = HTTPStatus(error.status_code)
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            most = service.limits.max_message_bytes
+            return _response(ServiceError(ErrorCode.TOO_LONG, f"the body is larger than {most} bytes: split it"))
         detail = ErrorDetail(code=status.name.lower(), message=f"{status.description or status.phrase}; see /docs")
         return _json(detail, status, dict(error.headers or {}))
 
@@ -104,6 +109,27 @@ def build_app(service: Service) -> FastAPI:
         return _response(internal_error())
 
     return app
+
+
+class _BodyLimit:
+    """Stops reading a body at `most` bytes. FastAPI's own limit would answer in plain text."""
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        received = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._most:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return message
+
+        await self._app(scope, receive_within_limit, send)
 
 
 def _response(error: ServiceError) -> JSONResponse:

@@ -1,8 +1,9 @@
 """`dqbart serve`: check the models, start Ray with one application, say how to ask, and stop without cutting anyone off.
 
-Everything that can be wrong is found before Ray starts, which takes seconds. Ray is started for this server alone and on the
-loopback address, without dashboard and usage reports, and takes its options from environment variables that its processes
-read when they are imported: they are set here first, which is why ray is imported inside the functions.
+Everything that can be wrong is found before Ray starts, which takes seconds. Ray is started for this server alone, without
+dashboard and usage reports. Its processes find each other over ports of all interfaces, and take calls only with the token
+that is made here. It takes such options from environment variables that it reads when it is imported: they are set first,
+which is why ray is imported inside the functions.
 
 SIGTERM to a process that runs Ray cuts off the requests in flight. Ours stops taking requests, gives those in flight the
 grace period, and then takes Ray down.
@@ -53,7 +54,8 @@ def serve_until_stopped(settings: Serve) -> None:
     started = perf_counter()
     models, defaults = check(settings)
     check_ports(settings)
-    set_ray_environment(settings)
+    limits = Limits(settings.max_inputs, settings.max_source_characters, settings.max_batch_rows, settings.request_timeout)
+    set_ray_environment(limits)
     import ray
     from ray import serve
 
@@ -65,9 +67,11 @@ def serve_until_stopped(settings: Serve) -> None:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stopped.set())
             try:
-                deploy(settings, models, defaults, metrics_folder)
+                deploy(settings, limits, models, defaults, metrics_folder)
                 url = wait_for_answer(settings)
-                print_startup_screen(Console(), settings, models, defaults, url, perf_counter() - started)
+                # A log is no terminal and has no width that lines would have to fit.
+                console = Console(width=None if sys.stdout.isatty() else 120)
+                print_startup_screen(console, settings, models, defaults, url, perf_counter() - started)
                 stopped.wait()
                 print("dqbart serve: stopping, requests in flight are finished first", file=sys.stderr)
             finally:
@@ -119,16 +123,15 @@ def check_ports(settings: Serve) -> None:
             raise SystemExit(f"{key} = {port} on {host}: {error.strerror}") from error
 
 
-def set_ray_environment(settings: Serve) -> None:
+def set_ray_environment(limits: Limits) -> None:
     """Set what Ray reads when it is imported, here and in its processes; what the environment already says stays."""
-    characters = settings.max_inputs * settings.max_source_characters
     chosen = {
         "RAY_USAGE_STATS_ENABLED": "0",
         # Ray's own token, or it would write one to the home folder, which may be read-only.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        # UTF-8 has up to 4 bytes a character; by default a message may have 2 GiB.
-        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(4 * characters + (1 << 20)),
+        # By default a message may have 2 GiB.
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(limits.max_message_bytes),
         "RAY_SERVE_LOG_TO_STDERR": "1",
     }
     for name, value in chosen.items():
@@ -154,7 +157,6 @@ def start_ray(settings: Serve) -> None:
         include_dashboard=False,
         log_to_driver=True,
         logging_level=settings.log_level.upper(),
-        _node_ip_address="127.0.0.1",
     )
     serve.start(
         http_options=HTTPOptions(host=settings.host, port=settings.http_port),
@@ -163,7 +165,13 @@ def start_ray(settings: Serve) -> None:
     )
 
 
-def deploy(settings: Serve, models: Sequence[CheckedModel], defaults: dict[Task, str], metrics_folder: str) -> None:
+def deploy(
+    settings: Serve,
+    limits: Limits,
+    models: Sequence[CheckedModel],
+    defaults: dict[Task, str],
+    metrics_folder: str,
+) -> None:
     """Run the application, and return when every replica answers. Raises SystemExit when one cannot start."""
     from ray import serve
     from ray.serve.schema import LoggingConfig
@@ -171,7 +179,6 @@ def deploy(settings: Serve, models: Sequence[CheckedModel], defaults: dict[Task,
     from serving.ingress import Ingress
 
     engine_settings = EngineSettings(settings.max_batch_rows, settings.max_queued_requests)
-    limits = Limits(settings.max_inputs, settings.max_source_characters, settings.max_batch_rows, settings.request_timeout)
     # Ray's own limit must be above what the engines hold and queue: they refuse with a better message.
     held = len(models) * (settings.max_batch_rows + settings.max_queued_requests)
     deployment: Any = Ingress

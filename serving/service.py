@@ -59,6 +59,11 @@ class Limits:
     max_beams: int
     request_timeout_seconds: float
 
+    @property
+    def max_message_bytes(self) -> int:
+        """No acceptable request is larger, on either protocol: JSON may spell a character in 12 bytes."""
+        return 12 * self.max_inputs * self.max_source_characters + (1 << 20)
+
 
 class Service:
     """Answers requests with the served models."""
@@ -67,6 +72,10 @@ class Service:
         self._models = models
         self._limits = limits
         self._metrics = metrics
+
+    @property
+    def limits(self) -> Limits:
+        return self._limits
 
     async def generate(self, request: TaskRequest, protocol: Protocol) -> GenerateResponse:
         """Answer every input of a request. Raises ServiceError, and nothing else but CancelledError."""

@@ -56,7 +56,8 @@ def print_startup_screen(
 
 
 def _table(models: Sequence[CheckedModel], defaults: Mapping[Task, str]) -> Table:
-    table = Table("model", "task", "default", "languages", "scheme", "layers", "MiB", "smaller")
+    headings = ("model", "task", "default", "languages", "scheme", "layers", "MiB", "smaller")
+    table = Table(*headings, box=None, pad_edge=False)
     for model in models:
         table.add_row(
             model.name,

@@ -89,6 +89,13 @@ def test_half_a_surrogate_pair_is_no_text(service: Service) -> None:
     assert (response.status_code, response.json()["error"]["field"]) == (422, "text")
 
 
+def test_a_body_that_no_acceptable_request_has_is_refused(service: Service) -> None:
+    most = service.limits.max_message_bytes
+    response = call(service, "POST", "/v1/summarize", content=b" " * (most + 1))
+    assert response.status_code == 413
+    assert response.json() == {"error": {"code": "too_long", "message": f"the body is larger than {most} bytes: split it"}}
+
+
 def test_unknown_paths_and_methods_have_our_shape(service: Service) -> None:
     assert call(service, "GET", "/nowhere").json()["error"]["code"] == "not_found"
     wrong_method = call(service, "GET", "/v1/answer")

@@ -23,6 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
 from serving.errors import GRPC_STATUS, HTTP_STATUS, ErrorCode
+from serving.server import check, check_ports
+from serving.settings import Serve
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
@@ -70,6 +72,46 @@ def channel(server: Server) -> Iterator[grpc.Channel]:
 @pytest.fixture(scope="module")
 def stub(channel: grpc.Channel) -> Any:
     return seq2seq_pb2_grpc.Seq2SeqStub(channel)
+
+
+def test_models_are_found_in_the_current_folder(
+    artifacts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "notes").mkdir(parents=True)
+    for name in ("b", "a"):
+        (tmp_path / "models" / name).symlink_to(artifacts["summarizer"])
+    models, defaults = check(Serve())
+    assert [model.name for model in models] == ["a", "b"]
+    assert defaults == {"summarization": "a"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("default_translation", "summarizer", "default_translation = 'summarizer': no served model for translation"),
+        ("default_question_answering", "absent", "there are: none"),
+        ("max_batch_rows", 1, "models: translator: its default of 2 beams is above max_batch_rows = 1"),
+    ],
+)
+def test_settings_at_odds_with_the_models_stop_the_start(
+    artifacts: dict[str, Path], setting: str, value: object, message: str
+) -> None:
+    settings = Serve(models=[str(artifacts["translator"])]).model_copy(update={setting: value})
+    with pytest.raises(SystemExit) as exit:
+        check(settings)
+    assert message in str(exit.value)
+
+
+def test_a_port_in_use_stops_the_start() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(SystemExit, match=rf"http_port = {port} on 127.0.0.1: Address already in use"):
+            check_ports(Serve(http_port=port))
+        with pytest.raises(SystemExit, match=rf"grpc_port = {port} on 0.0.0.0: Address already in use"):
+            check_ports(Serve(http_port=free_port(), grpc_port=port))
 
 
 def test_startup_screen_shows_models_and_how_to_ask(server: Server) -> None:
