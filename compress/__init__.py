@@ -7,6 +7,8 @@ dataset, batches   files or hub data sets to token ids; length-grouped batches
 losses             task loss and distillation losses, padding left out
 training           the loop: schedule, validation, best checkpoint, resume
 decoding, metrics  generate over a data set; ROUGE, BLEU and chrF
+evaluation         both kinds of model scored alike; evaluation_file keeps the scores
+compression        one run, from teacher to artifact; progress is what it shows
 model_card         README.md of an artifact
-settings, commands flags of `dqbart compress | evaluate | inspect`, and what they do
+commands           flags of `dqbart compress | evaluate | inspect`; the *_command modules run them
 """

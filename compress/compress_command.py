@@ -47,7 +47,12 @@ def _compress(settings: Compress, console: Console) -> int:
     if settings.both_directions and len(settings.languages()) != 2:
         raise DatasetError("--both-directions needs --source-language and --target-language")
     teacher = load_teacher(
-        settings.teacher, settings.task, settings.languages(), settings.source_template, settings.max_source_tokens
+        settings.teacher,
+        settings.task,
+        settings.languages(),
+        settings.both_directions,
+        settings.source_template,
+        settings.max_source_tokens,
     )
     plan = Plan(
         layers=Layers.parse(settings.layers),

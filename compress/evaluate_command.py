@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 from compress.commands import Evaluate
 from compress.compress_command import EXPECTED_ERRORS, pick_device
 from compress.dataset import Languages, load_examples
-from compress.evaluation import EVALUATION_FILE, Evaluation, data_digest, evaluate, keep_evaluation, load_student
-from compress.model_card import direction, write_model_card
+from compress.evaluation import Evaluation, data_digest, evaluate, load_student
+from compress.evaluation_file import EVALUATION_FILE, direction, keep_evaluation
+from compress.model_card import write_model_card
 from compress.progress import progress_bar
 from compress.teacher import load_teacher
 from compress.text_format import TextFormat
@@ -70,11 +71,10 @@ def _load(settings: Evaluate) -> tuple[PreTrainedModel, TextFormat]:
         model, text_format, artifact = load_student(Path(settings.model))
         if settings.task not in (None, artifact.card.task):
             raise ValueError(f"--task is {settings.task}, but {settings.model} was made for {artifact.card.task}")
-        if unknown := [code for code in settings.languages() if code not in artifact.card.languages]:
-            known = ", ".join(artifact.card.languages) or "no languages"
-            raise ValueError(f"{settings.model} has {known}, not {', '.join(unknown)}")
-        if artifact.card.languages and len(settings.languages()) != 2:
-            raise ValueError(f"--source-language and --target-language are needed: {', '.join(artifact.card.languages)}")
+        if settings.languages() not in (artifact.card.language_pairs or ((),)):
+            known = ", ".join(artifact.card.directions) or "no languages"
+            asked = " to ".join(settings.languages()) or "no --source-language and --target-language"
+            raise ValueError(f"{settings.model} has {known}, not {asked}")
         return model, text_format
     if settings.task is None:
         raise ValueError(f"{settings.model} is no packed artifact, so --task is needed")

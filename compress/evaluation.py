@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,6 @@ from compress.metrics import Scores, score
 from compress.quantized_modules import load_quantized, quantize_modules
 from compress.text_format import Example, TextFormat
 from quant.artifact import Artifact, read_artifact
-
-EVALUATION_FILE = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -76,27 +74,3 @@ def data_digest(examples: Sequence[Example]) -> str:
     for example in examples:
         digest.update(json.dumps([dict(example.texts), example.target]).encode())
     return f"sha256:{digest.hexdigest()}"
-
-
-def read_evaluations(folder: Path) -> list[dict[str, Any]]:
-    """Evaluations kept in an artifact; none where there is no readable file."""
-    try:
-        records: list[dict[str, Any]] = json.loads((folder / EVALUATION_FILE).read_text())["evaluations"]
-    except (OSError, ValueError, KeyError):
-        return []
-    return records
-
-
-def keep_evaluation(path: Path, record: Mapping[str, Any]) -> None:
-    """Add a record to a JSON file, in place of an older one of the same model, data, direction and decoding."""
-
-    def identity(entry: Mapping[str, Any]) -> tuple[str, ...]:
-        keys = ("model", "data", "source_language", "target_language", "decoding")
-        return tuple(json.dumps(entry.get(key), sort_keys=True) for key in keys)
-
-    try:
-        kept = json.loads(path.read_text())["evaluations"]
-    except FileNotFoundError:
-        kept = []
-    kept = [entry for entry in kept if identity(entry) != identity(record)] + [dict(record)]
-    path.write_text(json.dumps({"evaluations": kept}, indent=2, ensure_ascii=False) + "\n")

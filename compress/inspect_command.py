@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compress.commands import Inspect
-from compress.evaluation import read_evaluations
-from compress.model_card import direction
+from compress.evaluation_file import direction, read_evaluations
 from quant.artifact import Artifact, ArtifactError, read_artifact, sizes
 from quant.layout import footprint
 
@@ -41,7 +40,7 @@ def _summary(artifact: Artifact) -> Table:
     table = Table(title=str(artifact.path), title_justify="left", show_header=False)
     rows = {
         "task": card.task,
-        "languages": ", ".join(card.languages),
+        "directions": ", ".join(f"{source} → {target}" for source, target in card.language_pairs),
         "architecture": f"{architecture.model_type}, width {architecture.d_model}, vocabulary {architecture.vocab_size:,}",
         "layers": f"{architecture.layers} (teacher {card.teacher}: {card.teacher_layers})",
         "scheme": f"{artifact.scheme} (bits of weights-embeddings-activations)",

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from compress.evaluation import read_evaluations
+from compress.evaluation_file import direction, read_evaluations
 from quant.artifact import read_artifact, sizes
+from quant.card import Card
 
 CARD_FILE = "README.md"
 NOTES_FILE = "NOTES.md"
@@ -30,7 +31,7 @@ def write_model_card(folder: Path) -> None:
         f"| teacher in float32 | {size.teacher / 1e6:.1f} MB |",
         f"| ratio | **{size.ratio:.1f}x** |",
         f"| architecture | {artifact.architecture.model_type}, width {artifact.architecture.d_model} |",
-        *([f"| languages | {', '.join(card.languages)} |"] if card.languages else []),
+        *([f"| directions | {_arrows(card)} |"] if card.directions else []),
         f"| longest source | {card.max_source_tokens} tokens |",
         f"| teacher weights | `{artifact.source_digest}` |",
         "",
@@ -38,6 +39,10 @@ def write_model_card(folder: Path) -> None:
         *([notes, ""] if notes else []),
     ]
     (folder / CARD_FILE).write_text("\n".join(lines))
+
+
+def _arrows(card: Card) -> str:
+    return ", ".join(f"{source} → {target}" for source, target in card.language_pairs)
 
 
 def _evaluation_lines(records: list[dict[str, Any]]) -> list[str]:
@@ -59,8 +64,3 @@ def _evaluation_lines(records: list[dict[str, Any]]) -> list[str]:
     signatures = {name: text for record in records for name, text in record["signatures"].items()}
     signed = [f"{name}: `{text}`" for name, text in signatures.items()]
     return [*lines, "", *signed, "", "```sh", *commands, "```", ""]
-
-
-def direction(record: dict[str, Any]) -> str:
-    """`de_DE → en_XX`, or nothing for models of one language."""
-    return f"{record['source_language']} → {record['target_language']}" if record.get("target_language") else ""

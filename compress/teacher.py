@@ -42,10 +42,11 @@ def load_teacher(
     name: str,
     task: Task,
     languages: tuple[str, ...] = (),
+    both_directions: bool = False,
     source_template: str | None = None,
     max_source_tokens: int | None = None,
 ) -> Teacher:
-    """Load a local folder or a hub id. Raises TeacherError."""
+    """Load a local folder or a hub id; `languages` are the source's and the target's code. Raises TeacherError."""
     transformers_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(name)
@@ -67,7 +68,7 @@ def load_teacher(
         source_suffix=suffix,
         decoder_start=decoder_start,
         forced_bos=forced_bos,
-        languages=languages,
+        directions=_directions(languages, both_directions),
         max_source_tokens=max_source_tokens or limit,
         teacher=Path(name).name if Path(name).is_dir() else name,
         teacher_layers=str(architecture.layers),
@@ -97,6 +98,13 @@ def _text_format(
     if languages and languages[0] in suffix:
         return prefix, _placeholders(suffix, languages[0]), TARGET_LANGUAGE, None
     return prefix, suffix, config_start, prefix[0] if prefix else None
+
+
+def _directions(languages: tuple[str, ...], both: bool) -> tuple[str, ...]:
+    if len(languages) != 2:
+        return ()
+    source, target = languages
+    return (f"{source}>{target}", f"{target}>{source}") if both else (f"{source}>{target}",)
 
 
 def _placeholders(tokens: tuple[str, ...], language: str) -> tuple[str, ...]:

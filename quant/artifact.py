@@ -12,7 +12,6 @@ tensor is unpacked: a foreign file costs no more memory than its own bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -179,16 +178,6 @@ def sizes(artifact: Artifact) -> Sizes:
     """Measured size of the weights file beside what it replaces."""
     packed = (artifact.path / WEIGHTS_FILE).stat().st_size
     return Sizes(packed, float_bytes(artifact.architecture), artifact.card.teacher_bytes)
-
-
-def digest_files(paths: list[Path]) -> str:
-    """`sha256:…` over the contents of the files in the given order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return f"sha256:{digest.hexdigest()}"
 
 
 def _weight_faults(tensor: TensorLayout, weights: Mapping[str, Tensor]) -> list[str]:

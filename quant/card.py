@@ -44,8 +44,8 @@ class Card:
     source_suffix: tuple[str, ...]
     decoder_start: str
     forced_bos: str | None
-    languages: tuple[str, ...]
-    """Language codes the model was trained on, as source or target; empty for models of one language."""
+    directions: tuple[str, ...]
+    """What the model was trained to translate, SOURCE>TARGET by language codes; empty for models of one language."""
     max_source_tokens: int
     """Longest source with prefix and suffix, in tokens."""
     teacher: str
@@ -76,6 +76,11 @@ class Card:
             if template_fields(entries["source_template"]) != set(wanted):
                 braces = " and ".join(f"{{{name}}}" for name in wanted)
                 faults.append(f"source_template is {entries['source_template']!r}, it must use {braces} and no other braces")
+            faults += [
+                f"{each!r} is no direction, SOURCE>TARGET is expected"
+                for each in entries["directions"]
+                if len({*each.split(">")} - {""}) != 2 or each.count(">") != 1
+            ]
         if faults:
             raise CardError("; ".join(faults))
         values: dict[str, Any] = {
@@ -100,6 +105,16 @@ class Card:
 
     def forced_bos_id(self, token_id: Callable[[str], int], target_language: str | None) -> int | None:
         return None if self.forced_bos is None else token_id(_resolve(self.forced_bos, None, target_language))
+
+    @property
+    def language_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Source and target code of each direction."""
+        return tuple((source, target) for source, _, target in (each.partition(">") for each in self.directions))
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The codes of all directions, each once; empty for models of one language."""
+        return tuple(dict.fromkeys(code for pair in self.language_pairs for code in pair))
 
     @property
     def affixes(self) -> int:

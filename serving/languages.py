@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from serving.errors import ErrorCode, ServiceError
 
 
-def resolve_languages(languages: Sequence[str], source: str | None, target: str | None) -> tuple[str | None, str | None]:
-    """Source and target codes out of a model's `languages`; both None for a model without languages.
+def resolve_languages(
+    pairs: Sequence[tuple[str, str]], source: str | None, target: str | None
+) -> tuple[str | None, str | None]:
+    """Source and target codes out of the pairs that a model translates; both None for a model without languages.
 
-    Raises ServiceError (unknown_language) for a language that is unknown, ambiguous, missing, or both source and target.
+    Raises ServiceError (unknown_language) for a language that is unknown, ambiguous or missing, and for a pair that the
+    model does not translate.
     """
+    languages = tuple(dict.fromkeys(code for pair in pairs for code in pair))
     if not languages:
         for field, given in (("source_language", source), ("target_language", target)):
             if given is not None:
@@ -27,6 +31,9 @@ def resolve_languages(languages: Sequence[str], source: str | None, target: str 
     found_target = found_target or _other(languages, found_source, "target_language")
     if found_source == found_target:
         raise _refused(f"source_language and target_language are both {found_source}", "target_language")
+    if (found_source, found_target) not in pairs:
+        known = ", ".join(f"{one} to {other}" for one, other in pairs)
+        raise _refused(f"the model does not translate {found_source} to {found_target}; it does {known}", "target_language")
     return found_source, found_target
 
 

@@ -129,7 +129,7 @@ class Service:
         source_language = target_language = None
         if isinstance(request, TranslateRequest):
             source_language, target_language = resolve_languages(
-                model.checked.card.languages, request.source_language, request.target_language
+                model.checked.card.language_pairs, request.source_language, request.target_language
             )
 
         def encode() -> list[Request]:

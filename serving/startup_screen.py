@@ -41,8 +41,8 @@ def print_startup_screen(
     for task, name in defaults.items():
         path, body, command, arguments = ASKING[task]
         model = next(model for model in models if model.name == name)
-        if len(model.card.languages) > 1:
-            source, target = model.card.languages[:2]
+        if model.card.language_pairs:
+            source, target = model.card.language_pairs[0]
             body = {**body, "source_language": source, "target_language": target}
             arguments += f" --source-language {source} --target-language {target}"
         _print_plain(console, f"\n  curl {url}{path} --json '{json.dumps(body, ensure_ascii=False)}'")

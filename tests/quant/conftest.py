@@ -64,7 +64,7 @@ def card() -> Card:
         source_suffix=("</s>",),
         decoder_start="</s>",
         forced_bos="<s>",
-        languages=(),
+        directions=(),
         max_source_tokens=23,
         teacher="teacher-tiny",
         teacher_layers="6-6",

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from quant.artifact import (
     GENERATION_FILE,
     WEIGHTS_FILE,
     ArtifactError,
-    digest_files,
     is_artifact,
     read_artifact,
     sizes,
@@ -175,13 +173,6 @@ def test_config_is_plain_json_that_transformers_can_read(model: Model, tmp_path:
     config: dict[str, Any] = json.loads((model.write(tmp_path) / CONFIG_FILE).read_text())
     assert config["model_type"] == "bart"
     assert config["dqbart"]["source_suffix"] == ["</s>"]
-
-
-def test_the_digest_is_sha256_of_the_contents_in_order(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"first ")
-    (tmp_path / "b").write_bytes(b"second")
-    expected = hashlib.sha256(b"first second").hexdigest()
-    assert digest_files([tmp_path / "a", tmp_path / "b"]) == f"sha256:{expected}"
 
 
 def test_asking_for_the_wrong_kind_of_tensor_is_a_mistake_of_ours(model: Model, tmp_path: Path) -> None:

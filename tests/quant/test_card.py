@@ -24,7 +24,7 @@ def mbart50(card: Card) -> Card:
         task="translation",
         source_prefix=("{source_language}",),
         forced_bos="{target_language}",
-        languages=("en_XX", "de_DE"),
+        directions=("en_XX>de_DE", "de_DE>en_XX"),
     )
 
 
@@ -73,7 +73,7 @@ def test_a_card_survives_json(card: Card, mbart50: Card) -> None:
 
 
 def test_every_fault_is_listed(card: Card) -> None:
-    entries = {**card.to_dict(), "beams": 4, "colour": "blue", "languages": "en_XX", "max_source_tokens": 0}
+    entries = {**card.to_dict(), "beams": 4, "colour": "blue", "directions": "en_XX", "max_source_tokens": 0}
     del entries["teacher"]
     with pytest.raises(CardError) as caught:
         Card.from_dict(entries)
@@ -81,7 +81,7 @@ def test_every_fault_is_listed(card: Card) -> None:
         "teacher is missing",
         "beams is unknown",
         "colour is unknown",
-        "languages is 'en_XX', a list of texts is expected",
+        "directions is 'en_XX', a list of texts is expected",
         "max_source_tokens is 0, a whole number above 0 is expected",
     ]
 
@@ -98,6 +98,10 @@ def test_every_fault_is_listed(card: Card) -> None:
         ("source_template", "{source!r}", r"it must use \{source\}"),
         ("source_template", "{source.__class__}", r"it must use \{source\}"),
         ("source_template", "{source} {", r"it must use \{source\}"),
+        ("directions", ["de_DE"], "'de_DE' is no direction, SOURCE>TARGET is expected"),
+        ("directions", ["de_DE>de_DE"], "'de_DE>de_DE' is no direction"),
+        ("directions", ["a>b>a"], "'a>b>a' is no direction"),
+        ("directions", [">de_DE"], "'>de_DE' is no direction"),
         ("source_prefix", [1], r"source_prefix is \[1\], a list of texts is expected"),
         ("forced_bos", 2, "forced_bos is 2, a text or null is expected"),
         ("decoder_start", None, "decoder_start is None, a text is expected"),
@@ -118,7 +122,7 @@ def test_what_is_no_object_is_no_card(entries: Any) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(("task", "source_template", "teacher", "languages")), st.none() | st.text() | st.integers()
+        st.sampled_from(("task", "source_template", "teacher", "directions")), st.none() | st.text() | st.integers()
     )
 )
 def test_any_entries_give_a_card_or_a_card_error(card: Card, changed: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ PLAIN: dict[str, Any] = {
     "source_suffix": ("</s>",),
     "decoder_start": "</s>",
     "forced_bos": None,
-    "languages": (),
+    "directions": (),
 }
 CARDS: dict[str, dict[str, Any]] = {
     "translator": {
@@ -34,7 +34,7 @@ CARDS: dict[str, dict[str, Any]] = {
         "source_suffix": ("</s>",),
         "decoder_start": "</s>",
         "forced_bos": "{target_language}",
-        "languages": LANGUAGES,
+        "directions": ("de_DE>en_XX", "en_XX>de_DE"),
     },
     "summarizer": {"task": "summarization", "source_template": "{source}", **PLAIN},
     "answerer": {"task": "question-answering", "source_template": "question: {question} context: {context}", **PLAIN},

@@ -67,6 +67,6 @@ def test_damaged_tokenizer_is_named(tmp_path: Path, card: Card) -> None:
 
 
 def test_every_fault_between_card_and_vocabulary_is_listed(artifacts: dict[str, Path], card: Card) -> None:
-    wrong = replace(card, decoder_start="<go>", languages=("de_DE", "fr_XX"))
+    wrong = replace(card, decoder_start="<go>", directions=("de_DE>fr_XX",))
     with pytest.raises(TokenizerError, match=r"'<go>' is not in.*'fr_XX' is not in.* the model 10"):
         TextCodec(artifacts["translator"], wrong, 10)
