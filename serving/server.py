@@ -63,9 +63,10 @@ def serve_until_stopped(settings: Serve) -> None:
     with tempfile.TemporaryDirectory(prefix="dqbart-metrics-") as metrics_folder:
         try:
             start_ray(settings)
-            # Ray installs handlers of its own; these come after them.
+            # Ray has installed handlers of its own by now; from here on a signal during the start waits for its end.
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stopped.set())
+            start_proxies(settings)
             try:
                 deploy(settings, limits, models, defaults, metrics_folder)
                 url = wait_for_answer(settings)
@@ -142,11 +143,8 @@ def set_ray_environment(limits: Limits) -> None:
 
 
 def start_ray(settings: Serve) -> None:
-    """Start Ray on this machine, and its HTTP and gRPC proxies."""
+    """Start Ray on this machine."""
     import ray
-    from ray import serve
-    from ray.serve.config import HTTPOptions, gRPCOptions
-    from ray.serve.schema import LoggingConfig
 
     # serve.run reports its progress at info, whatever the level of the processes that it starts.
     logging.getLogger("ray.serve").setLevel(settings.log_level.upper())
@@ -158,6 +156,14 @@ def start_ray(settings: Serve) -> None:
         log_to_driver=True,
         logging_level=settings.log_level.upper(),
     )
+
+
+def start_proxies(settings: Serve) -> None:
+    """Start the proxies through which HTTP and gRPC reach the replicas."""
+    from ray import serve
+    from ray.serve.config import HTTPOptions, gRPCOptions
+    from ray.serve.schema import LoggingConfig
+
     serve.start(
         http_options=HTTPOptions(host=settings.host, port=settings.http_port),
         grpc_options=gRPCOptions(port=settings.grpc_port, grpc_servicer_functions=SERVICERS if settings.grpc_port else []),
