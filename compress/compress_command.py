@@ -10,14 +10,13 @@ from rich.console import Console
 from compress.commands import Compress
 from compress.compression import EXIT_INTERRUPTED, Compression, Plan
 from compress.dataset import DatasetError, Languages, load_examples
+from compress.device import pick_device, quick_at_bf16
+from compress.errors import EXPECTED_ERRORS
 from compress.losses import LossWeights
-from compress.teacher import TeacherError, load_teacher
-from compress.training import NonFiniteLossError, TrainingSettings
-from compress.training_state import ResumeError
-from quant.artifact import ArtifactError, read_artifact, sizes
+from compress.teacher import load_teacher
+from compress.training import TrainingSettings
+from quant.artifact import read_artifact, sizes
 from quant.scheme import Layers, Scheme
-
-EXPECTED_ERRORS = (TeacherError, DatasetError, ResumeError, ArtifactError, NonFiniteLossError, ValueError, OSError)
 
 
 def run_compress(settings: Compress) -> int:
@@ -68,19 +67,7 @@ def _compress(settings: Compress, console: Console) -> int:
     return compression.run(train, valid, settings.resume)
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto` is cuda where there is one. Raises ValueError for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.split(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"device is {name!r}: cpu, cuda and auto are accepted")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device is {name!r}, but PyTorch finds no CUDA device here")
-    return torch.device(name)
-
-
 def _training(settings: Compress, device: torch.device) -> TrainingSettings:
-    quick_at_bf16 = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
     return TrainingSettings(
         epochs=settings.epochs,
         max_steps=settings.max_steps,
@@ -91,7 +78,7 @@ def _training(settings: Compress, device: torch.device) -> TrainingSettings:
         batch_tokens=settings.batch_tokens,
         accumulate=settings.accumulate,
         clip_norm=settings.clip_norm,
-        bf16=settings.bf16 == "on" or (settings.bf16 == "auto" and quick_at_bf16),
+        bf16=settings.bf16 == "on" or (settings.bf16 == "auto" and quick_at_bf16(device)),
         seed=settings.seed,
         validate_every=settings.validate_every,
         losses=LossWeights(settings.task_weight, settings.logits_weight, settings.attention_weight, settings.hidden_weight),

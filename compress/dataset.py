@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.errors import CompressError
 from compress.text_format import Example
 from quant.card import Task
 
@@ -24,7 +25,7 @@ _SOURCE_TARGET = {
 }
 
 
-class DatasetError(ValueError):
+class DatasetError(CompressError):
     """Data that cannot be read. The message names the file or column, and what there is instead."""
 
 

@@ -11,10 +11,11 @@ from rich.table import Table
 from transformers import PreTrainedModel
 
 from compress.commands import Evaluate
-from compress.compress_command import EXPECTED_ERRORS, pick_device
 from compress.dataset import Languages, load_examples
+from compress.device import pick_device
+from compress.errors import EXPECTED_ERRORS, CompressError
 from compress.evaluation import Evaluation, data_digest, evaluate, load_student
-from compress.evaluation_file import EVALUATION_FILE, direction, keep_evaluation
+from compress.evaluation_file import EVALUATION_FILE, direction, keep_evaluation, read_evaluations
 from compress.model_card import write_model_card
 from compress.progress import progress_bar
 from compress.teacher import load_teacher
@@ -22,18 +23,23 @@ from compress.text_format import TextFormat
 from quant.artifact import is_artifact
 
 
+class EvaluationError(CompressError):
+    """A model that cannot be evaluated as asked."""
+
+
 def run_evaluate(settings: Evaluate) -> int:
     """Returns the exit code: 0 done, 1 failed."""
     console = Console(soft_wrap=True)
-    try:
-        evaluation = _evaluate(settings, console)
-    except EXPECTED_ERRORS as error:
-        print(f"dqbart evaluate: error: {error}", file=sys.stderr)
-        return 1
     packed = is_artifact(Path(settings.model))
     name = settings.name or Path(settings.model).resolve().name
     default = Path(settings.model) / EVALUATION_FILE if packed else Path(f"{name}.evaluation.json")
     output = settings.output or default
+    try:
+        read_evaluations(output)  # what cannot be added to is an error before the work, not after it
+        evaluation = _evaluate(settings, console)
+    except EXPECTED_ERRORS as error:
+        print(f"dqbart evaluate: error: {error}", file=sys.stderr)
+        return 1
     record = {"model": name, "data": Path(settings.data).name, "command": _command(settings), **evaluation.record}
     keep_evaluation(output, record)
     if packed and output == default:
@@ -70,14 +76,14 @@ def _load(settings: Evaluate) -> tuple[PreTrainedModel, TextFormat]:
     if is_artifact(Path(settings.model)):
         model, text_format, artifact = load_student(Path(settings.model))
         if settings.task not in (None, artifact.card.task):
-            raise ValueError(f"--task is {settings.task}, but {settings.model} was made for {artifact.card.task}")
+            raise EvaluationError(f"--task is {settings.task}, but {settings.model} was made for {artifact.card.task}")
         if settings.languages() not in (artifact.card.language_pairs or ((),)):
             known = ", ".join(artifact.card.directions) or "no languages"
             asked = " to ".join(settings.languages()) or "no --source-language and --target-language"
-            raise ValueError(f"{settings.model} has {known}, not {asked}")
+            raise EvaluationError(f"{settings.model} has {known}, not {asked}")
         return model, text_format
     if settings.task is None:
-        raise ValueError(f"{settings.model} is no packed artifact, so --task is needed")
+        raise EvaluationError(f"{settings.model} is no packed artifact, so --task is needed")
     teacher = load_teacher(settings.model, settings.task, settings.languages())
     return teacher.model, teacher.text_format
 

@@ -7,15 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from compress.errors import CompressError
+
 EVALUATION_FILE = "evaluation.json"
 
 
-def read_evaluations(folder: Path) -> list[dict[str, Any]]:
-    """Evaluations kept in an artifact; none where there is no readable file."""
+class EvaluationFileError(CompressError):
+    """A file that holds something else than evaluations."""
+
+
+def read_evaluations(path: Path) -> list[dict[str, Any]]:
+    """The records in a file; none where there is no file. Raises EvaluationFileError."""
     try:
-        records: list[dict[str, Any]] = json.loads((folder / EVALUATION_FILE).read_text())["evaluations"]
-    except (OSError, ValueError, KeyError):
+        records: list[dict[str, Any]] = json.loads(path.read_text())["evaluations"]
+    except FileNotFoundError:
         return []
+    except (ValueError, KeyError, TypeError) as error:
+        raise EvaluationFileError(f"{path} is no file of evaluations: {error!r}") from error
     return records
 
 
@@ -26,11 +34,7 @@ def keep_evaluation(path: Path, record: Mapping[str, Any]) -> None:
         keys = ("model", "data", "source_language", "target_language", "decoding")
         return tuple(json.dumps(entry.get(key), sort_keys=True) for key in keys)
 
-    try:
-        kept = json.loads(path.read_text())["evaluations"]
-    except FileNotFoundError:
-        kept = []
-    kept = [entry for entry in kept if identity(entry) != identity(record)] + [dict(record)]
+    kept = [entry for entry in read_evaluations(path) if identity(entry) != identity(record)] + [dict(record)]
     path.write_text(json.dumps({"evaluations": kept}, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from compress.commands import Inspect
-from compress.evaluation_file import direction, read_evaluations
-from quant.artifact import Artifact, ArtifactError, read_artifact, sizes
+from compress.errors import EXPECTED_ERRORS
+from compress.evaluation_file import EVALUATION_FILE, direction, read_evaluations
+from quant.artifact import Artifact, read_artifact, sizes
 from quant.layout import footprint
 
 
@@ -17,13 +18,13 @@ def run_inspect(settings: Inspect) -> int:
     """Returns the exit code: 0 shown, 1 no readable artifact."""
     try:
         artifact = read_artifact(settings.model)
-    except ArtifactError as error:
+        records = read_evaluations(settings.model / EVALUATION_FILE)
+    except EXPECTED_ERRORS as error:
         print(f"dqbart inspect: error: {error}", file=sys.stderr)
         return 1
     console = Console()
     console.print(_summary(artifact))
     console.print(_parts(artifact))
-    records = read_evaluations(settings.model)
     if records:
         table = Table("model", "data", "direction", "examples", "scores", title="Evaluation", title_justify="left")
         for record in records:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from compress.evaluation_file import direction, read_evaluations
+from compress.evaluation_file import EVALUATION_FILE, direction, read_evaluations
 from quant.artifact import read_artifact, sizes
 from quant.card import Card
 
@@ -35,7 +35,7 @@ def write_model_card(folder: Path) -> None:
         f"| longest source | {card.max_source_tokens} tokens |",
         f"| teacher weights | `{artifact.source_digest}` |",
         "",
-        *_evaluation_lines(read_evaluations(folder)),
+        *_evaluation_lines(read_evaluations(folder / EVALUATION_FILE)),
         *([notes, ""] if notes else []),
     ]
     (folder / CARD_FILE).write_text("\n".join(lines))

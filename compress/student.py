@@ -7,17 +7,22 @@ import copy
 import torch
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
+from compress.errors import CompressError
 from quant.scheme import Layers
+
+
+class StudentError(CompressError):
+    """A student that cannot be made from the teacher."""
 
 
 def spaced_layers(teacher: int, student: int, single: str = "last") -> list[int]:
     """Indices of maximally spaced teacher layers, one for each student layer; first and last are kept.
 
     `single` says which layer a student of one layer takes: "last" (the paper's choice) or "first".
-    Raises ValueError when the student is deeper than the teacher.
+    Raises StudentError when the student is deeper than the teacher.
     """
     if not 1 <= student <= teacher:
-        raise ValueError(f"a student of {student} layers cannot be made from {teacher} teacher layers: 1 to {teacher}")
+        raise StudentError(f"a student of {student} layers cannot be made from {teacher} teacher layers: 1 to {teacher}")
     if student == 1:
         return [teacher - 1 if single == "last" else 0]
     if teacher == 6 and student in (3, 4):

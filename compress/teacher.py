@@ -11,8 +11,9 @@ import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from compress.errors import CompressError
 from compress.text_format import TextFormat
-from quant.card import SOURCE_LANGUAGE, TARGET_LANGUAGE, Card, Task
+from quant.card import SOURCE_LANGUAGE, TARGET_LANGUAGE, Card, CardError, Task
 from quant.layout import Architecture, ArchitectureError, float_bytes
 
 DEFAULT_TEMPLATES: dict[Task, str] = {
@@ -23,7 +24,7 @@ DEFAULT_TEMPLATES: dict[Task, str] = {
 _PROBE = "a"
 
 
-class TeacherError(ValueError):
+class TeacherError(CompressError):
     """A checkpoint that cannot be a teacher. The message names it and says what is supported."""
 
 
@@ -70,10 +71,14 @@ def load_teacher(
         forced_bos=forced_bos,
         directions=_directions(languages, both_directions),
         max_source_tokens=max_source_tokens or limit,
-        teacher=Path(name).name if Path(name).is_dir() else name,
+        teacher=Path(name).resolve().name if Path(name).is_dir() else name,
         teacher_layers=str(architecture.layers),
         teacher_bytes=float_bytes(architecture),
     )
+    try:
+        Card.from_dict(card.to_dict())
+    except CardError as error:
+        raise TeacherError(str(error)) from error
     return Teacher(name, model, architecture, TextFormat(card, tokenizer), _digest(model))
 
 

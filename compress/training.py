@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, get_scheduler
 
 from compress.batches import Batch, collate, epoch_batches
+from compress.errors import CompressError
 from compress.losses import LayerMap, LossWeights, joint_losses
 from compress.text_format import Encoded
 from compress.training_state import TrainingState
@@ -54,7 +55,7 @@ class StepReport:
     tokens_per_second: float
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(CompressError):
     """The loss became NaN or infinite; the last saved state is from before."""
 
 

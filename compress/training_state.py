@@ -20,12 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from compress.errors import CompressError
 from compress.quantized_modules import full_precision_weights
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
-class ResumeError(ValueError):
+class ResumeError(CompressError):
     """A state that is missing, damaged, or of other settings."""
 
 

@@ -99,6 +99,7 @@ def test_bad_flags_name_what_is_accepted(teachers, pairs, tmp_path: Path, capsys
         (["--task", "summarization", "--layers", "4-1"], "4 layers cannot be made from 3 teacher layers"),
         (["--task", "question-answering"], "no column question, context, answer"),
         (["--task", "translation", "--both-directions"], "--source-language and --target-language"),
+        (["--task", "summarization", "--source-template", "summarize: {text}"], "it must use {source}"),
         (["--task", "summarization", "--device", "tpu"], "cpu, cuda and auto"),
     ],
 )

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from compress.student import build_student, spaced_layers
+from compress.student import StudentError, build_student, spaced_layers
 from compress.teacher import load_teacher
 from quant.scheme import Layers
 
@@ -30,7 +30,7 @@ def test_a_single_layer_may_be_the_first() -> None:
 
 @pytest.mark.parametrize("student", [0, 7])
 def test_a_student_that_does_not_fit_is_refused(student: int) -> None:
-    with pytest.raises(ValueError, match="1 to 6"):
+    with pytest.raises(StudentError, match="1 to 6"):
         spaced_layers(6, student)
 
 
