@@ -26,10 +26,12 @@ check: $(VENV)/everything.installed
 
 # Installed again only when pyproject.toml has changed.
 $(VENV)/serving.installed: pyproject.toml | $(VENV)/bin/pip
+	@echo "Installing into $(VENV), which takes a minute or two the first time"
 	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/everything.installed: pyproject.toml | $(VENV)/bin/pip
+	@echo "Installing into $(VENV), which takes a minute or two the first time"
 	$(PIP) --editable ".[compress,dev]"
 	@touch $@ $(VENV)/serving.installed
 

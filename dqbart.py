@@ -30,7 +30,7 @@ from pydantic_settings import (
 )
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "compress": ("compress.commands:Compress", "Make a small, quantized student of a teacher and write it as an artifact."),
+    "compress": ("compress.commands:Compress", "Make a small, quantized student of a teacher checkpoint."),
     "evaluate": ("compress.commands:Evaluate", "Measure a model's quality on a data set."),
     "inspect": ("compress.commands:Inspect", "Show what an artifact holds: scheme, layers, sizes."),
     "serve": ("serving.settings:Serve", "Serve artifacts over HTTP and gRPC."),

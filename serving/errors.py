@@ -80,3 +80,8 @@ class ServiceError(Exception):
 def internal_error() -> ServiceError:
     """What a client learns of a fault of ours; the log has the rest."""
     return ServiceError(ErrorCode.INTERNAL, "an internal error stopped the request; the server's log says more")
+
+
+def shown(given: str) -> str:
+    """What a client sent, short enough for a message."""
+    return repr(given if len(given) <= 40 else given[:40] + "…")

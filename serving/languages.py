@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from serving.errors import ErrorCode, ServiceError
+from serving.errors import ErrorCode, ServiceError, shown
 
 
 def resolve_languages(
@@ -42,9 +42,9 @@ def _code(languages: Sequence[str], given: str | None, field: str) -> str | None
         return given
     alike = [code for code in languages if given.lower() in (code.lower(), code.partition("_")[0].lower())]
     if len(alike) > 1:
-        raise _refused(f"{field} = {_shown(given)} could be {' or '.join(alike)}", field)
+        raise _refused(f"{field} = {shown(given)} could be {' or '.join(alike)}", field)
     if not alike:
-        raise _refused(f"{field} = {_shown(given)} is unknown to the model; it has {', '.join(languages)}", field)
+        raise _refused(f"{field} = {shown(given)} is unknown to the model; it has {', '.join(languages)}", field)
     return alike[0]
 
 
@@ -52,10 +52,6 @@ def _other(languages: Sequence[str], one: str | None, field: str) -> str:
     if one is None or len(languages) != 2:
         raise _refused(f"{field} is required; the model has {', '.join(languages)}", field)
     return next(code for code in languages if code != one)
-
-
-def _shown(given: str) -> str:
-    return repr(given if len(given) <= 40 else given[:40] + "…")
 
 
 def _refused(message: str, field: str) -> ServiceError:

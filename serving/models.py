@@ -14,7 +14,7 @@ from typing import Protocol
 from quant.artifact import ArtifactError, read_artifact, sizes
 from quant.card import Card, Task
 from serving.engine.request import Request, Result
-from serving.errors import ErrorCode, ServiceError
+from serving.errors import ErrorCode, ServiceError, shown
 from serving.generation import GenerationConfigError, GenerationDefaults
 from serving.messages import ModelDescription
 from serving.text import TextCodec, TokenizerError
@@ -115,9 +115,11 @@ class Models:
         able = [model.name for model in self._models.values() if model.checked.card.task == task]
         if name is None and task not in self._defaults:
             raise ServiceError(ErrorCode.UNKNOWN_MODEL, f"no model for {task} is served", "model")
-        model = self._models.get(self._defaults[task] if name is None else name)
+        wanted = self._defaults[task] if name is None else name
+        model = self._models.get(wanted)
         if model is None:
-            raise ServiceError(ErrorCode.UNKNOWN_MODEL, f"no such model is served; for {task} there {_are(able)}", "model")
+            message = f"model = {shown(wanted)} is not served; for {task} there {_are(able)}"
+            raise ServiceError(ErrorCode.UNKNOWN_MODEL, message, "model")
         if model.name not in able:
             message = f"{model.name} does {model.checked.card.task}, not {task}; for that there {_are(able)}"
             raise ServiceError(ErrorCode.WRONG_TASK, message, "model")

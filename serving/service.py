@@ -197,6 +197,9 @@ def describe_faults(faults: Iterable[Mapping[str, Any]]) -> ServiceError:
     """Faults as pydantic lists them, as one error; the value that was sent is not repeated."""
     described, first = [], None
     for fault in faults:
+        if fault["type"] == "json_invalid":
+            reason = fault.get("ctx", {}).get("error", "")
+            return ServiceError(ErrorCode.BAD_PARAMETER, f"the body is no valid JSON: {reason}")
         field = ".".join(str(part) for part in fault["loc"] if part not in NOT_FIELDS)
         first = first or field or None
         message = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")

@@ -80,7 +80,7 @@ def test_models_are_chosen_by_name_or_task(models: Models) -> None:
 @pytest.mark.parametrize(
     ("task", "name", "code", "message"),
     [
-        ("translation", "x", ErrorCode.UNKNOWN_MODEL, "no such model is served; for translation there is translator"),
+        ("translation", "x", ErrorCode.UNKNOWN_MODEL, "model = 'x' is not served; for translation there is translator"),
         (
             "translation",
             "summarizer",
@@ -92,7 +92,7 @@ def test_models_are_chosen_by_name_or_task(models: Models) -> None:
             "question-answering",
             "x",
             ErrorCode.UNKNOWN_MODEL,
-            "no such model is served; for question-answering there is none",
+            "model = 'x' is not served; for question-answering there is none",
         ),
     ],
 )

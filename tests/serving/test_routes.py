@@ -82,6 +82,15 @@ def test_bodies_that_fastapi_refuses_have_our_shape_and_are_counted(service: Ser
     assert counted in call(service, "GET", "/metrics").text
 
 
+def test_a_body_that_is_no_json_is_called_so(service: Service) -> None:
+    headers = {"Content-Type": "application/json"}
+    response = call(service, "POST", "/v1/translate", content=b'{"text": ', headers=headers)
+    assert response.status_code == 422
+    detail = response.json()["error"]
+    assert detail["message"].startswith("the body is no valid JSON: ")
+    assert "field" not in detail
+
+
 def test_half_a_surrogate_pair_is_no_text(service: Service) -> None:
     response = call(
         service, "POST", "/v1/summarize", content=b'{"text": "\\ud800"}', headers={"content-type": "application/json"}
