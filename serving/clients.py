@@ -61,15 +61,18 @@ class _TextClient(Client):
     text: CliPositionalArg[list[str]] = Field(default=[], description="texts (default: the lines of standard input)")
 
     def texts_in_batches(self) -> list[list[str]]:
-        texts = self.text or [line for line in sys.stdin.read().splitlines() if line.strip()]
-        if not texts:
+        texts = self.text or sys.stdin.read().splitlines()
+        if not any(text.strip() for text in texts):
             raise SystemExit("no text is given, neither as argument nor on standard input")
         return [texts[start : start + INPUTS_PER_REQUEST] for start in range(0, len(texts), INPUTS_PER_REQUEST)]
 
     def print_answers(self, path: str, **body: Any) -> None:
         for texts in self.texts_in_batches():
-            for answer in self.ask(path, {"text": texts, **body}):
-                print(answer, flush=True)
+            asked = [text for text in texts if text.strip()]
+            answers = iter(self.ask(path, {"text": asked, **body}) if asked else [])
+            for text in texts:
+                # An empty line stays one, so that line n of the output answers line n of the input.
+                print(next(answers) if text.strip() else "", flush=True)
 
 
 class Translate(_TextClient):
