@@ -22,7 +22,7 @@ test: $(VENV)/everything.installed
 check: $(VENV)/everything.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy quant compress serving dqbart.py
+	$(VENV)/bin/mypy quant compress serving benchmarks dqbart.py
 
 # Installed again only when pyproject.toml has changed.
 $(VENV)/serving.installed: pyproject.toml | $(VENV)/bin/pip

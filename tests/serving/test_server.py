@@ -258,13 +258,13 @@ def test_concurrent_requests_share_the_batch_and_keep_their_answers(server: Serv
     assert after[steps] - before[steps] > after[rows] - before[rows]
 
 
-def test_clients_print_answers_in_order(server: Server) -> None:
+def test_clients_answer_line_by_line_and_keep_empty_lines(server: Server) -> None:
     lines = "guten morgen welt\n\nwie geht es dir\n"
     answer = command("translate", "--url", server.url, "--source-language", "de", stdin=lines)
     texts = lines.split("\n")[::2][:2]
     body = {"text": texts, "source_language": "de"}
     expected = httpx.post(f"{server.url}/v1/translate", json=body, timeout=30).json()["results"]
-    assert (answer.returncode, answer.stdout.splitlines()) == (0, [result["text"] for result in expected])
+    assert (answer.returncode, answer.stdout.splitlines()) == (0, [expected[0]["text"], "", expected[1]["text"]])
 
 
 def test_client_shows_the_servers_message(server: Server) -> None:
