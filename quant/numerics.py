@@ -13,6 +13,8 @@ on nothing but that token.
 or batch it was computed. An int8 kernel gives the same bits. This is what lets a request's tokens not depend on its
 batchmates. In attention it takes one step beyond the paper: the scale of each value row is folded into the probabilities
 before those are quantized, so that the sum over source positions, too, is over integers with one scale outside.
+
+Large intermediate tensors are worked on in place: what their allocation costs in page faults is more than the arithmetic.
 """
 
 from __future__ import annotations
@@ -83,10 +85,11 @@ def quantize_activation(values: Tensor) -> Quantized:
 
     So does a token whose scale float32 cannot hold: its codes are 0.
     """
-    values = values.float()
-    scale = values.abs().amax(-1, keepdim=True) / ACTIVATION_LEVELS
-    scale = torch.where(scale == 0, 1.0, scale)
-    return Quantized((values / scale).round().clamp(-ACTIVATION_LEVELS, ACTIVATION_LEVELS), scale)
+    values = values.detach().float()
+    peak = torch.maximum(values.amax(-1, keepdim=True), -values.amin(-1, keepdim=True))
+    scale = peak / ACTIVATION_LEVELS
+    scale = scale.masked_fill_(scale == 0, 1.0)
+    return Quantized((values / scale).round_().clamp_(-ACTIVATION_LEVELS, ACTIVATION_LEVELS), scale)
 
 
 def quantized_linear(tokens: Quantized, weight: Quantized, bias: Tensor | None) -> Tensor:
@@ -102,12 +105,13 @@ def quantized_linear(tokens: Quantized, weight: Quantized, bias: Tensor | None) 
 
 
 def rescale(products: Tensor, token_scale: Tensor, weight_scale: Tensor, bias: Tensor | None) -> Tensor:
-    """Integer products [..., rows] to values: times the tokens' scale [..., 1], the weight's [rows or 1, 1], plus bias.
+    """Integer products [..., rows] to values, in place: times the tokens' scale [..., 1], the weight's [rows or 1, 1], plus
+    bias.
 
     The order of these three operations is part of the promise of equal bits.
     """
-    values = products * token_scale * weight_scale.squeeze(1)
-    return values if bias is None else values + bias
+    values = products.mul_(token_scale).mul_(weight_scale.squeeze(1))
+    return values if bias is None else values.add_(bias)
 
 
 def quantized_attention(query: Quantized, key: Quantized, value: Quantized, mask: Tensor | None, scaling: float) -> Tensor:
@@ -116,15 +120,15 @@ def quantized_attention(query: Quantized, key: Quantized, value: Quantized, mask
     `mask` is added to the scores before the softmax (0 to keep, very negative to drop), broadcast to [batch, heads, queries,
     keys]. A dropped position has probability 0 and takes no part in any scale. Exact for up to 1,040 keys.
     """
-    scores = (query.codes @ key.codes.mT) * (query.scale * scaling) * key.scale.mT
+    scores = (query.codes @ key.codes.mT).mul_(query.scale * scaling).mul_(key.scale.mT)
     if mask is not None:
-        scores = scores + mask
+        scores += mask
     # A softmax adds up whole vectors of keys and then a ragged rest: without a rest, masked keys do not change the sum.
     keys = scores.shape[-1]
     if keys % SOFTMAX_BLOCK:
         scores = functional.pad(scores, (0, -keys % SOFTMAX_BLOCK), value=-torch.inf)
-    folded = quantize_activation(torch.softmax(scores, dim=-1)[..., :keys] * value.scale.mT)
-    return (folded.codes @ value.codes) * folded.scale
+    folded = quantize_activation(torch.softmax(scores, dim=-1)[..., :keys].mul_(value.scale.mT))
+    return (folded.codes @ value.codes).mul_(folded.scale)
 
 
 def _round_to_half(scale: Tensor) -> Tensor:

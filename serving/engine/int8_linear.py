@@ -44,7 +44,7 @@ class Int8Linear:
 
     def __call__(self, tokens: Tensor) -> Tensor:
         codes, scale = quantize_activation(tokens)
-        shifted = (codes + _SHIFT).to(torch.uint8).flatten(0, -2)
+        shifted = codes.add_(_SHIFT).to(torch.uint8).flatten(0, -2)
         products = torch.ops.onednn.qlinear_pointwise(
             shifted, 1.0, _SHIFT, self.weight, self._unit, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
         )
