@@ -15,6 +15,7 @@ from transformers import set_seed
 
 from compress.decoding import DecodingSettings
 from compress.evaluation import Evaluation, evaluate
+from compress.evaluation_file import EVALUATION_FILE
 from compress.losses import LayerMap
 from compress.model_card import write_model_card
 from compress.progress import TrainingProgress
@@ -59,6 +60,8 @@ class Compression:
 
     def run(self, train: Sequence[Example], valid: Sequence[Example], resume: bool) -> int:
         """Returns the exit code: 0 when trained to the end, 130 when interrupted (and saved)."""
+        if self._last.exists() and not resume:
+            raise ResumeError(f"{self.output} holds an earlier run: --resume continues it, another --output starts anew")
         encoded = self._encode(train, "train")
         trainer = Trainer(self.student, self.teacher.model, self._layer_map(), encoded, self.plan.training)
         if resume:
@@ -84,7 +87,8 @@ class Compression:
         return 0
 
     def pack(self) -> None:
-        """Write the student as it is now as the artifact."""
+        """Write the student as it is now as the artifact; scores of what stood there before go."""
+        (self.output / EVALUATION_FILE).unlink(missing_ok=True)
         generation = self.plan.decoding.resolved(self.student).to_diff_dict()
         generation.pop("transformers_version", None)
         config = {key: value for key, value in self.student.config.to_dict().items() if value is not None}

@@ -97,6 +97,12 @@ def test_resuming_with_other_settings_says_which(teachers, pairs, tmp_path: Path
         Run(teachers, pairs, tmp_path, replace(TRAINING, seed=4))(resume=True)
 
 
+def test_an_earlier_run_is_not_overwritten(teachers, pairs, tmp_path: Path) -> None:
+    Run(teachers, pairs, tmp_path)()
+    with pytest.raises(ResumeError, match="holds an earlier run: --resume continues it"):
+        Run(teachers, pairs, tmp_path)()
+
+
 def test_resuming_nothing_is_an_error(teachers, pairs, tmp_path: Path) -> None:
     with pytest.raises(ResumeError, match="nothing to resume"):
         Run(teachers, pairs, tmp_path)(resume=True)
@@ -111,6 +117,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(teachers, pairs, tmp_path: Path
 
 
 def test_no_steps_only_packs(teachers, pairs, tmp_path: Path) -> None:
+    (tmp_path / "evaluation.json").write_text('{"evaluations": []}')
     assert Run(teachers, pairs, tmp_path, replace(TRAINING, max_steps=0))() == 0
     assert read_artifact(tmp_path).architecture.layers == Layers(2, 1)
     assert not (tmp_path / "training").exists()
+    assert not (tmp_path / "evaluation.json").exists(), "scores of other weights were kept"
