@@ -21,7 +21,7 @@ from quant.scheme import Layers, Scheme
 
 def run_compress(settings: Compress) -> int:
     """Returns the exit code: 0 done, 1 failed, 130 interrupted and saved."""
-    console = Console(soft_wrap=True)
+    console = Console()
     try:
         code = _compress(settings, console)
     except EXPECTED_ERRORS as error:
@@ -36,6 +36,7 @@ def run_compress(settings: Compress) -> int:
             f"[bold]{settings.output}[/bold]: {settings.layers} layers at {settings.bits}, {size.packed / 1e6:.2f} MB, "
             f"{size.ratio:.1f}x smaller than the teacher's float32 weights",
             highlight=False,
+            soft_wrap=True,
         )
     return code
 

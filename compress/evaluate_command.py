@@ -29,7 +29,7 @@ class EvaluationError(CompressError):
 
 def run_evaluate(settings: Evaluate) -> int:
     """Returns the exit code: 0 done, 1 failed."""
-    console = Console(soft_wrap=True)
+    console = Console()
     packed = is_artifact(Path(settings.model))
     name = settings.name or Path(settings.model).resolve().name
     default = Path(settings.model) / EVALUATION_FILE if packed else Path(f"{name}.evaluation.json")
