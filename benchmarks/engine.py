@@ -18,10 +18,10 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
+from compress.packed_student import dequantized_student
 from quant.artifact import Artifact, read_artifact
-from quant.numerics import Quantized, dequantize
 from serving.engine.engine import Engine, load_engine
 from serving.engine.request import GenerationParameters, Request
 from serving.engine.settings import EngineSettings
@@ -56,8 +56,7 @@ def main(
     torch.set_num_threads(threads)
     model = read_artifact(artifact)
     engine = load_engine(artifact, EngineSettings(max_batch_rows=256))
-    float32 = dequantized(model)
-    peers = {"float32": float32, "bf16": dequantized(model).to(torch.bfloat16)}
+    peers = {"float32": dequantized_student(model), "bf16": dequantized_student(model).to(torch.bfloat16)}
     table = Table("work", "engine, ms", *(f"generate {name}, ms" for name in peers), "ratio to the faster")
     for work in WORKS:
         if work.source_tokens > model.card.max_source_tokens:
@@ -70,21 +69,6 @@ def main(
         table.add_row(str(work), *(f"{1e3 * median:.0f}" for median in medians.values()), f"{ratio:.2f}x")
     Console(width=110).print(table)
     print(f"{artifact.name}: {new_tokens} forced tokens, {threads} threads, medians of {rounds} alternating runs")
-
-
-def dequantized(artifact: Artifact) -> PreTrainedModel:
-    """The stock model with the artifact's values and nothing quantized."""
-    entries = {key: value for key, value in artifact.config.items() if key not in ("quantization_config", "dqbart")}
-    model = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(**entries), attn_implementation="sdpa").eval()
-    values = {
-        name: dequantize(tensor) if isinstance(tensor, Quantized) else tensor for name, tensor in artifact.tensors.items()
-    }
-    missing, unexpected = model.load_state_dict(values, strict=False)
-    tied = {"lm_head.weight", "final_logits_bias", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"}
-    assert set(missing) <= tied, missing
-    assert not unexpected, unexpected
-    model.tie_weights()
-    return model
 
 
 def engine_run(engine: Engine, artifact: Artifact, work: Work, ids: list[list[int]], new_tokens: int) -> Callable[[], None]:

@@ -6,6 +6,7 @@ quantized_modules  the student's linear layers, embeddings and attention, quanti
 dataset, batches   files or hub data sets to token ids; length-grouped batches
 losses             task loss and distillation losses, padding left out
 training           the loop: schedule, validation, best checkpoint, resume
+packed_student     an artifact as a stock model again
 decoding, metrics  generate over a data set; ROUGE, BLEU and chrF
 evaluation         both kinds of model scored alike; evaluation_file keeps the scores
 compression        one run, from teacher to artifact; progress is what it shows

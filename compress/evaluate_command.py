@@ -14,9 +14,10 @@ from compress.commands import Evaluate
 from compress.dataset import Languages, load_examples
 from compress.device import pick_device
 from compress.errors import EXPECTED_ERRORS, CompressError
-from compress.evaluation import Evaluation, data_digest, evaluate, load_student
+from compress.evaluation import Evaluation, data_digest, evaluate
 from compress.evaluation_file import EVALUATION_FILE, direction, keep_evaluation, read_evaluations
 from compress.model_card import write_model_card
+from compress.packed_student import load_student
 from compress.progress import progress_bar
 from compress.teacher import load_teacher
 from compress.text_format import TextFormat

@@ -7,16 +7,13 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from compress.decoding import DecodingSettings, decoding_record, generate
 from compress.metrics import Scores, score
-from compress.quantized_modules import load_quantized, quantize_modules
 from compress.text_format import Example, TextFormat
-from quant.artifact import Artifact, read_artifact
 
 
 @dataclass(frozen=True)
@@ -26,18 +23,6 @@ class Evaluation:
     scores: Scores
     hypotheses: list[str]
     record: dict[str, Any]
-
-
-def load_student(folder: Path) -> tuple[PreTrainedModel, TextFormat, Artifact]:
-    """A packed artifact as a stock model with quantized modules, which computes what the engine computes."""
-    artifact = read_artifact(folder)
-    entries = {key: value for key, value in artifact.config.items() if key not in ("quantization_config", "dqbart")}
-    config = AutoConfig.for_model(**entries)
-    model = AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager")
-    quantize_modules(model, artifact.scheme)
-    load_quantized(model, artifact)
-    model.generation_config = GenerationConfig.from_dict(artifact.generation_config)
-    return model, TextFormat(artifact.card, AutoTokenizer.from_pretrained(folder)), artifact
 
 
 def evaluate(

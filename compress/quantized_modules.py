@@ -17,6 +17,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from compress.straight_through import fake_quantize_activation, fake_quantize_weight, straight_through
 from quant.artifact import Artifact
+from quant.layout import EMBEDDING, TIED_TO_EMBEDDING
 from quant.numerics import (
     Quantized,
     dequantize,
@@ -135,26 +136,17 @@ def quantize_modules(model: PreTrainedModel, scheme: Scheme) -> None:
     model.train(model.training)
 
 
-def load_quantized(model: PreTrainedModel, artifact: Artifact) -> None:
-    """Give a model with quantized modules the codes, scales and float tensors of an artifact, and set it to evaluation."""
-    values = {
-        name: dequantize(tensor) if isinstance(tensor, Quantized) else tensor for name, tensor in artifact.tensors.items()
-    }
-    for name in ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight"):
-        values[name] = values["model.shared.weight"]
-    values["final_logits_bias"] = torch.zeros(1, artifact.architecture.vocab_size)
-    model.load_state_dict(values, strict=True)
-    model.eval()
+def freeze_quantized(model: PreTrainedModel, artifact: Artifact) -> None:
+    """Make the quantized modules of a model evaluate with the codes and scales of an artifact, as they were stored."""
     for name, module in model.named_modules():
         if isinstance(module, _QuantizedWeight):
-            shared = name == "lm_head" or name.endswith("embed_tokens")
-            module.freeze(artifact.quantized("model.shared.weight" if shared else f"{name}.weight"))
+            weight = f"{name}.weight"
+            module.freeze(artifact.quantized(EMBEDDING if weight in TIED_TO_EMBEDDING else weight))
 
 
 def full_precision_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """The student's full-precision tensors by their stock names, tied copies left out."""
-    tied = {"lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"}
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in TIED_TO_EMBEDDING}
 
 
 def _attention(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compress.decoding import DecodingSettings, generate
-from compress.evaluation import load_student
+from compress.packed_student import load_student
 from compress.text_format import Example
 from serving.engine.engine import Engine, load_engine
 from serving.engine.request import GenerationParameters, Request, Result

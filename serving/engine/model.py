@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from quant.artifact import Artifact
+from quant.layout import EMBEDDING
 from quant.numerics import Quantized, dequantize
 from serving.engine.arithmetic import Arithmetic, arithmetic_of
 from serving.engine.cache import BeamGroups, KeyValueCache, key_mask
@@ -41,7 +42,7 @@ class Model:
         self._decoder = [_DecoderLayer(layers, index) for index in range(self.architecture.decoder_layers)]
         final = self.architecture.normalizes_before
         self._finals = {part: layers.norm(f"model.{part}.layer_norm") if final else None for part in ("encoder", "decoder")}
-        self._head = self.arithmetic.linear([artifact.quantized("model.shared.weight")], [])
+        self._head = self.arithmetic.linear([artifact.quantized(EMBEDDING)], [])
 
     def new_cache(self) -> KeyValueCache:
         """An empty cache for self or for cross attention."""
@@ -123,7 +124,7 @@ class _Embedding:
     """Token and position embeddings of one stack, normalized."""
 
     def __init__(self, layers: _Layers, part: str) -> None:
-        self.tokens = layers.artifact.quantized("model.shared.weight")
+        self.tokens = layers.artifact.quantized(EMBEDDING)
         self.scale = math.sqrt(layers.architecture.d_model) if layers.architecture.scale_embedding else 1.0
         self.positions = dequantize(layers.artifact.quantized(f"model.{part}.embed_positions.weight"))[POSITION_OFFSET:]
         self.norm = layers.norm(f"model.{part}.layernorm_embedding")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AttentionInterface
 
-from compress.evaluation import load_student
+from compress.packed_student import load_student
 from compress.quantized_modules import ATTENTION, QuantizedLinear, full_precision_weights, quantize_modules
 from compress.student import build_student
 from compress.teacher import Teacher, load_teacher

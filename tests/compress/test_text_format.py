@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from compress.commands import Compress
-from compress.evaluation import load_student
+from compress.packed_student import load_student
 from compress.text_format import Example
 from dqbart import run_command
 from serving.text import TextCodec
