@@ -36,7 +36,8 @@ class DecodingSettings:
             config.length_penalty = self.length_penalty
         if self.no_repeat_ngram_size is not None:
             config.no_repeat_ngram_size = self.no_repeat_ngram_size
-        longest, shortest = self.max_new_tokens or config.max_new_tokens, self.min_new_tokens or config.min_new_tokens
+        longest = config.max_new_tokens if self.max_new_tokens is None else self.max_new_tokens
+        shortest = config.min_new_tokens if self.min_new_tokens is None else self.min_new_tokens
         if longest is not None:
             config.max_length, config.max_new_tokens = longest + 1, None
         if shortest is not None:

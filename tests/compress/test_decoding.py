@@ -14,6 +14,13 @@ def test_settings_override_the_models_own_and_lengths_count_the_start_token(teac
     assert (untouched["num_beams"], untouched["max_length"]) == (2, 12)
 
 
+def test_no_shortest_length_overrides_the_models_own(teachers: dict[str, str]) -> None:
+    model = load_teacher(teachers["bart"], "summarization").model
+    model.generation_config.min_length = 6
+    assert DecodingSettings().resolved(model).min_length == 6
+    assert DecodingSettings(min_new_tokens=0).resolved(model).min_length == 1
+
+
 def test_outputs_keep_the_order_and_do_not_depend_on_the_batch(teachers: dict[str, str]) -> None:
     teacher = load_teacher(teachers["mbart50"], "translation", ("de_DE", "en_XX"))
     languages = [("de_DE", "en_XX"), ("en_XX", "de_DE")]
