@@ -10,6 +10,7 @@ from rich.table import Table
 from compress.commands import Inspect
 from compress.errors import EXPECTED_ERRORS
 from compress.evaluation_file import EVALUATION_FILE, direction, read_evaluations
+from compress.model_card import arrows
 from quant.artifact import Artifact, read_artifact, sizes
 from quant.layout import footprint
 
@@ -41,7 +42,7 @@ def _summary(artifact: Artifact) -> Table:
     table = Table(title=str(artifact.path), title_justify="left", show_header=False)
     rows = {
         "task": card.task,
-        "directions": ", ".join(f"{source} → {target}" for source, target in card.language_pairs),
+        "directions": arrows(card),
         "architecture": f"{architecture.model_type}, width {architecture.d_model}, vocabulary {architecture.vocab_size:,}",
         "layers": f"{architecture.layers} (teacher {card.teacher}: {card.teacher_layers})",
         "scheme": f"{artifact.scheme} (bits of weights-embeddings-activations)",

@@ -31,7 +31,7 @@ def write_model_card(folder: Path) -> None:
         f"| teacher in float32 | {size.teacher / 1e6:.1f} MB |",
         f"| ratio | **{size.ratio:.1f}x** |",
         f"| architecture | {artifact.architecture.model_type}, width {artifact.architecture.d_model} |",
-        *([f"| directions | {_arrows(card)} |"] if card.directions else []),
+        *([f"| directions | {arrows(card)} |"] if card.directions else []),
         f"| longest source | {card.max_source_tokens} tokens |",
         f"| teacher weights | `{artifact.source_digest}` |",
         "",
@@ -41,7 +41,8 @@ def write_model_card(folder: Path) -> None:
     (folder / CARD_FILE).write_text("\n".join(lines))
 
 
-def _arrows(card: Card) -> str:
+def arrows(card: Card) -> str:
+    """The directions that a model translates: `de_DE → en_XX, en_XX → de_DE`."""
     return ", ".join(f"{source} → {target}" for source, target in card.language_pairs)
 
 

@@ -25,11 +25,8 @@ def spaced_layers(teacher: int, student: int, single: str = "last") -> list[int]
         raise StudentError(f"a student of {student} layers cannot be made from {teacher} teacher layers: 1 to {teacher}")
     if student == 1:
         return [teacher - 1 if single == "last" else 0]
-    if teacher == 6 and student in (3, 4):
-        # The paper's own table; the later layers are the ones it keeps.
-        return {3: [0, 2, 5], 4: [0, 2, 3, 5]}[student]
-    if teacher == 6 and student == 5:
-        return [0, 1, 3, 4, 5]
+    if (teacher, student) == (6, 5):
+        return [0, 1, 3, 4, 5]  # the one row of the paper's table that even spacing does not give
     return [round(index * (teacher - 1) / (student - 1)) for index in range(student)]
 
 

@@ -162,13 +162,19 @@ def start_proxies(settings: Serve) -> None:
     """Start the proxies through which HTTP and gRPC reach the replicas."""
     from ray import serve
     from ray.serve.config import HTTPOptions, gRPCOptions
-    from ray.serve.schema import LoggingConfig
 
     serve.start(
         http_options=HTTPOptions(host=settings.host, port=settings.http_port),
         grpc_options=gRPCOptions(port=settings.grpc_port, grpc_servicer_functions=SERVICERS if settings.grpc_port else []),
-        logging_config=LoggingConfig(log_level=settings.log_level.upper(), enable_access_log=settings.log_level == "debug"),
+        logging_config=ray_logging(settings),
     )
+
+
+def ray_logging(settings: Serve) -> Any:
+    """The LoggingConfig of Ray Serve's proxies and replicas."""
+    from ray.serve.schema import LoggingConfig
+
+    return LoggingConfig(log_level=settings.log_level.upper(), enable_access_log=settings.log_level == "debug")
 
 
 def deploy(
@@ -180,7 +186,6 @@ def deploy(
 ) -> None:
     """Run the application, and return when every replica answers. Raises SystemExit when one cannot start."""
     from ray import serve
-    from ray.serve.schema import LoggingConfig
 
     from serving.ingress import Ingress
 
@@ -194,7 +199,7 @@ def deploy(
         graceful_shutdown_timeout_s=settings.grace,
         # Threads are set by the replica itself; a share of Ray's CPUs would only limit the number of replicas.
         ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {MULTIPROCESS_VARIABLE: metrics_folder}}},
-        logging_config=LoggingConfig(log_level=settings.log_level.upper(), enable_access_log=settings.log_level == "debug"),
+        logging_config=ray_logging(settings),
     ).bind(list(models), defaults, limits, engine_settings, settings.threads_per_replica)
     try:
         serve.run(application, name=APPLICATION, route_prefix="/")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.random_artifact import BART_BASE
 from quant.artifact import WEIGHTS_FILE, Sizes, read_artifact, sizes
 from quant.card import Card
 from quant.layout import Architecture, float_bytes, model_layout
@@ -18,17 +19,6 @@ from quant.scheme import Layers, Scheme
 from .conftest import Model
 
 MIB = 2**20
-BART_BASE = {
-    "vocab_size": 50265,
-    "d_model": 768,
-    "encoder_layers": 6,
-    "decoder_layers": 6,
-    "encoder_attention_heads": 12,
-    "decoder_attention_heads": 12,
-    "encoder_ffn_dim": 3072,
-    "decoder_ffn_dim": 3072,
-    "max_position_embeddings": 1024,
-}
 
 
 @pytest.fixture(scope="module")
