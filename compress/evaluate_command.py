@@ -38,16 +38,17 @@ def run_evaluate(settings: Evaluate) -> int:
     try:
         read_evaluations(output)  # what cannot be added to is an error before the work, not after it
         evaluation = _evaluate(settings, console)
+        record = {"model": name, "data": Path(settings.data).name, "command": _command(settings), **evaluation.record}
+        # Shown before it is written: a full disk or a read-only folder does not cost the figures.
+        console.print(_table(record))
+        keep_evaluation(output, record)
+        if packed and output == default:
+            write_model_card(Path(settings.model))
+        if settings.hypotheses:
+            settings.hypotheses.write_text("".join(f"{' '.join(text.split())}\n" for text in evaluation.hypotheses))
     except EXPECTED_ERRORS as error:
         print(f"dqbart evaluate: error: {error}", file=sys.stderr)
         return 1
-    record = {"model": name, "data": Path(settings.data).name, "command": _command(settings), **evaluation.record}
-    keep_evaluation(output, record)
-    if packed and output == default:
-        write_model_card(Path(settings.model))
-    if settings.hypotheses:
-        settings.hypotheses.write_text("".join(f"{' '.join(text.split())}\n" for text in evaluation.hypotheses))
-    console.print(_table(record))
     console.print(f"kept in {output}", highlight=False)
     return 0
 

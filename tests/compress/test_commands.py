@@ -78,6 +78,16 @@ def test_an_evaluation_that_is_repeated_replaces_the_older_one(teachers, pairs, 
     assert len(json.loads((output / "evaluation.json").read_text())["evaluations"]) == 1
 
 
+def test_figures_that_cannot_be_written_are_shown_all_the_same(teachers, pairs, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "no-such-folder" / "evaluation.json"
+    shared = ["--task", "summarization", "--data", pairs, "--limit", "2", "--device", "cpu"]
+    assert dqbart("evaluate", teachers["bart"], *shared, "--output", str(output)) == 1
+    captured = capsys.readouterr()
+    assert captured.out.count("ROUGE-") == 4
+    assert "dqbart evaluate: error:" in captured.err
+    assert str(output) in captured.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
