@@ -100,16 +100,15 @@ def _command(settings: Evaluate) -> str:
 
 
 def _table(record: dict[str, object]) -> Table:
+    """A row a figure: side by side, the names of four ROUGE scores would not fit a terminal."""
     scores = record["scores"]
     assert isinstance(scores, dict)
-    table = Table("model", "data", "direction", "examples", *scores, "seconds")
-    values = [f"{value:.2f}" for value in scores.values()]
-    table.add_row(
-        str(record["model"]),
-        str(record["data"]),
-        direction(record),
-        str(record["examples"]),
-        *values,
-        str(record["seconds"]),
-    )
+    shown = {name: str(record[name]) for name in ("model", "data")}
+    shown |= {"direction": direction(record), "examples": str(record["examples"])}
+    shown |= {name: f"{value:.2f}" for name, value in scores.items()}
+    shown |= {"seconds": str(record["seconds"])}
+    table = Table(show_header=False)
+    for name, value in shown.items():
+        if value:
+            table.add_row(name, value)
     return table

@@ -83,7 +83,7 @@ def test_figures_that_cannot_be_written_are_shown_all_the_same(teachers, pairs, 
     shared = ["--task", "summarization", "--data", pairs, "--limit", "2", "--device", "cpu"]
     assert dqbart("evaluate", teachers["bart"], *shared, "--output", str(output)) == 1
     captured = capsys.readouterr()
-    assert captured.out.count("ROUGE-") == 4
+    assert "ROUGE-Lsum" in captured.out
     assert "dqbart evaluate: error:" in captured.err
     assert str(output) in captured.err
 
