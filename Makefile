@@ -3,6 +3,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+KERNELS := $(wildcard serving/engine/native/kernels/*)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 
@@ -24,15 +25,16 @@ check: $(VENV)/everything.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy quant compress serving benchmarks dqbart.py
 
-# Installed again only when pyproject.toml has changed.
-$(VENV)/serving.installed: pyproject.toml | $(VENV)/bin/pip
+# Installed again only when pyproject.toml or a kernel has changed.
+$(VENV)/serving.installed: pyproject.toml $(KERNELS) | $(VENV)/bin/pip
 	@echo "Installing into $(VENV), which takes a minute or two the first time"
+	@command -v g++ >/dev/null || echo "There is no g++: the native kernels are left out, and serving will be several times slower"
 	$(PIP) --editable .
 	@touch $@
 
-$(VENV)/everything.installed: pyproject.toml | $(VENV)/bin/pip
+$(VENV)/everything.installed: pyproject.toml $(KERNELS) | $(VENV)/bin/pip
 	@echo "Installing into $(VENV), which takes a minute or two the first time"
-	$(PIP) --editable ".[compress,dev]"
+	$(PIP) --editable ".[compress,bench,dev]"
 	@touch $@ $(VENV)/serving.installed
 
 $(VENV)/bin/pip:

@@ -19,7 +19,7 @@ from protos.dqbart.v1 import seq2seq_pb2 as pb
 from quant.card import Task
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import load_engine
-from serving.engine.settings import EngineSettings
+from serving.engine.settings import EngineSettings, RunnerName
 from serving.metrics import Metrics
 from serving.models import CheckedModel, Models, ServedModel
 from serving.routes import build_app
@@ -39,10 +39,11 @@ class Ingress:
         limits: Limits,
         engine_settings: EngineSettings,
         threads: int,
+        runner: RunnerName,
     ) -> None:
         torch.set_num_threads(threads)
         metrics = Metrics()
-        served = [_opened(model, engine_settings, metrics) for model in models]
+        served = [_opened(model, engine_settings, runner, metrics) for model in models]
         self._service = Service(Models(served, defaults), limits, metrics)
         self._rpc = Rpc(self._service)
 
@@ -75,11 +76,11 @@ class Ingress:
             yield response
 
 
-def _opened(model: CheckedModel, settings: EngineSettings, metrics: Metrics) -> ServedModel:
+def _opened(model: CheckedModel, settings: EngineSettings, runner: RunnerName, metrics: Metrics) -> ServedModel:
     # On a thread that ends: OpenMP keeps a team of threads for every living thread that ever computed, and teams with more
     # members than there are cores make each loop wait for a wake-up. Steps took twice as long.
     with ThreadPoolExecutor(1) as loader:
-        engine = loader.submit(load_engine, model.folder, settings).result()
+        engine = loader.submit(load_engine, model.folder, settings, runner).result()
 
     def record_step(rows: int) -> None:
         metrics.record_step(model.name, rows, engine.stats())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 from quant.layout import Architecture
 from serving.engine.errors import InvalidRequest, SourceTooLong
@@ -11,6 +11,9 @@ from serving.engine.settings import EngineSettings
 
 MAX_LENGTH_PENALTY = 10.0
 """Beyond it, length ** length_penalty leaves float32 for long sequences."""
+REPETITION_PENALTIES = (1e-3, 1e3)
+"""Beyond them, penalized values could leave float32."""
+MAX_SEED = 2**63 - 1
 
 
 def check_request(request: Request, architecture: Architecture, settings: EngineSettings) -> None:
@@ -23,6 +26,22 @@ def check_request(request: Request, architecture: Architecture, settings: Engine
     for token_id in request.source_ids:
         _check_token("source_ids", token_id, architecture)
     _check_parameters(request.parameters, architecture, settings)
+    _check_flag("stream", request.stream)
+    for name in ("num_beams", "num_return_sequences"):
+        value = getattr(request.parameters, name)
+        if request.stream and value > 1:
+            raise InvalidRequest(
+                f"stream is true with {name} = {value}: one sequence can be streamed, {name} = 1 is accepted"
+            )
+
+
+def check_cache_bytes(cache_bytes: int, settings: EngineSettings) -> None:
+    """Raises InvalidRequest when a request alone would take more cache memory than there may be."""
+    if cache_bytes > settings.max_cache_bytes:
+        raise InvalidRequest(
+            f"the request's caches may take {cache_bytes} bytes, max_cache_bytes is {settings.max_cache_bytes}: a shorter "
+            "source, a smaller max_new_tokens or fewer beams or sequences are accepted"
+        )
 
 
 def _check_parameters(parameters: GenerationParameters, architecture: Architecture, settings: EngineSettings) -> None:
@@ -32,13 +51,12 @@ def _check_parameters(parameters: GenerationParameters, architecture: Architectu
     _check_range("min_new_tokens", parameters.min_new_tokens, 0, parameters.max_new_tokens)
     _check_range("num_beams", parameters.num_beams, 1, settings.max_batch_rows)
     _check_range("no_repeat_ngram_size", parameters.no_repeat_ngram_size, 0, longest)
-    penalty = parameters.length_penalty
-    if isinstance(penalty, bool) or not isinstance(penalty, int | float) or not math.isfinite(penalty):
-        raise InvalidRequest(f"length_penalty is {penalty!r}, a finite number is expected")
-    if abs(penalty) > MAX_LENGTH_PENALTY:
-        raise InvalidRequest(f"length_penalty is {penalty}, accepted is {-MAX_LENGTH_PENALTY} to {MAX_LENGTH_PENALTY}")
-    if type(parameters.early_stopping) is not bool:
-        raise InvalidRequest(f"early_stopping is {parameters.early_stopping!r}, true or false is expected")
+    _check_number("length_penalty", parameters.length_penalty, -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY)
+    _check_number("repetition_penalty", parameters.repetition_penalty, *REPETITION_PENALTIES)
+    for name in ("early_stopping", "do_sample", "return_scores"):
+        _check_flag(name, getattr(parameters, name))
+    _check_sampling(parameters)
+    _check_sequences(parameters, settings)
     _check_token("decoder_start_token_id", parameters.decoder_start_token_id, architecture)
     _check_token("eos_token_id", parameters.eos_token_id, architecture)
     for name in ("forced_bos_token_id", "forced_eos_token_id"):
@@ -46,9 +64,46 @@ def _check_parameters(parameters: GenerationParameters, architecture: Architectu
             _check_token(name, getattr(parameters, name), architecture)
 
 
+def _check_sampling(parameters: GenerationParameters) -> None:
+    if not _is_number(parameters.temperature) or not 0 < parameters.temperature <= sys.float_info.max:
+        raise InvalidRequest(f"temperature is {parameters.temperature!r}, a finite number above 0 is expected")
+    if type(parameters.top_k) is not int or parameters.top_k < 0:
+        raise InvalidRequest(f"top_k is {parameters.top_k!r}, a whole number of at least 0 is expected, 0 being off")
+    if not _is_number(parameters.top_p) or not 0 < parameters.top_p <= 1:
+        raise InvalidRequest(f"top_p is {parameters.top_p!r}, a number above 0 and up to 1 is expected")
+    _check_range("seed", parameters.seed, 0, MAX_SEED)
+    if parameters.do_sample and parameters.num_beams > 1:
+        raise InvalidRequest(f"do_sample is true with num_beams = {parameters.num_beams}: num_beams = 1 is accepted")
+
+
+def _check_sequences(parameters: GenerationParameters, settings: EngineSettings) -> None:
+    count = parameters.num_return_sequences
+    if parameters.do_sample:
+        _check_range("num_return_sequences", count, 1, settings.max_batch_rows)
+    elif type(count) is not int or not 1 <= count <= parameters.num_beams:
+        raise InvalidRequest(
+            f"num_return_sequences is {count!r}, accepted are whole numbers from 1 to num_beams = {parameters.num_beams}, "
+            "or more with do_sample"
+        )
+
+
 def _check_range(name: str, value: int, lowest: int, highest: int) -> None:
     if type(value) is not int or not lowest <= value <= highest:
         raise InvalidRequest(f"{name} is {value!r}, accepted are whole numbers from {lowest} to {highest}")
+
+
+def _check_number(name: str, value: float, lowest: float, highest: float) -> None:
+    if not _is_number(value) or not lowest <= value <= highest:
+        raise InvalidRequest(f"{name} is {value!r}, accepted are numbers from {lowest:g} to {highest:g}")
+
+
+def _is_number(value: float) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float)
+
+
+def _check_flag(name: str, value: bool) -> None:
+    if type(value) is not bool:
+        raise InvalidRequest(f"{name} is {value!r}, true or false is expected")
 
 
 def _check_token(name: str, token_id: int, architecture: Architecture) -> None:

@@ -1,18 +1,19 @@
 """The engine on a thread of its own, awaited from any event loop.
 
-Steps never run on an event loop, and `generate` never waits for one to end before it can be cancelled. An observer sees each
-step from the engine's thread, so that metrics need no second clock.
+Steps never run on an event loop, and nobody who waits for an answer waits for a step to end before they can leave. An
+observer sees each step from the engine's thread, so that metrics need no second clock.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 
-from serving.engine.engine import Engine, EngineStats, Finished
+from serving.engine.engine import Emitted, Engine, EngineStats, Event, Finished
 from serving.engine.errors import EngineClosed
 from serving.engine.request import Request, Result
 
@@ -28,7 +29,7 @@ class AsyncEngine:
     def __init__(self, engine: Engine, observer: StepObserver | None = None) -> None:
         self._engine = engine
         self._observer = observer
-        self._waiting: dict[int, Future[Result]] = {}
+        self._listeners: dict[int, _Listener] = {}
         self._wake = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="dqbart-engine", daemon=True)
@@ -39,18 +40,18 @@ class AsyncEngine:
 
         Raises InvalidRequest, SourceTooLong, EngineFull, EngineClosed, and GenerationFailed with the fault as its cause.
         """
-        future: Future[Result] = Future()
-        with self._wake:
-            if self._closed:
-                raise EngineClosed("the engine is closed")
-            request_id = self._engine.submit(request)
-            self._waiting[request_id] = future
-            self._wake.notify()
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            self._drop(request_id)
-            raise
+        (result,) = [answer async for answer in self._answers(replace(request, stream=False)) if isinstance(answer, Result)]
+        return result
+
+    def stream(self, request: Request) -> AsyncGenerator[tuple[int, ...] | Result]:
+        """Token ids as they are generated, and the result as the last item.
+
+        An item has all ids since the one before it: one, or more for a consumer that is slower than the engine. Nothing is
+        submitted before the first item is asked for, which raises what `generate` raises. Leaving the iterator, by `aclose`
+        or by cancelling the task, drops the request by the next step; after a `break` Python closes it soon by itself, at
+        once within `contextlib.aclosing`.
+        """
+        return self._answers(replace(request, stream=True))
 
     def stats(self) -> EngineStats:
         """What the engine has to do at this moment."""
@@ -68,29 +69,45 @@ class AsyncEngine:
             self._wake.notify()
         self._thread.join()
 
+    async def _answers(self, request: Request) -> AsyncGenerator[tuple[int, ...] | Result]:
+        listener = _Listener()
+        with self._wake:
+            if self._closed:
+                raise EngineClosed("the engine is closed")
+            request_id = self._engine.submit(request)
+            self._listeners[request_id] = listener
+            self._wake.notify()
+        try:
+            outcome = None
+            while outcome is None:
+                token_ids, outcome = await listener.news()
+                if token_ids:
+                    yield token_ids
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
+        finally:
+            self._drop(request_id)
+
     def _drop(self, request_id: int) -> None:
         with self._wake:
-            self._waiting.pop(request_id, None)
-            self._engine.cancel(request_id)
-            self._wake.notify()
+            if self._listeners.pop(request_id, None) is not None:
+                self._engine.cancel(request_id)
+                self._wake.notify()
 
     def _run(self) -> None:
         try:
             while self._await_work():
-                finished = self._engine.step()
-                with self._wake:
-                    ends = [(self._waiting.pop(end.request_id, None), end) for end in finished]
+                events = self._engine.step()
                 self._observe()
-                for future, end in ends:
-                    _deliver(future, end)
+                self._tell(events)
         finally:
             # Also when a step raised in spite of everything: nobody may wait for an answer that never comes.
             with self._wake:
                 self._closed = True
-                abandoned, self._waiting = list(self._waiting.values()), {}
-            for future in abandoned:
-                if future.set_running_or_notify_cancel():
-                    future.set_exception(EngineClosed("the engine was closed before the request was finished"))
+                abandoned, self._listeners = list(self._listeners.values()), {}
+            for listener in abandoned:
+                listener.end(EngineClosed("the engine was closed before the request was finished"))
 
     def _await_work(self) -> bool:
         with self._wake:
@@ -104,12 +121,50 @@ class AsyncEngine:
             except Exception:
                 _LOG.exception("the step observer failed")
 
+    def _tell(self, events: list[Event]) -> None:
+        """Hand events to those who still listen."""
+        for event in events:
+            with self._wake:
+                listener = self._listeners.get(event.request_id)
+                if isinstance(event, Finished):
+                    self._listeners.pop(event.request_id, None)
+            if listener is None:
+                continue
+            if isinstance(event, Emitted):
+                listener.emit(event.token_ids)
+            else:
+                listener.end(event.outcome)
 
-def _deliver(future: Future[Result] | None, end: Finished) -> None:
-    """Answer whoever waits, unless they have left."""
-    if future is None or not future.set_running_or_notify_cancel():
-        return
-    if isinstance(end.outcome, Exception):
-        future.set_exception(end.outcome)
-    else:
-        future.set_result(end.outcome)
+
+class _Listener:
+    """Takes from the engine's thread to one coroutine what happens to its request; made on the coroutine's event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._changed = asyncio.Event()
+        self._token_ids: list[int] = []
+        self._outcome: Result | Exception | None = None
+
+    def emit(self, token_ids: tuple[int, ...]) -> None:
+        with self._lock:
+            self._token_ids += token_ids
+        self._wake()
+
+    def end(self, outcome: Result | Exception) -> None:
+        with self._lock:
+            self._outcome = outcome
+        self._wake()
+
+    async def news(self) -> tuple[tuple[int, ...], Result | Exception | None]:
+        """What is new, as soon as something is: tokens, and the outcome at the end."""
+        await self._changed.wait()
+        with self._lock:
+            self._changed.clear()
+            token_ids, self._token_ids = tuple(self._token_ids), []
+            return token_ids, self._outcome
+
+    def _wake(self) -> None:
+        # A loop that was closed has nobody left who listens.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._changed.set)

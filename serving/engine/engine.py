@@ -9,22 +9,21 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-import torch
-from torch import Tensor
-
 from quant.artifact import read_artifact
-from serving.engine.admission import check_request
+from serving.engine.admission import check_cache_bytes, check_request
 from serving.engine.errors import GenerationFailed
-from serving.engine.model import Model
-from serving.engine.model_runner import ModelRunner
+from serving.engine.memory import give_back_freed_memory
 from serving.engine.request import Request, Result
+from serving.engine.runner import Candidates, Runner, Source, Wanted
+from serving.engine.runners import runner_for
 from serving.engine.scheduler import Claim, Scheduler
-from serving.engine.search import Search, search_for
-from serving.engine.settings import EngineSettings
+from serving.engine.search import Search, rows_of, search_for
+from serving.engine.settings import EngineSettings, RunnerName
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,11 +32,26 @@ _LOG = logging.getLogger(__name__)
 class EngineStats:
     """What an engine has to do at this moment."""
 
-    queued_requests: int
-    """Submitted, not yet encoded."""
-    running_requests: int
-    batch_rows: int
+    queued_requests: int = 0
+    """Submitted, their encoding not yet started."""
+    running_requests: int = 0
+    """Being encoded or decoded."""
+    batch_rows: int = 0
     """Rows that the last step decoded, 0 when nothing runs."""
+    cache_bytes: int = 0
+    """The most that the caches of the running requests may take."""
+    max_cache_bytes: int = 0
+    """The ceiling of `cache_bytes`, from the settings."""
+    longest_stall_seconds: float = 0.0
+    """The longest that rows waited for encoding between two of their decode steps, since the engine was made."""
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """Tokens of a streaming request, as they are generated."""
+
+    request_id: int
+    token_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -48,149 +62,202 @@ class Finished:
     outcome: Result | GenerationFailed
 
 
+Event = Emitted | Finished
+
+
 @dataclass
 class _Generation:
-    """A request on its way; `search` and the times are filled by the engine as it goes."""
+    """A request on its way; what has a default is filled by the engine as it goes."""
 
     request_id: int
     request: Request
     search: Search
+    wanted: Wanted
+    source: Source
+    departed: bool = False
     submitted: float = field(default_factory=perf_counter)
     encode_started: float = 0.0
     decode_started: float = 0.0
 
 
 class Engine:
-    """Requests in, results out, a step at a time."""
+    """Requests in, events out, a step at a time."""
 
-    def __init__(self, model: Model, settings: EngineSettings) -> None:
-        self._model = model
+    def __init__(self, runner: Runner, settings: EngineSettings) -> None:
+        self._runner = runner
         self._settings = settings
-        self._runner = ModelRunner(model)
-        self._scheduler = Scheduler(settings)
+        self._scheduler = Scheduler(settings, runner.architecture.encoder_layers)
         self._ids = itertools.count()
         self._lock = threading.Lock()
         self._generations: dict[int, _Generation] = {}
-        self._cancelled: set[int] = set()
+        # These two, like the runner, are touched by the stepping thread only.
+        self._encoding: list[_Generation] = []
         self._batch: list[_Generation] = []
-        """In the order of the runner's sources; touched by the stepping thread only."""
+        """In the order of the runner's sources."""
+        self._longest_stall = 0.0
         self.decoded_rows = 0
         """Rows that the last step decoded."""
 
     def submit(self, request: Request) -> int:
         """Queue a request; its id. Raises InvalidRequest, SourceTooLong, EngineFull."""
-        check_request(request, self._model.architecture, self._settings)
+        architecture, parameters = self._runner.architecture, request.parameters
+        check_request(request, architecture, self._settings)
+        # The last token generated is not fed again, the start token is.
+        source = Source(request.source_ids, rows_of(parameters), parameters.max_new_tokens)
+        cache_bytes = self._runner.cache_bytes(source)
+        check_cache_bytes(cache_bytes, self._settings)
+        search = search_for(parameters, architecture.vocab_size)
         with self._lock:
-            generation = _Generation(next(self._ids), request, search_for(request.parameters))
-            self._scheduler.submit(Claim(generation.request_id, request.parameters.num_beams, len(request.source_ids)))
+            generation = _Generation(next(self._ids), request, search, search.wanted(), source)
+            self._scheduler.submit(Claim(generation.request_id, source.rows, len(source.token_ids), cache_bytes))
             self._generations[generation.request_id] = generation
         return generation.request_id
 
     def cancel(self, request_id: int) -> None:
-        """Drop a request wherever it is, by the next step; a finished one is left alone."""
+        """Drop a request wherever it is: a queued one now, another by the next step; a finished one is left alone."""
         with self._lock:
-            if request_id in self._generations:
-                self._cancelled.add(request_id)
+            if self._scheduler.withdraw(request_id):
+                del self._generations[request_id]
+            elif request_id in self._generations:
+                self._generations[request_id].departed = True
 
     def stats(self) -> EngineStats:
         with self._lock:
-            running = self._scheduler.running
-            return EngineStats(self._scheduler.waiting, running, self.decoded_rows if running else 0)
+            return EngineStats(
+                queued_requests=self._scheduler.waiting,
+                running_requests=self._scheduler.admitted,
+                batch_rows=self.decoded_rows if self._scheduler.admitted else 0,
+                cache_bytes=self._scheduler.cache_bytes,
+                max_cache_bytes=self._settings.max_cache_bytes,
+                longest_stall_seconds=self._longest_stall,
+            )
 
     @property
     def has_work(self) -> bool:
         with self._lock:
             return bool(self._generations)
 
-    @torch.inference_mode()
-    def step(self) -> list[Finished]:
-        """Drop, admit and encode, decode one token a row, advance; the requests that came to their end."""
+    def step(self) -> list[Event]:
+        """Drop those who left; encode those who come, or a slice of it; decode one token a row; tell what came of it."""
         try:
-            self._drop_cancelled()
-            self._encode(self._admit())
-            return self._advance()
+            self._drop_departed()
+            self._encode()
+            return self._decode()
         except Exception as fault:
-            # The batch's tensors may be half-written: nothing in it can be trusted, everything else goes on.
-            return self._fail_batch(fault)
+            # The runner's tensors may be half-written: nothing in them can be trusted, everything else goes on.
+            return self._fail_all(fault)
 
-    def _drop_cancelled(self) -> None:
+    def _drop_departed(self) -> None:
+        # Read once: others may leave at any moment.
+        departed = {generation.request_id: generation for generation in self._batch if generation.departed}
+        if departed:
+            kept = [range(0 if each.request_id in departed else len(each.search.tokens)) for each in self._batch]
+            self._keep([list(rows) for rows in kept])
+            self._release(departed.values())
+        if self._encoding and all(generation.departed for generation in self._encoding):
+            self._runner.abandon()
+            self._forget_encoding()
+
+    def _encode(self) -> None:
+        started, rows_wait = perf_counter(), bool(self._batch)
+        if not self._encoding:
+            self._begin(started)
+        if self._encoding:
+            with self._lock:
+                layers = self._scheduler.take_layers()
+            if self._runner.encode(layers):
+                self._join()
+            if rows_wait:
+                self._longest_stall = max(self._longest_stall, perf_counter() - started)
+
+    def _begin(self, started: float) -> None:
         with self._lock:
-            cancelled, self._cancelled = self._cancelled, set()
-            for request_id in cancelled & self._generations.keys():
-                self._forget(request_id)
-        if any(generation.request_id in cancelled for generation in self._batch):
-            self._keep(
-                [[] if each.request_id in cancelled else list(range(len(each.search.tokens))) for each in self._batch]
-            )
+            self._encoding = [self._generations[request_id] for request_id in self._scheduler.admit()]
+        if self._encoding:
+            for generation in self._encoding:
+                generation.encode_started = started
+            self._runner.begin([generation.source for generation in self._encoding])
 
-    def _admit(self) -> list[_Generation]:
-        with self._lock:
-            admitted = [self._generations[request_id] for request_id in self._scheduler.admit()]
-        self._batch += admitted
-        return admitted
-
-    def _encode(self, admitted: list[_Generation]) -> None:
-        if not admitted:
-            return
-        started = perf_counter()
-        self._runner.encode([generation.request.source_ids for generation in admitted])
+    def _join(self) -> None:
         ended = perf_counter()
-        for generation in admitted:
-            generation.encode_started, generation.decode_started = started, ended
+        for generation in self._encoding:
+            generation.decode_started = ended
+        self._batch += self._encoding
+        self._encoding = []
+        with self._lock:
+            self._scheduler.encoded()
+        # Who left while being encoded with others has joined with them.
+        self._drop_departed()
 
-    def _advance(self) -> list[Finished]:
+    def _decode(self) -> list[Event]:
         self.decoded_rows = self._runner.rows
         if not self._batch:
             return []
-        logits = self._runner.decode([token for generation in self._batch for token in generation.search.tokens])
-        shares = torch.split(logits, [len(generation.search.tokens) for generation in self._batch])
-        advanced = [_advanced(generation, share) for generation, share in zip(self._batch, shares, strict=True)]
+        tokens = [token for generation in self._batch for token in generation.search.tokens]
+        found = self._runner.decode(tokens, [generation.wanted for generation in self._batch])
+        advanced = [_advanced(generation, candidates) for generation, candidates in zip(self._batch, found, strict=True)]
+        finished = [generation for generation, (parents, _) in zip(self._batch, advanced, strict=True) if not parents]
         self._keep([parents for parents, _ in advanced])
-        finished = [end for _, end in advanced if end is not None]
-        self._finish(finished)
-        return finished
+        self._release(finished)
+        return [event for _, events in advanced for event in events]
 
     def _keep(self, parents: list[list[int]]) -> None:
         self._runner.select(parents)
         self._batch = [generation for generation, rows in zip(self._batch, parents, strict=True) if rows]
 
-    def _finish(self, finished: list[Finished]) -> None:
+    def _release(self, generations: Iterable[_Generation]) -> None:
         with self._lock:
-            for end in finished:
-                self._forget(end.request_id)
+            for generation in generations:
+                del self._generations[generation.request_id]
+                self._scheduler.release(generation.request_id)
 
-    def _fail_batch(self, fault: Exception) -> list[Finished]:
-        failed = [_failed(generation, fault) for generation in self._batch]
+    def _forget_encoding(self) -> None:
+        with self._lock:
+            for generation in self._encoding:
+                del self._generations[generation.request_id]
+            self._scheduler.abandon()
+        self._encoding = []
+
+    def _fail_all(self, fault: Exception) -> list[Event]:
+        """The end of everything that the runner holds, for those who still wait for it."""
+        failed: list[Event] = [_failed(each, fault) for each in (*self._batch, *self._encoding) if not each.departed]
         self._runner.clear()
+        self._forget_encoding()
+        self._release(self._batch)
         self._batch = []
-        self._finish(failed)
         return failed
 
-    def _forget(self, request_id: int) -> None:
-        self._generations.pop(request_id, None)
-        self._scheduler.remove(request_id)
+
+def load_engine(artifact: Path, settings: EngineSettings, runner: RunnerName = "auto") -> Engine:
+    """An engine over the artifact in a folder. Raises ArtifactError, UnsupportedModel, RunnerUnavailable."""
+    engine = Engine(runner_for(read_artifact(artifact), settings, runner), settings)
+    give_back_freed_memory()
+    return engine
 
 
-def load_engine(artifact: Path, settings: EngineSettings) -> Engine:
-    """An engine over the artifact in a folder. Raises ArtifactError, UnsupportedModel."""
-    return Engine(Model(read_artifact(artifact)), settings)
-
-
-def _advanced(generation: _Generation, logits: Tensor) -> tuple[list[int], Finished | None]:
-    """Which of the request's rows continue; when none does, its end. A fault in its search is the end of it alone."""
+def _advanced(generation: _Generation, candidates: Candidates) -> tuple[list[int], list[Event]]:
+    """Which of the request's rows continue, and what there is to tell. A fault in its search is the end of it alone."""
+    search, request_id = generation.search, generation.request_id
+    events: list[Event] = []
     try:
-        parents = generation.search.advance(logits)
-        return parents, None if parents else Finished(generation.request_id, _result(generation))
+        parents = search.advance(candidates)
+        if parents:
+            generation.wanted = search.wanted()
+            newest = search.tokens[0]
+        else:
+            result = _result(generation)
+            newest = result.sequences[0].token_ids[-1]
+            events = [Finished(request_id, result)]
+        if generation.request.stream:
+            events.insert(0, Emitted(request_id, (newest,)))
+        return parents, events
     except Exception as fault:
-        return [], _failed(generation, fault)
+        return [], [_failed(generation, fault)]
 
 
 def _result(generation: _Generation) -> Result:
-    best = generation.search.best()
     return Result(
-        token_ids=best.token_ids,
-        finish_reason=best.finish_reason,
-        score=best.score,
+        sequences=generation.search.sequences(),
         queue_seconds=generation.encode_started - generation.submitted,
         encode_seconds=generation.decode_started - generation.encode_started,
         decode_seconds=perf_counter() - generation.decode_started,

@@ -12,7 +12,7 @@ FinishReason = Literal["eos", "length"]
 class GenerationParameters:
     """How one request is decoded; resolved by the service from the request, the artifact's defaults and its limits.
 
-    Lengths count generated tokens, without the decoder's start token, as `max_new_tokens` does in `transformers`.
+    Names and meanings are those of `transformers`. Lengths count generated tokens, without the decoder's start token.
     """
 
     max_new_tokens: int
@@ -23,6 +23,19 @@ class GenerationParameters:
     length_penalty: float = 1.0
     early_stopping: bool = False
     no_repeat_ngram_size: int = 0
+    repetition_penalty: float = 1.0
+    do_sample: bool = False
+    """Draw tokens instead of taking the likeliest; with one beam only."""
+    temperature: float = 1.0
+    top_k: int = 0
+    """Draw among this many likeliest tokens; 0 is off."""
+    top_p: float = 1.0
+    seed: int = 0
+    """Of the draws: the same seed draws the same tokens, whoever else is in the batch."""
+    num_return_sequences: int = 1
+    """Answers to one request: the best ended beams, or as many draws."""
+    return_scores: bool = False
+    """Whether the result tells the score and the log-probability of each token."""
     forced_bos_token_id: int | None = None
     forced_eos_token_id: int | None = None
 
@@ -33,19 +46,32 @@ class Request:
 
     source_ids: tuple[int, ...]
     parameters: GenerationParameters
+    stream: bool = False
+    """Whether tokens are emitted as they are generated; not with beams, whose tokens are certain at the end only."""
+
+
+@dataclass(frozen=True)
+class GeneratedSequence:
+    """One answer; filled by the search of the request."""
+
+    token_ids: tuple[int, ...]
+    """Generated ids without the decoder's start token; the closing eos is included when there is one."""
+    finish_reason: FinishReason
+    """`eos` when the model ended the sequence by itself, `length` when max_new_tokens did, by a forced end too."""
+    score: float | None = None
+    """Sum of log-probabilities, forced tokens counting 0, over generated length ** length_penalty; None unless asked for."""
+    token_log_probabilities: tuple[float, ...] | None = None
+    """Of each generated token; forced tokens have 0. None unless asked for."""
 
 
 @dataclass(frozen=True)
 class Result:
     """What the engine made of a request; filled by the engine when the request finishes."""
 
-    token_ids: tuple[int, ...]
-    """Generated ids without the decoder's start token; the closing eos is included when there is one."""
-    finish_reason: FinishReason
-    """`eos` when the model ended the sequence by itself, `length` when max_new_tokens did, by a forced end too."""
-    score: float
-    """Sum of log-probabilities, forced tokens counting 0, over generated length ** length_penalty."""
+    sequences: tuple[GeneratedSequence, ...]
+    """As many as num_return_sequences; of beams the best first."""
     queue_seconds: float
     """From submission to the start of its encoding."""
     encode_seconds: float
+    """From the start of its encoding to its end; steps of others lie between when it is encoded in several slices."""
     decode_seconds: float

@@ -1,4 +1,9 @@
-"""Who is encoded next: first come, first served, within limits on rows and on source tokens. It knows no tensors."""
+"""Who is encoded next, and how much of it in this step: first come, first served, within limits. It knows no tensors.
+
+A claim waits in a queue, is encoded with others, and then runs until it is released. It holds its rows and bytes from the
+start of its encoding on. What is encoded together is in order of arrival, so that similar lengths are not sought out:
+that keeps anybody from being overtaken, at the price of some padding.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +22,18 @@ class Claim:
     request_id: int
     rows: int
     source_tokens: int
+    cache_bytes: int
 
 
 class Scheduler:
-    """A bounded queue and the set of running claims."""
+    """A bounded queue, what is being encoded, and the set of running claims."""
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, encoder_layers: int) -> None:
         self._settings = settings
+        self._encoder_layers = encoder_layers
         self._waiting: deque[Claim] = deque()
+        self._encoding: list[Claim] = []
+        self._layers_left = 0
         self._running: dict[int, Claim] = {}
 
     @property
@@ -32,8 +41,19 @@ class Scheduler:
         return len(self._waiting)
 
     @property
-    def running(self) -> int:
-        return len(self._running)
+    def admitted(self) -> int:
+        """Claims being encoded or running."""
+        return len(self._encoding) + len(self._running)
+
+    @property
+    def rows(self) -> int:
+        """Rows claimed by what is admitted."""
+        return sum(claim.rows for claim in (*self._encoding, *self._running.values()))
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes claimed by what is admitted."""
+        return sum(claim.cache_bytes for claim in (*self._encoding, *self._running.values()))
 
     def submit(self, claim: Claim) -> None:
         """Queue a claim. Raises EngineFull at the queue's bound."""
@@ -41,27 +61,53 @@ class Scheduler:
             raise EngineFull(f"{len(self._waiting)} requests are queued, max_queued_requests is reached")
         self._waiting.append(claim)
 
+    def withdraw(self, request_id: int) -> bool:
+        """Take a claim out of the queue; False when it is not there any more."""
+        before = len(self._waiting)
+        self._waiting = deque(claim for claim in self._waiting if claim.request_id != request_id)
+        return len(self._waiting) < before
+
     def admit(self) -> list[int]:
-        """Move the claims to encode now from the queue to the running set; ids in order of arrival.
+        """Start to encode claims from the queue; their ids in order of arrival, none while others are being encoded.
 
         Nobody overtakes: a claim that does not fit holds up those behind it, so that a wide request cannot starve.
         """
-        admitted: list[Claim] = []
-        rows = sum(claim.rows for claim in self._running.values())
-        longest = 0
+        if self._encoding:
+            return []
+        rows, cache_bytes, longest = self.rows, self.cache_bytes, 0
         while self._waiting:
             claim = self._waiting[0]
             rows += claim.rows
+            cache_bytes += claim.cache_bytes
             longest = max(longest, padded_length(claim.source_tokens))
-            tokens = longest * (len(admitted) + 1)
-            too_many_tokens = bool(admitted) and tokens > self._settings.max_encode_tokens
-            if rows > self._settings.max_batch_rows or too_many_tokens:
+            tokens = longest * (len(self._encoding) + 1)
+            too_many_tokens = bool(self._encoding) and tokens > self._settings.max_encode_tokens
+            too_large = rows > self._settings.max_batch_rows or cache_bytes > self._settings.max_cache_bytes
+            if too_large or too_many_tokens:
                 break
-            admitted.append(self._waiting.popleft())
-        self._running |= {claim.request_id: claim for claim in admitted}
-        return [claim.request_id for claim in admitted]
+            self._encoding.append(self._waiting.popleft())
+        self._layers_left = self._encoder_layers
+        return [claim.request_id for claim in self._encoding]
 
-    def remove(self, request_id: int) -> None:
-        """Forget a claim, wherever it is."""
-        if self._running.pop(request_id, None) is None:
-            self._waiting = deque(claim for claim in self._waiting if claim.request_id != request_id)
+    def take_layers(self) -> int:
+        """How many of the encoder's layers to run now: all that are left, unless running claims would wait for too long."""
+        layers = self._layers_left
+        if self._running:
+            tokens = len(self._encoding) * max(padded_length(claim.source_tokens) for claim in self._encoding)
+            within_budget = self._settings.encode_tokens_per_step * self._encoder_layers // tokens
+            layers = min(layers, max(1, within_budget))
+        self._layers_left -= layers
+        return layers
+
+    def encoded(self) -> None:
+        """What was being encoded runs from now on."""
+        self._running |= {claim.request_id: claim for claim in self._encoding}
+        self._encoding = []
+
+    def abandon(self) -> None:
+        """Forget what is being encoded."""
+        self._encoding = []
+
+    def release(self, request_id: int) -> None:
+        """Forget a running claim."""
+        del self._running[request_id]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal
+
+RunnerName = Literal["auto", "cuda", "native", "pytorch"]
+"""What runs a model (see runners.py); `auto` is the fastest that can."""
 
 
 @dataclass(frozen=True)
@@ -10,12 +14,16 @@ class EngineSettings:
     """Limits of one engine. Raises ValueError naming key and value when a limit is not a whole number of at least 1."""
 
     max_batch_rows: int = 64
-    """Rows decoded together; a request takes as many as it has beams, and one with more beams is refused."""
+    """Rows decoded together; a request takes as many as it has beams or sequences, and one with more is refused."""
+    max_cache_bytes: int = 1 << 30
+    """Bytes that the caches of all running requests may take; one that alone takes more is refused."""
     max_queued_requests: int = 256
     """Requests that may wait for their encoding; a submission beyond them is refused."""
     max_encode_tokens: int = 4096
-    """Source tokens, padding included, encoded in one step, so that long sources do not hold up the running requests for
-    long. A single source beyond it is still encoded, alone."""
+    """Source tokens, padding included, encoded together. A single source beyond it is still encoded, alone."""
+    encode_tokens_per_step: int = 512
+    """Source tokens, padding included, encoded in a step while rows are being decoded, so that those do not wait for long
+    sources; part of the encoder's layers count for as large a part of the tokens. At least one layer is run."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -8,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from serving.engine.async_engine import AsyncEngine, StepObserver
-from serving.engine.engine import Engine, EngineStats, Finished
+from serving.engine.async_engine import AsyncEngine, StepObserver, _Listener
+from serving.engine.engine import Engine, Event
 from serving.engine.errors import EngineClosed, EngineFull, GenerationFailed, InvalidRequest
-from serving.engine.model import Model
+from serving.engine.pytorch.model import Model
+from serving.engine.pytorch.runner import PyTorchRunner
 from serving.engine.request import GenerationParameters, Request, Result
-from serving.engine.search import GreedySearch
+from serving.engine.row_search import RowSearch
 from serving.engine.settings import EngineSettings
 
 PARAMETERS = GenerationParameters(max_new_tokens=8, min_new_tokens=8, decoder_start_token_id=2, eos_token_id=2)
@@ -24,14 +26,19 @@ BEAMS = replace(REQUEST, parameters=replace(PARAMETERS, num_beams=3))
 LONG = replace(REQUEST, parameters=replace(PARAMETERS, max_new_tokens=60, min_new_tokens=60))
 
 
+def idle(engine: AsyncEngine) -> bool:
+    stats = engine.stats()
+    return stats.queued_requests == stats.running_requests == stats.batch_rows == stats.cache_bytes == 0
+
+
 @pytest.fixture
 def start(build_student: Any) -> Iterator[Start]:
     """Start engines that are closed after the test."""
     started: list[AsyncEngine] = []
 
     def start(observer: StepObserver | None = None, **settings: int) -> AsyncEngine:
-        model = Model(build_student("mbart", "2-2-8").artifact)
-        started.append(AsyncEngine(Engine(model, EngineSettings(**settings)), observer))
+        runner = PyTorchRunner(Model(build_student("mbart", "2-2-8").artifact))
+        started.append(AsyncEngine(Engine(runner, EngineSettings(**settings)), observer))
         return started[-1]
 
     yield start
@@ -45,7 +52,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     opened = threading.Event()
     step = Engine.step
 
-    def gated(engine: Engine) -> list[Finished]:
+    def gated(engine: Engine) -> list[Event]:
         assert opened.wait(60)
         return step(engine)
 
@@ -56,21 +63,21 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 def test_concurrent_requests_get_their_own_results(start: Start, build_student: Any, run_all: Any) -> None:
     requests = [replace(REQUEST, source_ids=(5 + place, 2)) for place in range(6)] + [BEAMS]
-    expected = run_all(Engine(Model(build_student("mbart", "2-2-8").artifact), EngineSettings()), requests)
+    expected = run_all(Engine(PyTorchRunner(Model(build_student("mbart", "2-2-8").artifact)), EngineSettings()), requests)
 
     async def together() -> list[Result]:
         return await asyncio.gather(*(engine.generate(request) for request in requests))
 
     engine = start()
     results = asyncio.run(together())
-    assert [(each.token_ids, each.score) for each in results] == [(each.token_ids, each.score) for each in expected]
-    assert engine.stats() == EngineStats(0, 0, 0)
+    assert [each.sequences for each in results] == [each.sequences for each in expected]
+    assert idle(engine)
 
 
 def test_any_event_loop_may_be_used(start: Start) -> None:
     engine = start()
     first, second = (asyncio.run(engine.generate(REQUEST)) for _ in range(2))
-    assert first.token_ids == second.token_ids
+    assert first.sequences == second.sequences
 
 
 def test_the_observer_sees_the_rows_of_each_step(start: Start) -> None:
@@ -83,7 +90,7 @@ def test_a_failing_observer_stops_nothing(start: Start, caplog: pytest.LogCaptur
     def observer(rows: int) -> None:
         raise ZeroDivisionError
 
-    assert len(asyncio.run(start(observer).generate(REQUEST)).token_ids) == 8
+    assert len(asyncio.run(start(observer).generate(REQUEST)).sequences[0].token_ids) == 8
     assert "the step observer failed" in caplog.text
 
 
@@ -101,14 +108,14 @@ def test_refusals_reach_the_caller(start: Start, gate: threading.Event) -> None:
         gate.set()
         return await waiting
 
-    assert len(asyncio.run(refused()).token_ids) == 8
+    assert len(asyncio.run(refused()).sequences[0].token_ids) == 8
 
 
 def test_faults_reach_the_caller(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     def faulty(*_: object) -> list[int]:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(GreedySearch, "advance", faulty)
+    monkeypatch.setattr(RowSearch, "advance", faulty)
     engine = start()
 
     async def both() -> tuple[Result | BaseException, Result | BaseException]:
@@ -118,7 +125,7 @@ def test_faults_reach_the_caller(start: Start, monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(result, Result)
     assert isinstance(failed, GenerationFailed)
     assert isinstance(failed.__cause__, ZeroDivisionError)
-    assert len(result.token_ids) == 8
+    assert len(result.sequences[0].token_ids) == 8
 
 
 def test_cancelling_the_task_drops_the_request(start: Start, gate: threading.Event) -> None:
@@ -134,7 +141,101 @@ def test_cancelling_the_task_drops_the_request(start: Start, gate: threading.Eve
         await other
 
     asyncio.run(cancelled())
-    assert engine.stats() == EngineStats(0, 0, 0)
+    assert idle(engine)
+
+
+def test_a_stream_ends_with_the_result(start: Start) -> None:
+    async def streamed(engine: AsyncEngine) -> list[Any]:
+        return [item async for item in engine.stream(REQUEST)]
+
+    *tokens, result = asyncio.run(streamed(start()))
+    assert isinstance(result, Result)
+    assert all(tokens)
+    assert sum(tokens, ()) == result.sequences[0].token_ids
+
+
+def test_a_slow_consumer_gets_tokens_together(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads before the request has ended."""
+    ended = threading.Event()
+    end = _Listener.end
+
+    def noticed(listener: _Listener, outcome: Result | Exception) -> None:
+        end(listener, outcome)
+        ended.set()
+
+    monkeypatch.setattr(_Listener, "end", noticed)
+
+    async def streamed() -> list[Any]:
+        stream = start().stream(REQUEST)
+        first = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0)
+        # Blocks the event loop, so that news is kept.
+        assert ended.wait(60)
+        return [await first, *[item async for item in stream]]
+
+    items = asyncio.run(streamed())
+    assert [len(item) for item in items[:-1]] == [8]
+    assert items[0] == items[1].sequences[0].token_ids
+
+
+def test_news_for_a_closed_event_loop_is_dropped() -> None:
+    async def listener() -> _Listener:
+        return _Listener()
+
+    left = asyncio.run(listener())
+    left.emit((5,))
+    left.end(EngineClosed())
+
+
+def test_leaving_a_stream_drops_the_request(start: Start) -> None:
+    engine = start()
+
+    async def left() -> None:
+        async with contextlib.aclosing(engine.stream(LONG)) as stream:
+            async for item in stream:
+                assert item
+                break
+        await engine.generate(REQUEST)
+
+    asyncio.run(left())
+    assert idle(engine)
+    assert not engine._listeners
+
+
+def test_cancelling_the_task_of_a_stream_drops_the_request(start: Start, gate: threading.Event) -> None:
+    engine = start()
+
+    async def cancelled() -> None:
+        doomed = asyncio.create_task(anext(engine.stream(LONG)))
+        await asyncio.sleep(0)
+        assert engine.stats().queued_requests == 1
+        doomed.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await doomed
+        gate.set()
+        await engine.generate(REQUEST)
+
+    asyncio.run(cancelled())
+    assert idle(engine)
+
+
+def test_a_stream_refuses_and_fails_as_generate_does(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = start()
+
+    async def refused() -> None:
+        with pytest.raises(InvalidRequest, match="stream is true with num_beams = 3"):
+            await anext(engine.stream(BEAMS))
+        assert len((await engine.generate(replace(BEAMS, stream=True))).sequences[0].token_ids) == 8
+
+        def faulty(*_: object) -> list[int]:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(RowSearch, "advance", faulty)
+        with pytest.raises(GenerationFailed):
+            await anext(engine.stream(REQUEST))
+
+    asyncio.run(refused())
+    assert idle(engine)
 
 
 def test_closing_ends_what_is_open_and_refuses_what_comes(start: Start, gate: threading.Event) -> None:

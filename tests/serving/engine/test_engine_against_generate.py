@@ -1,20 +1,22 @@
-"""The engine's ids are those of `generate` of the same student in stock `transformers` classes."""
+"""The engine's ids and scores are those of `generate` of the same student in stock `transformers` classes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from serving.engine.engine import Engine
-from serving.engine.model import Model
-from serving.engine.request import GenerationParameters, Request, Result
+from serving.engine.request import GeneratedSequence, GenerationParameters, Request, Result
 from serving.engine.settings import EngineSettings
 
 SCHEMES = ["2-2-8", "4-4-8", "8-8-8", "8-8-16", "2-2-8/matrix", "8-8-8/matrix", "2-8-8"]
 SOURCES = [0, 3, 7, 11, 14]
-TIE = 1e-4
+TIE = 5e-5
+CLOSE = 5e-4
+"""Of log-probabilities: with activations at 16 bits the stock model sums in float32, in another order."""
 
 Sources = list[tuple[int, ...]]
 
@@ -50,6 +52,20 @@ PARAMETERS = {
         length_penalty=1.5,
         early_stopping=True,
     ),
+    "greedy-penalized": parameters(repetition_penalty=1.4, forced_bos_token_id=7),
+    "beams-4-penalized": parameters(num_beams=4, repetition_penalty=1.4, no_repeat_ngram_size=2, min_new_tokens=4),
+    "beams-3-rewarded": parameters(num_beams=3, repetition_penalty=0.8, max_new_tokens=9),
+    "beams-4-return-4": parameters(num_beams=4, num_return_sequences=4),
+    "beams-5-return-2-all": parameters(
+        num_beams=5,
+        num_return_sequences=2,
+        forced_bos_token_id=7,
+        forced_eos_token_id=2,
+        length_penalty=0.5,
+        early_stopping=True,
+        repetition_penalty=1.2,
+        max_new_tokens=7,
+    ),
     "one-token": parameters(num_beams=4, max_new_tokens=1),
     "other-start": parameters(num_beams=2, decoder_start_token_id=9),
 }
@@ -59,41 +75,91 @@ PARAMETERS = {
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("architecture", ["bart", "mbart"])
 def test_same_ids_for_every_scheme(
-    architecture: str, scheme: str, name: str, build_student: Any, sources: Sources, run_all: Any
+    architecture: str, scheme: str, name: str, build_student: Any, build_runner: Any, sources: Sources, run_all: Any
 ) -> None:
-    compare(build_student(architecture, scheme), BASIC[name], sources, run_all)
+    student = build_student(architecture, scheme)
+    compare(student, build_runner(student.artifact), BASIC[name], sources, run_all)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 @pytest.mark.parametrize("architecture", ["bart", "mbart"])
 def test_same_ids_for_every_parameter(
-    architecture: str, name: str, build_student: Any, sources: Sources, run_all: Any
+    architecture: str, name: str, build_student: Any, build_runner: Any, sources: Sources, run_all: Any
 ) -> None:
-    compare(build_student(architecture, "2-2-8"), PARAMETERS[name], sources, run_all)
+    student = build_student(architecture, "2-2-8")
+    compare(student, build_runner(student.artifact), PARAMETERS[name], sources, run_all)
 
 
-def test_the_students_outputs_vary_and_end(build_student: Any, sources: Sources, run_all: Any) -> None:
+def test_the_students_outputs_vary_and_end(build_student: Any, build_runner: Any, sources: Sources, run_all: Any) -> None:
     """Else the comparisons above would compare little."""
-    engine = Engine(Model(build_student("mbart", "2-2-8").artifact), EngineSettings())
+    engine = Engine(build_runner(build_student("mbart", "2-2-8").artifact), EngineSettings())
     results = run_all(engine, [Request(source, parameters(max_new_tokens=40)) for source in sources])
-    assert len({token for result in results for token in result.token_ids}) > 20
-    assert {result.finish_reason for result in results} == {"eos", "length"}
+    sequences = [result.sequences[0] for result in results]
+    assert len({token for sequence in sequences for token in sequence.token_ids}) > 20
+    assert {sequence.finish_reason for sequence in sequences} == {"eos", "length"}
 
 
-def compare(student: Any, parameters: GenerationParameters, sources: Sources, run_all: Any) -> None:
-    engine = Engine(Model(student.artifact), EngineSettings())
+def test_sampling_the_likeliest_is_greedy(build_student: Any, build_runner: Any, sources: Sources, run_all: Any) -> None:
+    engine = Engine(build_runner(build_student("bart", "2-2-8").artifact), EngineSettings())
+    changes = {"repetition_penalty": 1.2, "no_repeat_ngram_size": 3, "min_new_tokens": 4, "return_scores": True}
+    greedy = [Request(sources[index], parameters(**changes)) for index in SOURCES]
+    sampled = [Request(sources[index], parameters(**changes, do_sample=True, top_k=1)) for index in SOURCES]
+    expected, results = run_all(engine, greedy), run_all(engine, sampled)
+    assert [result.sequences for result in results] == [result.sequences for result in expected]
+
+
+def test_what_is_drawn_has_the_students_log_probabilities(
+    build_student: Any, build_runner: Any, sources: Sources, run_all: Any
+) -> None:
+    student = build_student("mbart", "2-2-8")
+    engine = Engine(build_runner(student.artifact), EngineSettings())
+    wanted = parameters(
+        do_sample=True, top_p=0.9, repetition_penalty=1.2, num_return_sequences=3, return_scores=True, length_penalty=0.5
+    )
+    requests = [Request(sources[index], wanted) for index in SOURCES]
+    for request, result in zip(requests, run_all(engine, requests), strict=True):
+        for sequence in result.sequences:
+            check_log_probabilities(student.stock, request.source_ids, sequence, wanted)
+            assert sequence.score == pytest.approx(
+                sum(sequence.token_log_probabilities) / len(sequence.token_ids) ** 0.5, abs=1e-5
+            )
+
+
+def compare(student: Any, runner: Any, parameters: GenerationParameters, sources: Sources, run_all: Any) -> None:
+    engine = Engine(runner, EngineSettings())
+    parameters = replace(parameters, return_scores=True)
     chosen = [sources[index] for index in SOURCES]
     for source, result in zip(chosen, run_all(engine, [Request(source, parameters) for source in chosen]), strict=True):
         assert isinstance(result, Result), result
-        ids, score = generate(student.stock, source, parameters)
-        if result.token_ids == ids:
-            assert score is None or result.score == pytest.approx(score, abs=1e-5)
-        else:
-            scores = [score_under(student.stock, source, each, parameters) for each in (result.token_ids, ids)]
-            assert scores[0] == pytest.approx(scores[1], abs=TIE), f"{result.token_ids} is no tie with {ids}"
+        for sequence, expected in zip(result.sequences, generate(student.stock, source, parameters), strict=True):
+            compare_sequences(student.stock, source, sequence, expected, parameters)
 
 
-def generate(stock: Any, source: tuple[int, ...], parameters: GenerationParameters) -> tuple[tuple[int, ...], float | None]:
+def compare_sequences(
+    stock: Any,
+    source: tuple[int, ...],
+    sequence: GeneratedSequence,
+    expected: GeneratedSequence,
+    parameters: GenerationParameters,
+) -> None:
+    check_log_probabilities(stock, source, sequence, parameters)
+    assert sequence.score == pytest.approx(expected.score, abs=TIE)
+    if sequence.token_ids == expected.token_ids:
+        assert sequence.token_log_probabilities == pytest.approx(expected.token_log_probabilities, abs=CLOSE)
+    elif parameters.repetition_penalty == 1.0:
+        scores = [score_under(stock, source, each.token_ids, parameters) for each in (sequence, expected)]
+        assert scores[0] == pytest.approx(scores[1], abs=TIE), f"{sequence.token_ids} is no tie with {expected.token_ids}"
+
+
+def check_log_probabilities(
+    stock: Any, source: tuple[int, ...], sequence: GeneratedSequence, parameters: GenerationParameters
+) -> None:
+    expected = log_probabilities(stock, source, sequence.token_ids, parameters)
+    assert sequence.token_log_probabilities == pytest.approx(expected, abs=CLOSE)
+
+
+def generate(stock: Any, source: tuple[int, ...], parameters: GenerationParameters) -> list[GeneratedSequence]:
+    """What `generate` returns, with the log-probabilities that it had."""
     with torch.inference_mode():
         output = stock.generate(
             torch.tensor([source]),
@@ -102,6 +168,8 @@ def generate(stock: Any, source: tuple[int, ...], parameters: GenerationParamete
             max_new_tokens=parameters.max_new_tokens,
             min_new_tokens=parameters.min_new_tokens or None,
             num_beams=parameters.num_beams,
+            num_return_sequences=parameters.num_return_sequences,
+            repetition_penalty=parameters.repetition_penalty,
             decoder_start_token_id=parameters.decoder_start_token_id,
             eos_token_id=parameters.eos_token_id,
             pad_token_id=1,
@@ -110,10 +178,41 @@ def generate(stock: Any, source: tuple[int, ...], parameters: GenerationParamete
             forced_eos_token_id=parameters.forced_eos_token_id,
             return_dict_in_generate=True,
             output_scores=True,
+            output_logits=True,
             **({} if parameters.num_beams == 1 else beam_settings(parameters)),
         )
-    score = None if parameters.num_beams == 1 else float(output.sequences_scores[0])
-    return tuple(output.sequences[0, 1:].tolist()), score
+    sequences = [without_padding(ids[1:].tolist()) for ids in output.sequences]
+    if parameters.num_beams == 1:
+        each_log_probabilities = [greedy_log_probabilities(output, parameters)]
+        lengths = len(sequences[0]) ** parameters.length_penalty
+        scores = [sum(each_log_probabilities[0]) / lengths]
+    else:
+        # Of edited values: with a penalty these are no log-probabilities of the model.
+        edited = stock.compute_transition_scores(output.sequences, output.scores, output.beam_indices)
+        if parameters.repetition_penalty == 1.0:
+            each_log_probabilities = [values[: len(ids)].tolist() for values, ids in zip(edited, sequences, strict=True)]
+        else:
+            each_log_probabilities = [log_probabilities(stock, source, ids, parameters) for ids in sequences]
+        scores = output.sequences_scores.tolist()
+    return [
+        GeneratedSequence(ids, "eos", score, tuple(values))
+        for ids, score, values in zip(sequences, scores, each_log_probabilities, strict=True)
+    ]
+
+
+def without_padding(ids: list[int]) -> tuple[int, ...]:
+    while ids[-1] == 1:
+        ids = ids[:-1]
+    return tuple(ids)
+
+
+def greedy_log_probabilities(output: Any, parameters: GenerationParameters) -> list[float]:
+    """Of unedited logits; in edited ones a forced token has 0 and the others are ruled out."""
+    values = []
+    for token, logits, edited in zip(output.sequences[0, 1:], output.logits, output.scores, strict=True):
+        forced = bool((edited[0] > -torch.inf).sum() == 1)
+        values.append(0.0 if forced else float(torch.log_softmax(logits, -1)[0, token]))
+    return values
 
 
 def beam_settings(parameters: GenerationParameters) -> dict[str, Any]:
@@ -121,7 +220,14 @@ def beam_settings(parameters: GenerationParameters) -> dict[str, Any]:
 
 
 def score_under(stock: Any, source: tuple[int, ...], ids: tuple[int, ...], parameters: GenerationParameters) -> float:
-    """The student's own score of a sequence, forced tokens counting nothing."""
+    """The student's own score of a sequence."""
+    return sum(log_probabilities(stock, source, ids, parameters)) / len(ids) ** parameters.length_penalty
+
+
+def log_probabilities(
+    stock: Any, source: tuple[int, ...], ids: tuple[int, ...], parameters: GenerationParameters
+) -> tuple[float, ...]:
+    """The student's own of each token of a sequence, forced ones counting nothing."""
     decoder_ids = torch.tensor([[parameters.decoder_start_token_id, *ids]])
     with torch.inference_mode():
         logits = stock(input_ids=torch.tensor([source]), decoder_input_ids=decoder_ids[:, :-1]).logits[0]
@@ -130,4 +236,4 @@ def score_under(stock: Any, source: tuple[int, ...], ids: tuple[int, ...], param
         chosen[0] = 0.0
     if parameters.forced_eos_token_id is not None and len(ids) == parameters.max_new_tokens:
         chosen[-1] = 0.0
-    return float(chosen.sum() / len(ids) ** parameters.length_penalty)
+    return tuple(chosen.tolist())

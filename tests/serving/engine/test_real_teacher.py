@@ -13,7 +13,7 @@ from compress.quantized_modules import full_precision_weights, quantize_modules
 from quant.artifact import write_artifact
 from quant.card import Card
 from quant.scheme import Scheme
-from serving.engine.engine import load_engine
+from serving.engine.engine import Finished, load_engine
 from serving.engine.request import GenerationParameters, Request
 from serving.engine.settings import EngineSettings
 
@@ -50,7 +50,7 @@ def test_same_translations_as_generate(tmp_path: Path, scheme: str) -> None:
     engine = load_engine(tmp_path, EngineSettings(max_batch_rows=96))
     requests = {engine.submit(Request(source, parameters)): source for source in sources}
     while engine.has_work:
-        for end in engine.step():
+        for end in (event for event in engine.step() if isinstance(event, Finished)):
             with torch.inference_mode():
                 expected = student.generate(
                     torch.tensor([requests[end.request_id]]),
@@ -61,4 +61,4 @@ def test_same_translations_as_generate(tmp_path: Path, scheme: str) -> None:
                     forced_bos_token_id=english,
                 )
             assert not isinstance(end.outcome, Exception)
-            assert end.outcome.token_ids == tuple(expected[0, 1:].tolist())
+            assert end.outcome.sequences[0].token_ids == tuple(expected[0, 1:].tolist())

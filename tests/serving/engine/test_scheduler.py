@@ -7,57 +7,141 @@ from serving.engine.scheduler import Claim, Scheduler
 from serving.engine.settings import EngineSettings
 
 
-def scheduler(*claims: Claim, **settings: int) -> Scheduler:
-    made = Scheduler(EngineSettings(**settings))
-    for claim in claims:
-        made.submit(claim)
+def claim(request_id: int, rows: int = 1, source_tokens: int = 10, cache_bytes: int = 1) -> Claim:
+    return Claim(request_id, rows, source_tokens, cache_bytes)
+
+
+def scheduler(*claims: Claim, encoder_layers: int = 6, **settings: int) -> Scheduler:
+    made = Scheduler(EngineSettings(**settings), encoder_layers)
+    for each in claims:
+        made.submit(each)
     return made
 
 
+def admit(made: Scheduler) -> list[int]:
+    """Admit, and encode at once."""
+    admitted = made.admit()
+    if admitted:
+        made.take_layers()
+        made.encoded()
+    return admitted
+
+
 def test_admits_in_order_of_arrival() -> None:
-    made = scheduler(Claim(5, 1, 10), Claim(3, 1, 10))
+    made = scheduler(claim(5, rows=2, cache_bytes=7), claim(3))
+    assert (made.waiting, made.admitted) == (2, 0)
     assert made.admit() == [5, 3]
-    assert (made.waiting, made.running) == (0, 2)
+    assert (made.waiting, made.admitted, made.rows, made.cache_bytes) == (0, 2, 3, 8)
+    made.encoded()
+    assert (made.waiting, made.admitted, made.rows, made.cache_bytes) == (0, 2, 3, 8)
     assert made.admit() == []
 
 
-def test_rows_are_limited_over_admissions() -> None:
-    made = scheduler(Claim(0, 4, 10), Claim(1, 4, 10), Claim(2, 4, 10), max_batch_rows=8)
-    assert made.admit() == [0, 1]
+def test_arrivals_wait_while_others_are_encoded() -> None:
+    made = scheduler(claim(0))
+    made.admit()
+    made.submit(claim(1))
     assert made.admit() == []
-    made.remove(0)
-    assert made.admit() == [2]
-
-
-def test_nobody_overtakes() -> None:
-    made = scheduler(Claim(0, 5, 10), Claim(1, 4, 10), Claim(2, 1, 10), max_batch_rows=8)
-    assert made.admit() == [0]
-    assert made.admit() == []
-
-
-def test_padded_source_tokens_are_limited_per_admission() -> None:
-    """17 tokens are padded to 32, and so is a batchmate of 3: 64 fit, three of 32 do not."""
-    made = scheduler(Claim(0, 1, 3), Claim(1, 1, 17), Claim(2, 1, 3), max_encode_tokens=64)
-    assert made.admit() == [0, 1]
-    assert made.admit() == [2]
-
-
-def test_a_source_beyond_the_limit_goes_alone() -> None:
-    made = scheduler(Claim(0, 1, 500), Claim(1, 1, 3), max_encode_tokens=64)
-    assert made.admit() == [0]
+    made.encoded()
     assert made.admit() == [1]
 
 
-def test_the_queue_is_bounded() -> None:
-    made = scheduler(Claim(0, 1, 3), Claim(1, 1, 3), max_queued_requests=2)
-    with pytest.raises(EngineFull, match="max_queued_requests"):
-        made.submit(Claim(2, 1, 3))
+def test_rows_are_limited_over_admissions() -> None:
+    made = scheduler(claim(0, rows=4), claim(1, rows=4), claim(2, rows=4), max_batch_rows=8)
+    assert admit(made) == [0, 1]
+    assert admit(made) == []
+    made.release(0)
+    assert admit(made) == [2]
+
+
+def test_cache_bytes_are_limited_over_admissions() -> None:
+    made = scheduler(claim(0, cache_bytes=60), claim(1, cache_bytes=40), claim(2, cache_bytes=60), max_cache_bytes=100)
+    assert admit(made) == [0, 1]
+    made.release(1)
+    assert admit(made) == []
+    made.release(0)
+    assert admit(made) == [2]
+
+
+def test_nobody_overtakes() -> None:
+    made = scheduler(claim(0, rows=5), claim(1, rows=4), claim(2, rows=1), max_batch_rows=8)
+    assert admit(made) == [0]
+    assert admit(made) == []
+
+
+def test_padded_source_tokens_are_limited_per_encoding() -> None:
+    """17 tokens are padded to 32, and so is a batchmate of 3: 64 fit, three of 32 do not."""
+    made = scheduler(*(claim(place, source_tokens=tokens) for place, tokens in enumerate((3, 17, 3))), max_encode_tokens=64)
+    assert admit(made) == [0, 1]
+    assert admit(made) == [2]
+
+
+def test_a_source_beyond_the_limit_goes_alone() -> None:
+    made = scheduler(claim(0, source_tokens=500), claim(1, source_tokens=3), max_encode_tokens=64)
+    assert admit(made) == [0]
+    assert admit(made) == [1]
+
+
+def test_nothing_is_sliced_while_nothing_runs() -> None:
+    made = scheduler(claim(0, source_tokens=4000), encode_tokens_per_step=1)
     made.admit()
-    made.submit(Claim(2, 1, 3))
+    assert made.take_layers() == 6
+
+
+def test_long_sources_are_sliced_while_others_run() -> None:
+    """1000 tokens are padded to 1008; of six layers 512 tokens' worth is 6 * 512 / 1008 = 3.05."""
+    made = scheduler(claim(0), encode_tokens_per_step=512)
+    admit(made)
+    made.submit(claim(1, source_tokens=1000))
+    assert made.admit() == [1]
+    assert [made.take_layers(), made.take_layers()] == [3, 3]
+
+
+def test_a_slice_counts_all_that_is_encoded_together() -> None:
+    """Two of 128 tokens: 256, so that 128 tokens' worth is half of the layers."""
+    made = scheduler(claim(0), encode_tokens_per_step=128)
+    admit(made)
+    made.submit(claim(1, source_tokens=120))
+    made.submit(claim(2, source_tokens=16))
+    assert made.admit() == [1, 2]
+    assert [made.take_layers(), made.take_layers()] == [3, 3]
+
+
+def test_at_least_one_layer_is_run_and_no_more_than_there_are() -> None:
+    made = scheduler(claim(0), encoder_layers=3, encode_tokens_per_step=8)
+    admit(made)
+    made.submit(claim(1, source_tokens=100))
+    made.admit()
+    assert [made.take_layers() for _ in range(3)] == [1, 1, 1]
+    made.encoded()
+    made.submit(claim(2, source_tokens=1))
+    made.admit()
+    assert made.take_layers() == 1
+    made.release(0)
+    made.release(1)
+    assert made.take_layers() == 2
+
+
+def test_the_queue_is_bounded() -> None:
+    made = scheduler(claim(0), claim(1), max_queued_requests=2)
+    with pytest.raises(EngineFull, match="max_queued_requests"):
+        made.submit(claim(2))
+    made.admit()
+    made.submit(claim(2))
     assert made.waiting == 1
 
 
-def test_removes_from_the_queue() -> None:
-    made = scheduler(Claim(0, 1, 3), Claim(1, 1, 3))
-    made.remove(0)
+def test_withdraws_from_the_queue_only() -> None:
+    made = scheduler(claim(0), claim(1))
+    assert made.withdraw(0)
+    assert admit(made) == [1]
+    assert not made.withdraw(1)
+    assert made.admitted == 1
+
+
+def test_what_is_abandoned_holds_nothing() -> None:
+    made = scheduler(claim(0, rows=8), claim(1, rows=8), max_batch_rows=8)
+    assert made.admit() == [0]
+    made.abandon()
+    assert made.admitted == 0
     assert made.admit() == [1]

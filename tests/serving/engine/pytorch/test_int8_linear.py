@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from quant.numerics import Quantized, quantize, quantize_activation, quantized_linear
 from quant.scheme import Granularity
-from serving.engine.int8_linear import Int8Linear, ReferenceLinear, integer_linear, stacked
+from serving.engine.pytorch.int8_linear import Int8Linear, ReferenceLinear, integer_linear, stacked
 
 Case = tuple[torch.Tensor, Quantized, torch.Tensor | None]
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 
 from quant.numerics import Quantized
-from serving.engine.cache import BeamGroups, KeyValueCache, key_mask
 from serving.engine.padding import padded_length
+from serving.engine.pytorch.cache import BeamGroups, KeyValueCache, key_mask
 
 
 def new_cache() -> KeyValueCache:

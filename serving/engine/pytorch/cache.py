@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +14,31 @@ from serving.engine.padding import padded_length
 
 def key_mask(lengths: Tensor, padded: int) -> Tensor:
     """What is added to scores: [entries, 1, 1, padded], 0 on the first `lengths` keys of an entry, very negative beyond."""
-    dropped = torch.arange(padded) >= lengths.unsqueeze(1)
+    dropped = torch.arange(padded, device=lengths.device) >= lengths.unsqueeze(1)
     return (dropped * torch.finfo(torch.float32).min)[:, None, None, :]
+
+
+class Cache(Protocol):
+    """What the forward passes ask of a cache; lengths and shapes are those of `KeyValueCache`."""
+
+    lengths: Tensor
+
+    @property
+    def padded(self) -> int: ...
+
+    def layer(self, index: int) -> tuple[Quantized, Quantized]: ...
+
+    def write_last(self, layer: int, keys: Quantized, values: Quantized) -> None: ...
+
+    def write_joined(self, layer: int, keys: Quantized, values: Quantized) -> None: ...
+
+
+class Groups(Protocol):
+    """How rows are brought together with the keys of their source, and back; shapes are those of `BeamGroups`."""
+
+    def grouped(self, rows: Tensor) -> Tensor: ...
+
+    def ungrouped(self, groups: Tensor) -> Tensor: ...
 
 
 class KeyValueCache:

@@ -17,9 +17,9 @@ from torch.nn import functional
 from quant.artifact import Artifact
 from quant.layout import EMBEDDING
 from quant.numerics import Quantized, dequantize
-from serving.engine.arithmetic import Arithmetic, arithmetic_of
-from serving.engine.cache import BeamGroups, KeyValueCache, key_mask
-from serving.engine.int8_linear import Linear
+from serving.engine.pytorch.arithmetic import Arithmetic, arithmetic_of
+from serving.engine.pytorch.cache import Cache, Groups, KeyValueCache, key_mask
+from serving.engine.pytorch.int8_linear import Linear
 
 POSITION_OFFSET = 2
 NORM_EPSILON = 1e-5
@@ -31,11 +31,14 @@ class UnsupportedModel(ValueError):
 
 
 class Model:
-    """Encoder, decoder and head of one artifact. Raises UnsupportedModel."""
+    """Encoder, decoder and head of one artifact, on the device of its tensors, by default with the arithmetic of its scheme.
 
-    def __init__(self, artifact: Artifact) -> None:
+    Raises UnsupportedModel.
+    """
+
+    def __init__(self, artifact: Artifact, arithmetic: Arithmetic | None = None) -> None:
         self.architecture = artifact.architecture
-        self.arithmetic = arithmetic_of(artifact.scheme)
+        self.arithmetic = arithmetic or arithmetic_of(artifact.scheme)
         layers = _Layers(artifact, self.arithmetic)
         self._embeddings = {part: _Embedding(layers, part) for part in ("encoder", "decoder")}
         self._encoder = [_EncoderLayer(layers, index) for index in range(self.architecture.encoder_layers)]
@@ -50,17 +53,23 @@ class Model:
         width = self.architecture.d_model // heads
         return KeyValueCache(self.architecture.decoder_layers, heads, width, self.arithmetic.cache_dtype)
 
-    def encode(self, sources: Tensor, lengths: Tensor, cross: KeyValueCache) -> None:
-        """Encode int64 [sources, padded] of these lengths; their keys and values become the last entries of `cross`."""
-        mask = key_mask(lengths, sources.shape[1])
-        hidden = self._embeddings["encoder"](sources, torch.arange(sources.shape[1]))
-        for layer in self._encoder:
-            hidden = layer(hidden, mask)
+    def embed(self, sources: Tensor) -> Tensor:
+        """int64 [sources, padded] to what the first encoder layer takes, float32 [sources, padded, d_model]."""
+        # Padding may go past the last position that the model has.
+        last = self.architecture.max_position_embeddings - 1
+        return self._embeddings["encoder"](sources, torch.arange(sources.shape[1], device=sources.device).clamp_(max=last))
+
+    def encode(self, hidden: Tensor, mask: Tensor, layer: int) -> Tensor:
+        """Run one encoder layer; `mask` is the sources' `key_mask`."""
+        return self._encoder[layer](hidden, mask)
+
+    def write_cross(self, hidden: Tensor, cross: Cache) -> None:
+        """Keys and values of what the last encoder layer gave; they become those of the last entries of `cross`."""
         hidden = _normalized(hidden, self._finals["encoder"])
         for index, decoder_layer in enumerate(self._decoder):
             decoder_layer.write_cross(index, hidden, cross)
 
-    def decode(self, tokens: Tensor, own: KeyValueCache, cross: KeyValueCache, groups: BeamGroups) -> Tensor:
+    def decode(self, tokens: Tensor, own: Cache, cross: Cache, groups: Groups) -> Tensor:
         """Next-token logits, float32 [rows, vocabulary], of int64 tokens [rows].
 
         `own` holds the rows' earlier positions, already extended by the one of `tokens`; `cross` the sources of `groups`.
@@ -174,7 +183,7 @@ class _DecoderLayer:
         self.feed_forward = layers.feed_forward(name)
         self.final_residual = layers.residual(f"{name}.final_layer_norm")
 
-    def write_cross(self, index: int, encoded: Tensor, cross: KeyValueCache) -> None:
+    def write_cross(self, index: int, encoded: Tensor, cross: Cache) -> None:
         """Keys and values of encoded sources [sources, padded, d_model], as the last entries of layer `index`."""
         key, value = (
             self.arithmetic.rows(_heads(part, self.heads).transpose(1, 2))
@@ -186,9 +195,9 @@ class _DecoderLayer:
         self,
         index: int,
         hidden: Tensor,
-        own: KeyValueCache,
-        cross: KeyValueCache,
-        groups: BeamGroups,
+        own: Cache,
+        cross: Cache,
+        groups: Groups,
         masks: tuple[Tensor, Tensor],
     ) -> Tensor:
         own_mask, cross_mask = masks
@@ -196,14 +205,14 @@ class _DecoderLayer:
         hidden = self.cross_residual(hidden, lambda normed: self._attend_source(index, normed, cross, groups, cross_mask))
         return self.final_residual(hidden, self.feed_forward)
 
-    def _attend(self, index: int, hidden: Tensor, own: KeyValueCache, mask: Tensor) -> Tensor:
+    def _attend(self, index: int, hidden: Tensor, own: Cache, mask: Tensor) -> Tensor:
         query, key, value = (self.arithmetic.rows(_heads(part, self.heads)) for part in self.project(hidden).chunk(3, -1))
         own.write_last(index, key, value)
         keys, values = own.layer(index)
         one_query = Quantized(query.codes.unsqueeze(2), query.scale.unsqueeze(2))
         return self.output(self.arithmetic.attention(one_query, keys, values, mask, self.scaling).flatten(1))
 
-    def _attend_source(self, index: int, hidden: Tensor, cross: KeyValueCache, groups: BeamGroups, mask: Tensor) -> Tensor:
+    def _attend_source(self, index: int, hidden: Tensor, cross: Cache, groups: Groups, mask: Tensor) -> Tensor:
         query = self.arithmetic.rows(groups.grouped(_heads(self.project_query(hidden), self.heads)))
         attended = self.arithmetic.attention(query, *cross.layer(index), mask, self.scaling)
         return self.cross_output(groups.ungrouped(attended).flatten(1))

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from quant.numerics import Quantized, dequantize, quantize_activation, quantized_attention
 from quant.scheme import Scheme
-from serving.engine.int8_linear import Linear, integer_linear, stacked
+from serving.engine.pytorch.int8_linear import Linear, integer_linear, stacked
 
 
 class Arithmetic(Protocol):

@@ -1,0 +1,64 @@
+"""Which runner an artifact gets on this machine: a GPU where there is one, else native kernels where this CPU has what they
+need, else plain PyTorch. Each is imported when it is chosen."""
+
+from __future__ import annotations
+
+import logging
+
+from quant.artifact import Artifact
+from serving.engine.runner import Runner
+from serving.engine.settings import EngineSettings, RunnerName
+
+_LOG = logging.getLogger(__name__)
+
+
+class RunnerUnavailable(RuntimeError):
+    """The runner that was asked for cannot be used here; the message says why and which are left."""
+
+
+def runner_for(artifact: Artifact, settings: EngineSettings, name: RunnerName = "auto") -> Runner:
+    """The runner of that name, `auto` for the fastest that can run this artifact here.
+
+    Raises UnsupportedModel, and RunnerUnavailable when one is named that cannot be used.
+    """
+    if name == "pytorch":
+        return _pytorch(artifact)
+    reasons = {}
+    for candidate, build in (("cuda", _cuda), ("native", _native)):
+        if name in ("auto", candidate):
+            runner = build(artifact, settings)
+            if not isinstance(runner, str):
+                return runner
+            reasons[candidate] = runner
+    if name != "auto":
+        raise RunnerUnavailable(f"runner = {name!r} cannot be used: {reasons[name]}; auto takes the fastest that can")
+    _LOG.warning("the slow PyTorch runner is used: no native kernels (%s), no GPU (%s)", reasons["native"], reasons["cuda"])
+    return _pytorch(artifact)
+
+
+def _cuda(artifact: Artifact, settings: EngineSettings) -> Runner | str:
+    from serving.engine.cuda.device import available
+
+    found = available()
+    if not found.available:
+        return found.reason
+    from serving.engine.cuda.runner import CudaRunner
+
+    return CudaRunner(artifact, settings.max_batch_rows, settings.max_cache_bytes)
+
+
+def _native(artifact: Artifact, settings: EngineSettings) -> Runner | str:
+    from serving.engine.native.library import UnavailableError
+    from serving.engine.native.runner import NativeRunner
+
+    try:
+        return NativeRunner(artifact)
+    except UnavailableError as error:
+        return str(error)
+
+
+def _pytorch(artifact: Artifact) -> Runner:
+    from serving.engine.pytorch.model import Model
+    from serving.engine.pytorch.runner import PyTorchRunner
+
+    return PyTorchRunner(Model(artifact))

@@ -1,0 +1,214 @@
+"""Beam search beside the functions that `generate` is made of, to the last bit, and by hand.
+
+The model is a table of logits by position and last token, so that a search of many steps costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from transformers import (
+    ForcedBOSTokenLogitsProcessor,
+    ForcedEOSTokenLogitsProcessor,
+    GenerationMixin,
+    LogitsProcessorList,
+    MinNewTokensLengthLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+)
+
+from serving.engine.beam_search import RULED_OUT, BeamSearch
+from serving.engine.pytorch.candidates import select_candidates
+from serving.engine.request import GeneratedSequence, GenerationParameters
+
+EOS, START = 0, 4
+
+
+def parameters(**changes: Any) -> GenerationParameters:
+    given = {"max_new_tokens": 5, "decoder_start_token_id": START, "eos_token_id": EOS, "return_scores": True, **changes}
+    return GenerationParameters(**given)
+
+
+def advance(search: BeamSearch, *rows: list[float]) -> list[int]:
+    """Feed probabilities of the five tokens; they need not add up to 1."""
+    return search.advance(select_candidates(torch.tensor(rows).log(), [len(rows)], [search.wanted()])[0])
+
+
+def test_beams_find_what_greedy_misses() -> None:
+    """1 then eos has 0.6 * 0.4 = 0.24; 2 then eos 0.4 * 0.9 = 0.36, though 1 is the likelier start."""
+    search = BeamSearch(parameters(num_beams=2, num_return_sequences=2, length_penalty=0.0, max_new_tokens=2), 5)
+    assert search.tokens == [START]
+    assert advance(search, [0.0, 0.6, 0.4, 0.0, 0.0]) == [0, 0]
+    assert search.tokens == [1, 2]
+    assert advance(search, [0.4, 0.2, 0.2, 0.2, 0.0], [0.9, 0.1, 0.0, 0.0, 0.0]) == []
+    best, second = search.sequences()
+    assert (best.token_ids, best.finish_reason) == ((2, EOS), "eos")
+    assert best.score == pytest.approx(math.log(0.36))
+    assert best.token_log_probabilities == pytest.approx((math.log(0.4), math.log(0.9)))
+    assert second.token_ids == (1, EOS)
+    assert second.score == pytest.approx(math.log(0.24))
+
+
+def test_scores_are_told_on_request_only() -> None:
+    search = BeamSearch(parameters(num_beams=2, max_new_tokens=1, return_scores=False), 5)
+    advance(search, [0.1, 0.6, 0.3, 0.0, 0.0])
+    assert search.sequences() == (GeneratedSequence((1,), "length"),)
+
+
+def test_beams_reorder_their_rows() -> None:
+    """Both survivors continue the second row."""
+    search = BeamSearch(parameters(num_beams=2), 5)
+    advance(search, [0.0, 0.5, 0.5, 0.0, 0.0])
+    assert search.tokens == [1, 2]
+    assert advance(search, [0.2, 0.2, 0.2, 0.2, 0.2], [0.0, 0.5, 0.5, 0.0, 0.0]) == [1, 1]
+    assert search.tokens == [1, 2]
+
+
+@pytest.mark.parametrize(("penalty", "expected"), [(-2.0, (EOS,)), (2.0, (1, 1, EOS))])
+def test_length_penalty_chooses_between_short_and_long(penalty: float, expected: tuple[int, ...]) -> None:
+    """eos at once has log 0.3 = -1.2, the sequence of three tokens about log 0.7 = -0.37, times 9 or over 9."""
+    search = BeamSearch(parameters(num_beams=2, length_penalty=penalty, max_new_tokens=3), 5)
+    rows = advance(search, [0.3, 0.7, 0.0, 0.0, 0.0])
+    for probabilities in ([0.01, 0.99, 0.0, 0.0, 0.0], [0.99, 0.01, 0.0, 0.0, 0.0]):
+        rows = advance(search, *[probabilities] * len(rows))
+    assert rows == []
+    assert search.sequences()[0].token_ids == expected
+
+
+def test_a_forced_token_counts_nothing_and_makes_no_row_differ() -> None:
+    search = BeamSearch(parameters(num_beams=3, forced_bos_token_id=2, max_new_tokens=2), 5)
+    assert search.wanted().count == 0
+    (nothing,) = select_candidates(torch.zeros(1, 5), [1], [search.wanted()])
+    assert search.advance(nothing) == [0, 0, 0]
+    assert search.tokens == [2, 2, 2]
+    assert advance(search, *[[0.1, 0.7, 0.2, 0.0, 0.0]] * 3) == []
+    (best,) = search.sequences()
+    assert best.token_ids == (2, 1)
+    assert best.score == pytest.approx(math.log(0.7) / 2)
+    assert best.token_log_probabilities == pytest.approx((0.0, math.log(0.7)))
+
+
+def test_a_penalty_shows_in_the_score_and_not_in_the_log_probabilities() -> None:
+    search = BeamSearch(parameters(num_beams=2, repetition_penalty=2.0, max_new_tokens=2), 5)
+    advance(search, [0.0, 0.9, 0.1, 0.0, 0.0])
+    advance(search, [0.0, 0.8, 0.2, 0.0, 0.0], [0.2, 0.2, 0.2, 0.2, 0.2])
+    (best,) = search.sequences()
+    assert best.token_ids == (1, 1)
+    assert best.score == pytest.approx((math.log(0.9) + 2 * math.log(0.8)) / 2)
+    assert best.token_log_probabilities == pytest.approx((math.log(0.9), math.log(0.8)))
+
+
+def test_there_is_an_answer_even_when_nothing_may_follow() -> None:
+    """Every token of a vocabulary of five has been used after four steps, and none may be repeated."""
+    search = BeamSearch(parameters(num_beams=2, num_return_sequences=2, no_repeat_ngram_size=1, min_new_tokens=5), 5)
+    rows = advance(search, [0.2] * 5)
+    while rows:
+        rows = advance(search, *[[0.2] * 5] * len(rows))
+    assert all(sequence.token_ids for sequence in search.sequences())
+    assert len(search.sequences()) == 2
+
+
+VOCABULARY = 40
+OPTIONAL_TOKEN = st.sampled_from([None, 7])
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    num_beams=st.integers(2, 6),
+    max_new_tokens=st.integers(1, 9),
+    min_new_tokens=st.integers(0, 3),
+    length_penalty=st.sampled_from([0.0, 0.5, 1.0, 2.0, -1.0, 7.5]),
+    early_stopping=st.booleans(),
+    repetition_penalty=st.sampled_from([1.0, 1.3, 0.7]),
+    no_repeat_ngram_size=st.integers(0, 3),
+    forced_bos_token_id=OPTIONAL_TOKEN,
+    forced_eos_token_id=st.sampled_from([None, EOS]),
+)
+def test_the_same_sequences_and_score_bits_as_generate(seed: int, min_new_tokens: int, **changes: Any) -> None:
+    wanted = parameters(**changes, min_new_tokens=min(min_new_tokens, changes["max_new_tokens"]))
+    # Where all of a sequence is forced, the copies of the first beam tie, and generate returns any of them.
+    assume(wanted.max_new_tokens > 2)
+    table = 2 * torch.randn(wanted.max_new_tokens, VOCABULARY, VOCABULARY, generator=torch.Generator().manual_seed(seed))
+    table[:, :, EOS] += 1.5
+    search = BeamSearch(GenerationParameters(**{**wanted.__dict__, "num_return_sequences": wanted.num_beams}), VOCABULARY)
+    for logits in table:
+        (found,) = select_candidates(logits[search.tokens], [len(search.tokens)], [search.wanted()])
+        if not search.advance(found):
+            break
+    ours = [(sequence.token_ids, sequence.score) for sequence in search.sequences()]
+    theirs = generate(table, wanted)
+    # Beams that were ruled out are carried along as equals.
+    places = [place for place, (_, score) in enumerate(theirs) if score > RULED_OUT / 100]
+    assert places
+    assert [ours[place] for place in places] == [theirs[place] for place in places]
+
+
+def generate(table: torch.Tensor, wanted: GenerationParameters) -> list[tuple[tuple[int, ...], float]]:
+    """The loop of `GenerationMixin._beam_search` around its own functions; all beams, best first."""
+    mixin, beams, longest = GenerationMixin(), wanted.num_beams, wanted.max_new_tokens + 1
+    processors = processors_of(wanted, longest)
+    running = torch.full((1, beams, longest), EOS)
+    running[:, :, 0] = wanted.decoder_start_token_id
+    running_scores = torch.tensor([[0.0] + [RULED_OUT] * (beams - 1)])
+    sequences, scores = running.clone(), torch.full((1, beams), RULED_OUT)
+    finished = torch.zeros(1, beams, dtype=torch.bool)
+    improvable = torch.ones(1, 1, dtype=torch.bool)
+    indices = torch.full((1, beams, longest - 1), -1, dtype=torch.int32)
+    best_indices = indices.clone()
+    top_mask = torch.arange(2 * beams) < beams
+    length, going_on = 1, True
+    while going_on:
+        ids = running[0, :, :length]
+        log_probabilities = processors(ids, torch.log_softmax(table[length - 1, ids[:, -1]], -1))
+        summed = (log_probabilities + running_scores[0].unsqueeze(1)).view(1, -1)
+        top_scores, top_sequences, top_indices = mixin._get_top_k_continuations(
+            summed, running, indices, length, 1, False, 2 * beams, beams, 1
+        )
+        stops = (top_sequences[:, :, length] == EOS) | (length + 1 >= longest)
+        running, running_scores, indices = mixin._get_running_beams_for_next_iteration(
+            top_scores, top_sequences, top_indices, stops, beams
+        )
+        sequences, scores, best_indices, finished = mixin._update_finished_beams(
+            sequences,
+            top_sequences,
+            scores,
+            top_scores,
+            best_indices,
+            top_indices,
+            improvable,
+            finished,
+            stops,
+            top_mask,
+            beams,
+            length,
+            1,
+            wanted.length_penalty,
+            wanted.early_stopping,
+        )
+        length += 1
+        improvable = mixin._check_early_stop_heuristic(
+            improvable, running_scores, scores, finished, length, longest, 1, wanted.early_stopping, wanted.length_penalty
+        )
+        going_on = bool(
+            mixin._beam_search_has_unfinished_sequences(improvable, finished, stops, wanted.early_stopping).item()
+        )
+    lengths = (best_indices[0] >= 0).sum(-1)
+    ids = [tuple(sequence[1 : 1 + count].tolist()) for sequence, count in zip(sequences[0], lengths, strict=True)]
+    return list(zip(ids, scores[0].tolist(), strict=True))
+
+
+def processors_of(wanted: GenerationParameters, longest: int) -> LogitsProcessorList:
+    processors = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(wanted.repetition_penalty)])
+    if wanted.no_repeat_ngram_size:
+        processors.append(NoRepeatNGramLogitsProcessor(wanted.no_repeat_ngram_size))
+    processors.append(MinNewTokensLengthLogitsProcessor(1, wanted.min_new_tokens, EOS))
+    if wanted.forced_bos_token_id is not None:
+        processors.append(ForcedBOSTokenLogitsProcessor(wanted.forced_bos_token_id))
+    if wanted.forced_eos_token_id is not None:
+        processors.append(ForcedEOSTokenLogitsProcessor(longest, wanted.forced_eos_token_id))
+    return processors

@@ -1,0 +1,83 @@
+"""Greedy search and sampling fed with candidates written by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from serving.engine.request import GeneratedSequence, GenerationParameters
+from serving.engine.row_search import RowSearch
+from serving.engine.runner import Candidates, Wanted
+
+EOS, START, VOCABULARY = 0, 4, 5
+
+
+def search(**changes: Any) -> RowSearch:
+    parameters = {"max_new_tokens": 5, "decoder_start_token_id": START, "eos_token_id": EOS, **changes}
+    return RowSearch(GenerationParameters(**parameters), VOCABULARY)
+
+
+def best(*tokens: int, normalizers: tuple[float, ...] = ()) -> Candidates:
+    """One candidate a row, of logit 1."""
+    return Candidates([[1.0] for _ in tokens], [[token] for token in tokens], list(normalizers))
+
+
+def test_greedy_takes_the_likeliest_and_ends_at_eos() -> None:
+    greedy = search()
+    assert (greedy.tokens, greedy.wanted()) == ([START], Wanted(1))
+    assert greedy.advance(best(2)) == [0]
+    assert greedy.tokens == [2]
+    assert greedy.advance(best(EOS)) == []
+    assert greedy.sequences() == (GeneratedSequence((2, EOS), "eos"),)
+
+
+def test_greedy_ends_at_its_length() -> None:
+    greedy = search(max_new_tokens=1)
+    assert greedy.advance(best(1)) == []
+    assert greedy.sequences() == (GeneratedSequence((1,), "length"),)
+
+
+def test_scores_are_of_unedited_logits_and_forced_tokens_count_nothing() -> None:
+    """1 has logit 1 and normalizer 3; a second 1 had logit 1 * 1.5 before its penalty, and normalizer 4."""
+    greedy = search(return_scores=True, repetition_penalty=1.5, forced_bos_token_id=3, length_penalty=2.0, max_new_tokens=3)
+    assert greedy.wanted() == Wanted(0)
+    assert greedy.advance(Candidates([[]], [[]], [])) == [0]
+    assert greedy.wanted().normalizers
+    assert greedy.advance(best(1, normalizers=(3.0,))) == [0]
+    assert greedy.advance(best(1, normalizers=(4.0,))) == []
+    (sequence,) = greedy.sequences()
+    assert sequence == GeneratedSequence((3, 1, 1), "length", (0.0 - 2.0 - 2.5) / 9, (0.0, -2.0, -2.5))
+
+
+def test_samples_start_from_one_row_and_end_by_themselves() -> None:
+    """All weight is on one token, so that what is drawn is known."""
+    samples = search(do_sample=True, num_return_sequences=3, top_k=2)
+    assert samples.tokens == [START]
+    assert samples.wanted() == Wanted(2)
+    assert samples.advance(Candidates([[0.0, -math.inf]], [[1, 2]], [])) == [0, 0, 0]
+    assert samples.tokens == [1, 1, 1]
+    certain = [[0.0, -math.inf]] * 3
+    assert samples.advance(Candidates(certain, [[2, 1], [EOS, 1], [3, 1]], [])) == [0, 2]
+    assert samples.tokens == [2, 3]
+    assert samples.advance(Candidates(certain[:2], [[EOS, 1], [EOS, 1]], [])) == []
+    assert [sequence.token_ids for sequence in samples.sequences()] == [(1, 2, EOS), (1, EOS), (1, 3, EOS)]
+
+
+@pytest.mark.parametrize(("top_k", "count"), [(0, 5), (3, 3), (9, 5)])
+def test_sampling_asks_for_no_more_than_it_may_draw(top_k: int, count: int) -> None:
+    assert search(do_sample=True, top_k=top_k).wanted().count == count
+
+
+def test_sequences_of_one_request_are_drawn_apart_and_again_alike() -> None:
+    flat = Candidates([[0.0] * 4] * 8, [[1, 2, 3, 4]] * 8, [])
+
+    def drawn(**changes: Any) -> list[tuple[int, ...]]:
+        samples = search(do_sample=True, num_return_sequences=8, max_new_tokens=4, **changes)
+        while samples.advance(flat):
+            pass
+        return [sequence.token_ids for sequence in samples.sequences()]
+
+    assert len(set(drawn())) > 4
+    assert drawn() == drawn(seed=0) != drawn(seed=1)
