@@ -1,0 +1,13 @@
+"""The runner over native kernels: packed weights read as they are, integer products by AVX-512 VNNI.
+
+    kernels/    C++ without dependencies; built with the package where there is a compiler, left out where there is none
+    library     the built kernels, if this CPU has what they need
+    linear      packed linear layers and embeddings
+    layers      encoder and decoder layers over them
+    caches      keys and values of the requests in the batch
+    batch       the rows of the batch as the kernels read them
+    runner      all of it behind the protocol of serving/engine/runner.py
+
+Softmax, normalization and activation functions are PyTorch's own operations, a few microseconds each, so that every bit is
+that of the reference runner; everything between two of them is one kernel. Teams of threads are those of PyTorch's OpenMP.
+"""

@@ -1,0 +1,98 @@
+"""The batch: its sources, and the tables through which the kernels find what each row has cached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from serving.engine.native.attention import Attend
+from serving.engine.native.buffers import Buffers
+from serving.engine.native.caches import Heads, SourceCache, Span
+from serving.engine.padding import padded_length
+
+OWN_ROW = np.dtype(
+    [
+        ("records", np.uint64),
+        ("ancestors", np.uint64),
+        ("layer_bytes", np.int64),
+        ("slots", np.int64),
+        ("slot", np.int64),
+        ("position", np.int64),
+    ]
+)
+"""A row of the batch as kernels/own_attention.cpp declares it (DqOwnRow)."""
+
+
+class Batch:
+    """Sources in order, each with its rows one after another."""
+
+    def __init__(self, layers: int, heads: Heads, buffers: Buffers) -> None:
+        self._layers = layers
+        self._heads = heads
+        self._buffers = buffers
+        self.sources: list[SourceCache] = []
+        self._changed = True
+
+    @property
+    def rows(self) -> int:
+        return sum(source.rows for source in self.sources)
+
+    def join(self, sources: Sequence[SourceCache]) -> None:
+        self.sources += sources
+        self._changed = True
+
+    def select(self, parents: Sequence[Sequence[int]]) -> None:
+        """As the runner's select."""
+        for source, kept in zip(self.sources, parents, strict=True):
+            if list(kept) != list(range(source.rows)):
+                self._changed |= len(kept) != source.rows
+                source.select(kept)
+        if not all(parents):
+            self.sources = [source for source in self.sources if source.rows]
+
+    def advance(self) -> None:
+        """Go to the next position of every row; the tables then speak of it."""
+        for source in self.sources:
+            source.position += 1
+        if self._changed:
+            self._rebuild()
+            self._changed = False
+        else:
+            self._own["position"] += 1
+        self.positions = torch.from_numpy(self._own["position"].copy())
+        """int64 [rows]: the position that each row writes in this step."""
+        self.padded = padded_length(int(self.positions.max()) + 1)
+        """Scores of a row over its own positions."""
+
+    @property
+    def own_rows_address(self) -> int:
+        return int(self._own.ctypes.data)
+
+    def attend(self, layer: int, queries: Tensor, stride: int, out: Tensor) -> None:
+        """Every row over its encoded source."""
+        self._attend(layer, queries, stride, out)
+
+    def _rebuild(self) -> None:
+        self._own = np.array(
+            [
+                (
+                    source.records_address,
+                    source.ancestors_address(row),
+                    source.layer_bytes,
+                    source.slots,
+                    row,
+                    source.position,
+                )
+                for source in self.sources
+                for row in range(source.rows)
+            ],
+            dtype=OWN_ROW,
+        )
+        layers = range(self._layers)
+        blocks = np.array([[source.block_address(layer) for source in self.sources] for layer in layers], dtype=np.uint64)
+        starts = np.cumsum([0, *(source.rows for source in self.sources)])
+        lengths = np.array([source.length for source in self.sources])
+        self._attend = Attend(Span(blocks, lengths, starts), self._heads, self._buffers)

@@ -1,0 +1,40 @@
+"""Memory for intermediate values, kept from step to step: fresh pages cost more than the arithmetic that is done on them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Buffers:
+    """Float32 matrices by name; asking for a name again overwrites what it held."""
+
+    def __init__(self) -> None:
+        self._memory: dict[str, Tensor] = {}
+        self._views: dict[tuple[str, int, int], Tensor] = {}
+
+    def floats(self, name: str, rows: int, columns: int) -> Tensor:
+        """Contiguous [rows, columns] with any content."""
+        view = self._views.get((name, rows, columns))
+        if view is not None:
+            return view
+        memory = self._memory.get(name)
+        if memory is None or memory.numel() < rows * columns:
+            memory = self._memory[name] = torch.empty(rows * columns)
+            self._forget_views(name)
+        if len(self._views) > _MOST_VIEWS:
+            self._views.clear()
+        view = self._views[name, rows, columns] = memory[: rows * columns].view(rows, columns)
+        return view
+
+    def shrink(self, most: int) -> None:
+        """Give back the memory of names that hold more than `most` numbers."""
+        for name in [name for name, memory in self._memory.items() if memory.numel() > most]:
+            del self._memory[name]
+            self._forget_views(name)
+
+    def _forget_views(self, name: str) -> None:
+        self._views = {key: view for key, view in self._views.items() if key[0] != name}
+
+
+_MOST_VIEWS = 4096

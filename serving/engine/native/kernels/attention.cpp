@@ -1,0 +1,225 @@
+// Attention of many queries over the keys of a source: the encoder's own, and the decoder's over the encoded source.
+//
+// numerics.quantized_attention, in two halves between which PyTorch takes the softmax (so that its bits are the reference's):
+// dq_scores multiplies queries and keys, dq_weigh folds the values' scales into the probabilities, quantizes those and weighs
+// the values. A block holds the keys and values of one source in one layer:
+//
+//   keys          uint8 [heads, padded / 16, width / 4, 16, 4]   code + 128: a vector has 4 of the width of 16 keys
+//   values        int8  [heads, padded / 4, width, 4]            a vector has 16 of the width of 4 keys
+//   key scales    float [heads, padded]
+//   value scales  float [heads, padded]
+//
+// `padded` is the source's length and `width` a head's, each rounded up to 16; what is beyond holds zeros.
+#include <omp.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "codes.h"
+
+using namespace dqbart;
+
+namespace {
+
+constexpr int kTile = 12;                 // queries in registers
+constexpr int64_t kSerialWork = 1 << 20;  // multiplications below which starting threads costs more than it saves
+
+struct Shape {
+  int64_t heads, width, padded_width;
+  Shape(int64_t heads, int64_t width) : heads(heads), width(width), padded_width(round_up(width, 16)) {}
+};
+
+struct Block {
+  int64_t padded;
+  uint8_t* keys;
+  int8_t* values;
+  float* key_scale;
+  float* value_scale;
+  Block(uint8_t* memory, const Shape& shape, int64_t length) : padded(round_up(length, 16)) {
+    const int64_t codes = shape.heads * padded * shape.padded_width;
+    keys = memory;
+    values = reinterpret_cast<int8_t*>(memory + codes);
+    key_scale = reinterpret_cast<float*>(memory + 2 * codes);
+    value_scale = key_scale + shape.heads * padded;
+  }
+};
+
+// Sums of TOKENS rows of codes with 16 lanes of columns. SIGNED_COLUMNS: the rows are the unsigned operand.
+template <bool SIGNED_COLUMNS, int TOKENS>
+inline void multiply(const uint8_t* columns, int64_t column_stride, const int8_t* rows, int64_t stride, int64_t groups,
+                     __m512i (&sums)[TOKENS]) {
+  for (auto& sum : sums) sum = _mm512_setzero_si512();
+  for (int64_t group = 0; group < groups; ++group) {
+    const __m512i column = _mm512_loadu_si512(columns + group * column_stride);
+#pragma GCC unroll 12
+    for (int token = 0; token < TOKENS; ++token) {
+      const __m512i row = broadcast4(rows + token * stride + 4 * group);
+      sums[token] = SIGNED_COLUMNS ? _mm512_dpbusd_epi32(sums[token], row, column) : _mm512_dpbusd_epi32(sums[token], column, row);
+    }
+  }
+}
+
+// Calls tile<TOKENS>(first) so that all of `count` rows are covered.
+template <typename Tile>
+inline void in_tiles(int64_t count, const Tile& tile) {
+  int64_t first = 0;
+  for (; count - first >= kTile; first += kTile) tile(std::integral_constant<int, kTile>(), first);
+  for (; count - first >= 4; first += 4) tile(std::integral_constant<int, 4>(), first);
+  for (; first < count; ++first) tile(std::integral_constant<int, 1>(), first);
+}
+
+// Scores of one head of one source; `queries` is the first query's part of this head.
+void score_head(const Shape& shape, const Block& block, int64_t length, int64_t head, const float* queries, int64_t count,
+                int64_t query_stride, float scaling, float* scores, int64_t score_stride, int64_t padded) {
+  thread_local Workspace code_space, row_space;
+  auto* codes = static_cast<int8_t*>(code_space.get(count * shape.padded_width));
+  auto* rows = static_cast<RowCodes*>(row_space.get(count * sizeof(RowCodes)));
+  for (int64_t query = 0; query < count; ++query) {
+    rows[query] = quantize_row(queries + query * query_stride, shape.width, codes + query * shape.padded_width, shape.padded_width);
+  }
+  const __m512 dropped = _mm512_set1_ps(std::numeric_limits<float>::lowest());
+  for (int64_t key = 0; key < padded; key += kLanes) {
+    if (key >= length) {
+      for (int64_t query = 0; query < count; ++query) _mm512_storeu_ps(scores + query * score_stride + key, dropped);
+      continue;
+    }
+    const uint8_t* keys = block.keys + (head * block.padded + key) * shape.padded_width;
+    const __m512 key_scale = _mm512_loadu_ps(block.key_scale + head * block.padded + key);
+    in_tiles(count, [&](auto size, int64_t first) {
+      __m512i sums[size];
+      multiply<false>(keys, kVectorBytes, codes + first * shape.padded_width, shape.padded_width, shape.padded_width / 4, sums);
+      for (int each = 0; each < size; ++each) {
+        const RowCodes row = rows[first + each];
+        const __m512 exact = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[each], _mm512_set1_epi32(128 * row.sum)));
+        const __m512 score = _mm512_mul_ps(_mm512_mul_ps(exact, _mm512_set1_ps(row.scale * scaling)), key_scale);
+        _mm512_storeu_ps(scores + (first + each) * score_stride + key,
+                         _mm512_mask_mov_ps(dropped, lanes_left(length - key), score));
+      }
+    });
+  }
+}
+
+// The weighed values of one head of one source.
+void weigh_head(const Shape& shape, const Block& block, int64_t head, const float* probabilities, int64_t count,
+                int64_t probability_stride, float* out, int64_t out_stride) {
+  thread_local Workspace code_space, scale_space, folded_space;
+  auto* codes = static_cast<int8_t*>(code_space.get(count * block.padded));
+  auto* scales = static_cast<float*>(scale_space.get(count * sizeof(float)));
+  auto* folded = static_cast<float*>(folded_space.get(block.padded * sizeof(float)));
+  const float* value_scale = block.value_scale + head * block.padded;
+  for (int64_t query = 0; query < count; ++query) {
+    for (int64_t key = 0; key < block.padded; key += kLanes) {
+      const __m512 probability = _mm512_loadu_ps(probabilities + query * probability_stride + key);
+      _mm512_storeu_ps(folded + key, _mm512_mul_ps(probability, _mm512_loadu_ps(value_scale + key)));
+    }
+    scales[query] = quantize_row(folded, block.padded, codes + query * block.padded, block.padded).scale;
+  }
+  const auto* values = reinterpret_cast<const uint8_t*>(block.values + head * block.padded * shape.padded_width);
+  for (int64_t column = 0; column < shape.width; column += kLanes) {
+    const __mmask16 mask = lanes_left(shape.width - column);
+    in_tiles(count, [&](auto size, int64_t first) {
+      __m512i sums[size];
+      multiply<true>(values + 4 * column, 4 * shape.padded_width, codes + first * block.padded, block.padded, block.padded / 4, sums);
+      for (int each = 0; each < size; ++each) {
+        const __m512 weighed = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[each]), _mm512_set1_ps(scales[first + each]));
+        _mm512_mask_storeu_ps(out + (first + each) * out_stride + column, mask, weighed);
+      }
+    });
+  }
+}
+
+// Four tokens' values of one head, 16 of the width to a vector.
+inline void write_values(const int8_t* rows, int64_t width, int8_t* values) {
+  for (int64_t column = 0; column < width; column += kVectorBytes) {
+    const int64_t left = std::min<int64_t>(kVectorBytes, width - column);
+    __m512i tokens[4], parts[4];
+    for (int64_t token = 0; token < 4; ++token) tokens[token] = _mm512_maskz_loadu_epi8(bytes_left(left), rows + token * width + column);
+    interleave(tokens, parts);
+    alignas(64) __m128i quarters[4][4];
+    for (int part = 0; part < 4; ++part) _mm512_store_si512(quarters[part], parts[part]);
+    auto* to = reinterpret_cast<__m128i*>(values + 4 * column);
+    for (int64_t quarter = 0; quarter < left / 16; ++quarter)
+      for (int part = 0; part < 4; ++part) _mm_storeu_si128(to + 4 * quarter + part, quarters[part][quarter]);
+  }
+}
+
+void write_head(const Shape& shape, const Block& block, int64_t length, int64_t head, const float* keys, const float* values,
+                int64_t stride) {
+  const int64_t width = shape.padded_width, at = head * block.padded;
+  thread_local Workspace row_space;
+  auto* rows = static_cast<int8_t*>(row_space.get(5 * width));  // four tokens' values, one token's keys
+  const auto quantized = [&](const float* from, int64_t token, int8_t* row) {
+    if (token < length) return quantize_row(from + token * stride, shape.width, row, width).scale;
+    std::fill(row, row + width, int8_t(0));
+    return 0.0f;
+  };
+  for (int64_t token = 0; token < block.padded; ++token) {
+    auto* key = reinterpret_cast<int32_t*>(rows + 4 * width);
+    block.key_scale[at + token] = quantized(keys, token, rows + 4 * width);
+    auto* lane = reinterpret_cast<int32_t*>(block.keys + (at + token / 16 * 16) * width) + token % 16;
+    for (int64_t four = 0; four < width / 4; ++four) lane[four * kLanes] = key[four] ^ static_cast<int32_t>(0x80808080);  // + 128
+    block.value_scale[at + token] = quantized(values, token, rows + token % 4 * width);
+    if (token % 4 == 3) write_values(rows, width, block.values + (at + token - 3) * width);
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+// Bytes of a block.
+int64_t dq_block_bytes(int64_t length, int64_t heads, int64_t width) {
+  return heads * round_up(length, 16) * (2 * round_up(width, 16) + 2 * static_cast<int64_t>(sizeof(float)));
+}
+
+// Keys and values of sources, each to its block. Source s has tokens starts[s] to starts[s + 1] of `keys` and `values`, whose
+// rows are `stride` floats apart.
+void dq_write_keys(uint8_t* const* blocks, const int64_t* starts, int64_t sources, int64_t heads, int64_t width, const float* keys,
+                   const float* values, int64_t stride, int64_t threads) {
+  const Shape shape(heads, width);
+  const int64_t team = starts[sources] - starts[0] < 32 ? 1 : threads;
+#pragma omp parallel for num_threads(team) if (team > 1) collapse(2) schedule(static)
+  for (int64_t source = 0; source < sources; ++source) {
+    for (int64_t head = 0; head < heads; ++head) {
+      const int64_t length = starts[source + 1] - starts[source], at = starts[source] * stride + head * width;
+      write_head(shape, Block(blocks[source], shape, length), length, head, keys + at, values + at, stride);
+    }
+  }
+}
+
+// Scores of queries over their source's keys: float32 [queries, heads, padded], the lowest number where there is no key.
+// Source s has `lengths[s]` keys and the queries starts[s] to starts[s + 1], rows of `queries`, which are `stride` floats apart.
+void dq_scores(uint8_t* const* blocks, const int64_t* lengths, const int64_t* starts, int64_t sources, int64_t heads, int64_t width,
+               const float* queries, int64_t stride, float scaling, float* scores, int64_t padded, int64_t threads) {
+  const Shape shape(heads, width);
+  const int64_t count = starts[sources] - starts[0];
+  const int64_t team = count * padded * heads * width < kSerialWork ? 1 : threads;
+#pragma omp parallel for num_threads(team) if (team > 1) collapse(2) schedule(dynamic)
+  for (int64_t source = 0; source < sources; ++source) {
+    for (int64_t head = 0; head < heads; ++head) {
+      const int64_t first = starts[source], length = lengths[source];
+      score_head(shape, Block(blocks[source], shape, length), length, head, queries + first * stride + head * width,
+                 starts[source + 1] - first, stride, scaling, scores + ((first - starts[0]) * heads + head) * padded,
+                 heads * padded, padded);
+    }
+  }
+}
+
+// Values weighed by probabilities [queries, heads, padded]: float32 [queries, heads * width]. Sources as in dq_scores.
+void dq_weigh(uint8_t* const* blocks, const int64_t* lengths, const int64_t* starts, int64_t sources, int64_t heads, int64_t width,
+              const float* probabilities, int64_t padded, float* out, int64_t threads) {
+  const Shape shape(heads, width);
+  const int64_t count = starts[sources] - starts[0];
+  const int64_t team = count * padded * heads * width < kSerialWork ? 1 : threads;
+#pragma omp parallel for num_threads(team) if (team > 1) collapse(2) schedule(dynamic)
+  for (int64_t source = 0; source < sources; ++source) {
+    for (int64_t head = 0; head < heads; ++head) {
+      const int64_t first = starts[source];
+      weigh_head(shape, Block(blocks[source], shape, lengths[source]), head,
+                 probabilities + ((first - starts[0]) * heads + head) * padded, starts[source + 1] - first, heads * padded,
+                 out + first * heads * width + head * width, heads * width);
+    }
+  }
+}
+
+}  // extern "C"

@@ -1,0 +1,6 @@
+// Whether this CPU has what the kernels were compiled for.
+
+extern "C" int dq_supported() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}

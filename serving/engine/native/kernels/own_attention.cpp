@@ -1,0 +1,169 @@
+// Attention of decoder rows over their own earlier positions.
+//
+// A request's rows (beams) keep what each wrote in records, [positions, slots] of them in each layer, and never copy: when beams
+// are reordered, only the table of ancestors is, which says for each row and position the slot that the row continues. A record:
+//
+//   keys          uint8 [heads, width]   code + 128
+//   values        int8  [heads, width]
+//   key scales    float [heads]
+//   value scales  float [heads]
+//
+// `width` is a head's, rounded up to 16. As in attention.cpp, PyTorch takes the softmax between the two halves.
+#include <omp.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "codes.h"
+
+using namespace dqbart;
+
+extern "C" {
+
+// A row of the batch.
+struct DqOwnRow {
+  uint8_t* records;     // of the request: [layers, positions, slots]
+  int32_t* ancestors;   // slot of each position
+  int64_t layer_bytes;  // of the request's records in one layer
+  int64_t slots;        // of the request
+  int64_t slot;         // that this step writes
+  int64_t position;     // that this step writes
+};
+
+}  // extern "C"
+
+namespace {
+
+constexpr int64_t kSerialRows = 8;  // rows below which starting threads costs more than it saves
+
+struct Shape {
+  int64_t heads, width, padded_width, record;
+  Shape(int64_t heads, int64_t width)
+      : heads(heads), width(width), padded_width(round_up(width, 16)), record(heads * (2 * padded_width + 2 * 4)) {}
+};
+
+struct Record {
+  uint8_t* keys;
+  int8_t* values;
+  float* key_scale;
+  float* value_scale;
+  Record(const DqOwnRow& row, int64_t layer, const Shape& shape, int64_t position, int64_t slot) {
+    keys = row.records + layer * row.layer_bytes + (position * row.slots + slot) * shape.record;
+    values = reinterpret_cast<int8_t*>(keys + shape.heads * shape.padded_width);
+    key_scale = reinterpret_cast<float*>(values + shape.heads * shape.padded_width);
+    value_scale = key_scale + shape.heads;
+  }
+};
+
+void write_record(const Record& record, const Shape& shape, const float* keys, const float* values) {
+  for (int64_t head = 0; head < shape.heads; ++head) {
+    const int64_t at = head * shape.width, code = head * shape.padded_width;
+    auto* key_codes = reinterpret_cast<int8_t*>(record.keys + code);
+    record.key_scale[head] = quantize_row(keys + at, shape.width, key_codes, shape.padded_width).scale;
+    for (int64_t byte = 0; byte < shape.padded_width; ++byte) record.keys[code + byte] ^= 0x80;  // + 128
+    record.value_scale[head] = quantize_row(values + at, shape.width, record.values + code, shape.padded_width).scale;
+  }
+}
+
+void score_row(const DqOwnRow& row, int64_t layer, const Shape& shape, const float* query, float scaling, float* scores,
+               int64_t padded) {
+  thread_local Workspace code_space, row_space;
+  auto* codes = static_cast<int8_t*>(code_space.get(shape.heads * shape.padded_width));
+  auto* rows = static_cast<RowCodes*>(row_space.get(shape.heads * sizeof(RowCodes)));
+  for (int64_t head = 0; head < shape.heads; ++head) {
+    rows[head] = quantize_row(query + head * shape.width, shape.width, codes + head * shape.padded_width, shape.padded_width);
+  }
+  for (int64_t position = 0; position <= row.position; ++position) {
+    const Record record(row, layer, shape, position, row.ancestors[position]);
+    for (int64_t head = 0; head < shape.heads; ++head) {
+      __m512i sum = _mm512_setzero_si512();
+      for (int64_t byte = 0; byte < shape.padded_width; byte += kVectorBytes) {
+        const __mmask64 mask = bytes_left(shape.padded_width - byte);
+        const int64_t at = head * shape.padded_width + byte;
+        sum = _mm512_dpbusd_epi32(sum, _mm512_maskz_loadu_epi8(mask, record.keys + at), _mm512_maskz_loadu_epi8(mask, codes + at));
+      }
+      const float exact = static_cast<float>(_mm512_reduce_add_epi32(sum) - 128 * rows[head].sum);
+      scores[head * padded + position] = exact * (rows[head].scale * scaling) * record.key_scale[head];
+    }
+  }
+  for (int64_t head = 0; head < shape.heads; ++head) {
+    for (int64_t position = row.position + 1; position < padded; ++position) {
+      scores[head * padded + position] = std::numeric_limits<float>::lowest();
+    }
+  }
+}
+
+void weigh_row(const DqOwnRow& row, int64_t layer, const Shape& shape, const float* probabilities, int64_t padded,
+               float* out) {
+  thread_local Workspace code_space, folded_space;
+  const int64_t count = row.position + 1, rounded = round_up(count, 16);
+  auto* codes = static_cast<int8_t*>(code_space.get(rounded));
+  auto* folded = static_cast<float*>(folded_space.get(rounded * sizeof(float)));
+  for (int64_t head = 0; head < shape.heads; ++head) {
+    for (int64_t position = 0; position < count; ++position) {
+      const Record record(row, layer, shape, position, row.ancestors[position]);
+      folded[position] = probabilities[head * padded + position] * record.value_scale[head];
+    }
+    const __m512 scale = _mm512_set1_ps(quantize_row(folded, count, codes, rounded).scale);
+    for (int64_t byte = 0; byte < shape.padded_width; byte += kVectorBytes) {
+      const __mmask64 mask = bytes_left(shape.padded_width - byte);
+      __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+      for (int64_t position = 0; position < count; position += 4) {
+        __m512i rows[4], parts[4];
+        for (int64_t each = 0; each < 4; ++each) {
+          // Past the end, codes are 0 and any record does.
+          const int64_t at = std::min(position + each, row.position);
+          const Record record(row, layer, shape, at, row.ancestors[at]);
+          rows[each] = _mm512_maskz_loadu_epi8(mask, record.values + head * shape.padded_width + byte);
+        }
+        interleave(rows, parts);
+        const __m512i four = broadcast4(codes + position);
+        for (int part = 0; part < 4; ++part) sums[part] = _mm512_dpbusd_epi32(sums[part], four, parts[part]);
+      }
+      alignas(64) float lanes[4][kLanes];
+      for (int part = 0; part < 4; ++part) _mm512_store_ps(lanes[part], _mm512_mul_ps(_mm512_cvtepi32_ps(sums[part]), scale));
+      const int64_t columns = std::min<int64_t>(kVectorBytes, shape.width - byte);
+      for (int64_t column = 0; column < columns; ++column) {
+        out[head * shape.width + byte + column] = lanes[column % 16 / 4][column / 16 * 4 + column % 4];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+// Bytes of a record.
+int64_t dq_record_bytes(int64_t heads, int64_t width) { return Shape(heads, width).record; }
+
+// Writes each row's keys and values at its position, and scores its query over its positions: `projected` is float32
+// [rows, 3 * heads * width], queries, keys and values side by side; scores are float32 [rows, heads, padded], the lowest number
+// beyond a row's positions.
+void dq_own_scores(const DqOwnRow* rows, int64_t count, int64_t layer, int64_t heads, int64_t width, const float* projected,
+                   float scaling, float* scores, int64_t padded, int64_t threads) {
+  const Shape shape(heads, width);
+  const int64_t team = count < kSerialRows ? 1 : threads;
+#pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
+  for (int64_t each = 0; each < count; ++each) {
+    const DqOwnRow& row = rows[each];
+    const float* query = projected + each * 3 * heads * width;
+    row.ancestors[row.position] = static_cast<int32_t>(row.slot);
+    const Record record(row, layer, shape, row.position, row.slot);
+    write_record(record, shape, query + heads * width, query + 2 * heads * width);
+    score_row(row, layer, shape, query, scaling, scores + each * heads * padded, padded);
+  }
+}
+
+// Values weighed by probabilities [rows, heads, padded]: float32 [rows, heads * width].
+void dq_own_weigh(const DqOwnRow* rows, int64_t count, int64_t layer, int64_t heads, int64_t width,
+                  const float* probabilities, int64_t padded, float* out, int64_t threads) {
+  const Shape shape(heads, width);
+  const int64_t team = count < kSerialRows ? 1 : threads;
+#pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
+  for (int64_t each = 0; each < count; ++each) {
+    weigh_row(rows[each], layer, shape, probabilities + each * heads * padded, padded, out + each * heads * width);
+  }
+}
+
+}  // extern "C"

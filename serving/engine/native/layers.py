@@ -1,0 +1,200 @@
+"""Encoder and decoder layers over packed weights: the flow of serving/engine/pytorch/model.py, kernel by kernel.
+
+Tokens of all sources lie one after another, without padding. BART normalizes after each block, mBART before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from quant.artifact import Artifact
+from quant.numerics import Quantized
+from serving.engine.native.attention import Attend
+from serving.engine.native.batch import Batch
+from serving.engine.native.buffers import Buffers
+from serving.engine.native.caches import Heads
+from serving.engine.native.library import kernels
+from serving.engine.native.linear import PackedLinear
+from serving.engine.pytorch.model import ACTIVATIONS, NORM_EPSILON, UnsupportedModel
+
+CHUNK = 512
+"""Tokens that go through a feed-forward block together: its wide values stay in the last-level cache."""
+
+Block = Callable[[Tensor, Tensor], Tensor]
+"""(input, residual) to the block's output with the residual added, both float32 [tokens, d_model]."""
+
+
+class Builder:
+    """Builds layers by the names of their weights."""
+
+    def __init__(self, artifact: Artifact, buffers: Buffers) -> None:
+        self.artifact = artifact
+        self.architecture = artifact.architecture
+        self.buffers = buffers
+        name = self.architecture.activation_function
+        if name not in ACTIVATIONS:
+            raise UnsupportedModel(f"activation_function is {name!r}, supported are {', '.join(sorted(ACTIVATIONS))}")
+
+    def linear(self, *names: str) -> PackedLinear:
+        weights = [self.artifact.quantized(f"{name}.weight") for name in names]
+        biases = [self.artifact.tensor(f"{name}.bias") for name in names]
+        return PackedLinear(weights, biases, self.artifact.scheme.weight_bits)
+
+    def norm(self, name: str) -> Callable[[Tensor], Tensor]:
+        weight, bias = self.artifact.tensor(f"{name}.weight"), self.artifact.tensor(f"{name}.bias")
+        return lambda hidden: functional.layer_norm(hidden, weight.shape, weight, bias, NORM_EPSILON)
+
+    def around(self, norm: str) -> Callable[[Tensor, Block], Tensor]:
+        """The normalization of a block, and the connection around it."""
+        normalize = self.norm(norm)
+        if self.architecture.normalizes_before:
+            return lambda hidden, block: block(normalize(hidden), hidden)
+        return lambda hidden, block: normalize(block(hidden, hidden))
+
+    def feed_forward(self, name: str) -> Block:
+        widen, narrow = self.linear(f"{name}.fc1"), self.linear(f"{name}.fc2")
+        activation = ACTIVATIONS[self.architecture.activation_function]
+        buffers = self.buffers
+
+        def run(hidden: Tensor, residual: Tensor) -> Tensor:
+            out = torch.empty_like(residual)
+            if hidden.shape[0] <= CHUNK:
+                wide = widen(hidden, buffers.floats("wide", hidden.shape[0], widen.rows))
+                return narrow(activation(wide), out, residual)
+            for start in range(0, hidden.shape[0], CHUNK):
+                part = slice(start, start + CHUNK)
+                wide = widen(hidden[part], buffers.floats("wide", min(CHUNK, hidden.shape[0] - start), widen.rows))
+                narrow(activation(wide), out[part], residual[part])
+            return out
+
+        return run
+
+
+class EncoderLayer:
+    def __init__(self, builder: Builder, index: int, heads: Heads) -> None:
+        name = f"model.encoder.layers.{index}"
+        self._heads = heads
+        self._buffers = builder.buffers
+        self._project = builder.linear(*(f"{name}.self_attn.{projection}_proj" for projection in "qkv"))
+        self._output = builder.linear(f"{name}.self_attn.out_proj")
+        self._around_attention = builder.around(f"{name}.self_attn_layer_norm")
+        self._feed_forward = builder.feed_forward(name)
+        self._around_feed_forward = builder.around(f"{name}.final_layer_norm")
+
+    def __call__(self, hidden: Tensor, keys: KeyWriter, attends: Sequence[Attend]) -> Tensor:
+        def attention(normed: Tensor, residual: Tensor) -> Tensor:
+            width = self._output.columns
+            projected = self._project(normed, self._buffers.floats("projected", normed.shape[0], 3 * width))
+            keys(0, projected[:, width:], projected[:, 2 * width :], 3 * width)
+            attended = self._buffers.floats("attended", normed.shape[0], width)
+            for attend in attends:
+                attend(0, projected, 3 * width, attended)
+            return self._output(attended, torch.empty_like(residual), residual)
+
+        return self._around_feed_forward(self._around_attention(hidden, attention), self._feed_forward)
+
+
+class DecoderLayer:
+    def __init__(self, builder: Builder, index: int, heads: Heads) -> None:
+        name = f"model.decoder.layers.{index}"
+        self._index = index
+        self._heads = heads
+        self._buffers = builder.buffers
+        self._kernels = kernels()
+        self._project = builder.linear(*(f"{name}.self_attn.{projection}_proj" for projection in "qkv"))
+        self._output = builder.linear(f"{name}.self_attn.out_proj")
+        self._around_attention = builder.around(f"{name}.self_attn_layer_norm")
+        self._project_query = builder.linear(f"{name}.encoder_attn.q_proj")
+        self._project_source = builder.linear(f"{name}.encoder_attn.k_proj", f"{name}.encoder_attn.v_proj")
+        self._cross_output = builder.linear(f"{name}.encoder_attn.out_proj")
+        self._around_cross = builder.around(f"{name}.encoder_attn_layer_norm")
+        self._feed_forward = builder.feed_forward(name)
+        self._around_feed_forward = builder.around(f"{name}.final_layer_norm")
+
+    def write_cross(self, encoded: Tensor, keys: KeyWriter) -> None:
+        """Keys and values of encoded sources [tokens, d_model], into their blocks of this layer."""
+        width = encoded.shape[1]
+        projected = self._project_source(encoded, self._buffers.floats("projected", encoded.shape[0], 2 * width))
+        keys(self._index, projected, projected[:, width:], 2 * width)
+
+    def __call__(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """One position of each row, float32 [rows, d_model]."""
+
+        def attention(normed: Tensor, residual: Tensor) -> Tensor:
+            rows, width = normed.shape
+            projected = self._project(normed, self._buffers.floats("projected", rows, 3 * width))
+            scores = self._buffers.floats("scores", rows * self._heads.count, batch.padded)
+            own = (batch.own_rows_address, rows, self._index, self._heads.count, self._heads.width)
+            threads, scaling = torch.get_num_threads(), self._heads.scaling
+            self._kernels.dq_own_scores(*own, projected.data_ptr(), scaling, scores.data_ptr(), batch.padded, threads)
+            torch.softmax(scores, -1, out=scores)
+            attended = self._buffers.floats("attended", rows, width)
+            self._kernels.dq_own_weigh(*own, scores.data_ptr(), batch.padded, attended.data_ptr(), threads)
+            return self._output(attended, torch.empty_like(residual), residual)
+
+        def cross_attention(normed: Tensor, residual: Tensor) -> Tensor:
+            rows, width = normed.shape
+            query = self._project_query(normed, self._buffers.floats("query", rows, width))
+            attended = self._buffers.floats("attended", rows, width)
+            batch.attend(self._index, query, width, attended)
+            return self._cross_output(attended, torch.empty_like(residual), residual)
+
+        hidden = self._around_attention(hidden, attention)
+        hidden = self._around_cross(hidden, cross_attention)
+        return self._around_feed_forward(hidden, self._feed_forward)
+
+
+class KeyWriter:
+    """Writes keys and values of tokens into the blocks of their sources."""
+
+    def __init__(self, blocks: Sequence[Sequence[int]], lengths: Sequence[int], heads: Heads) -> None:
+        """`blocks` are addresses, [layers][sources]."""
+        self._blocks = torch.tensor(blocks, dtype=torch.int64)
+        self._starts = torch.tensor([0, *lengths], dtype=torch.int64).cumsum(0)
+        self._sources = len(lengths)
+        self._heads = heads
+
+    def __call__(self, layer: int, keys: Tensor, values: Tensor, stride: int) -> None:
+        """Keys and values are the first columns of rows `stride` floats wide, a row a token."""
+        kernels().dq_write_keys(
+            self._blocks[layer].data_ptr(),
+            self._starts.data_ptr(),
+            self._sources,
+            self._heads.count,
+            self._heads.width,
+            keys.data_ptr(),
+            values.data_ptr(),
+            stride,
+            torch.get_num_threads(),
+        )
+
+
+class Embedding:
+    """Token and position embeddings of one stack, normalized."""
+
+    def __init__(self, builder: Builder, part: str, tokens: PackedLinear, scale: float) -> None:
+        self._tokens = tokens
+        self._scale = scale
+        positions: Quantized = builder.artifact.quantized(f"model.{part}.embed_positions.weight")
+        self._position_codes = positions.codes.contiguous()
+        self._position_scale = positions.scale.expand(positions.codes.shape[0], 1).contiguous()
+        self._norm = builder.norm(f"model.{part}.layernorm_embedding")
+
+    def __call__(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """int64 [tokens] and their rows of the position embeddings to float32 [tokens, d_model]."""
+        out = torch.empty(tokens.shape[0], self._tokens.columns)
+        kernels().dq_embed(
+            self._tokens.address,
+            tokens.data_ptr(),
+            positions.data_ptr(),
+            tokens.shape[0],
+            self._scale,
+            self._position_codes.data_ptr(),
+            self._position_scale.data_ptr(),
+            out.data_ptr(),
+        )
+        return self._norm(out)

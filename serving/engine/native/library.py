@@ -1,0 +1,86 @@
+"""The built kernels, loaded with ctypes: calls take addresses, and release the interpreter's lock."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_double, c_float, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+BUILT = "_kernels*.so"
+"""The file that setuptools builds beside this module, where there was a compiler (see pyproject.toml)."""
+
+
+class UnavailableError(RuntimeError):
+    """The kernels cannot be used here; the message says why."""
+
+
+class DqLinear(ctypes.Structure):
+    """A linear layer as kernels/linear.h declares it."""
+
+    _fields_ = (
+        ("rows", c_int64),
+        ("columns", c_int64),
+        ("bits", c_int64),
+        ("codes", c_void_p),
+        ("scale", c_void_p),
+        ("bias", c_void_p),
+    )
+
+
+class DqWanted(ctypes.Structure):
+    """What is wanted of a row of logits, as kernels/candidates.cpp declares it."""
+
+    _fields_ = (
+        ("count", c_int64),
+        ("log_probabilities", c_int64),
+        ("normalizer", c_int64),
+        ("penalized", c_int64),
+        ("banned", c_int64),
+        ("repetition_penalty", c_double),
+        ("edits", c_void_p),
+    )
+
+
+_SIGNATURES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
+    "dq_linear": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_int64],
+    "dq_embed": [c_void_p, c_void_p, c_void_p, c_int64, c_float, c_void_p, c_void_p, c_void_p],
+    "dq_write_keys": [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_int64],
+    "dq_scores": [
+        *(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_float, c_void_p, c_int64, c_int64)
+    ],
+    "dq_weigh": [c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64],
+    "dq_own_scores": [*(c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_float, c_void_p, c_int64, c_int64)],
+    "dq_own_weigh": [c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64],
+    "dq_select": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64],
+}
+_SIZES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
+    "dq_block_bytes": [c_int64, c_int64, c_int64],
+    "dq_record_bytes": [c_int64, c_int64],
+}
+
+
+@cache
+def kernels() -> ctypes.CDLL:
+    """The library, its functions declared. Raises UnavailableError."""
+    files = sorted(Path(__file__).parent.glob(BUILT))
+    if not files:
+        raise UnavailableError("they were not built: installing the package needs g++ for that")
+    # The OpenMP of the kernels is the one that torch has loaded, so that both share one team of threads.
+    assert torch.get_num_threads() > 0
+    try:
+        library = ctypes.CDLL(str(files[0]))
+    except OSError as error:
+        raise UnavailableError(f"{files[0].name} cannot be loaded: {error}") from error
+    if not library.dq_supported():
+        raise UnavailableError("this CPU has no AVX-512 VNNI")
+    for name, arguments in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, None
+    for name, arguments in _SIZES.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, c_int64
+    return library

@@ -1,0 +1,188 @@
+"""The native runner: packed weights, caches that are never moved, tokens of all sources side by side without padding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from quant.artifact import Artifact
+from quant.layout import EMBEDDING, Architecture
+from serving.engine.native.attention import Attend, spans
+from serving.engine.native.batch import Batch
+from serving.engine.native.buffers import Buffers
+from serving.engine.native.caches import Heads, SourceCache
+from serving.engine.native.layers import Builder, DecoderLayer, Embedding, EncoderLayer, KeyWriter
+from serving.engine.native.library import UnavailableError, kernels
+from serving.engine.native.linear import PackedLinear
+from serving.engine.native.selection import select_candidates
+from serving.engine.pytorch.model import POSITION_OFFSET
+from serving.engine.runner import Candidates, Source, Wanted
+
+GROUP = 512
+"""Tokens that go through a layer together, or one longer source: what they need stays in the last-level cache."""
+
+
+class _Group(NamedTuple):
+    """Sources that go through the encoder's layers together."""
+
+    tokens: slice
+    sources: slice
+    keys: KeyWriter
+    attends: list[Attend]
+
+
+@dataclass
+class _Encoding:
+    """Sources on their way through the encoder."""
+
+    sources: list[SourceCache]
+    hidden: Tensor
+    groups: list[_Group]
+    layers_done: int = 0
+
+
+class NativeRunner:
+    """A model over the kernels. Raises UnavailableError where they cannot be used, and UnsupportedModel."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        kernels()
+        if not artifact.scheme.quantizes_activations:
+            raise UnavailableError("they compute over codes, and the scheme leaves activations unquantized")
+        architecture = artifact.architecture
+        self._architecture = architecture
+        self._encoder_heads = _heads(architecture.d_model, architecture.encoder_attention_heads)
+        self._decoder_heads = _heads(architecture.d_model, architecture.decoder_attention_heads)
+        self._buffers = Buffers()
+        builder = Builder(artifact, self._buffers)
+        self._head = PackedLinear([artifact.quantized(EMBEDDING)], [], artifact.scheme.embedding_bits)
+        scale = math.sqrt(architecture.d_model) if architecture.scale_embedding else 1.0
+        self._embed_source = Embedding(builder, "encoder", self._head, scale)
+        self._embed = Embedding(builder, "decoder", self._head, scale)
+        self._encoder = [EncoderLayer(builder, index, self._encoder_heads) for index in range(architecture.encoder_layers)]
+        self._decoder = [DecoderLayer(builder, index, self._decoder_heads) for index in range(architecture.decoder_layers)]
+        final = architecture.normalizes_before
+        self._final_norms = [builder.norm(f"model.{part}.layer_norm") for part in ("encoder", "decoder")] if final else None
+        self.clear()
+
+    @property
+    def architecture(self) -> Architecture:
+        return self._architecture
+
+    @property
+    def rows(self) -> int:
+        return self._batch.rows
+
+    def clear(self) -> None:
+        """Forget everything, what was begun too."""
+        self._batch = Batch(self._architecture.decoder_layers, self._decoder_heads, self._buffers)
+        self._encoding: _Encoding | None = None
+
+    def cache_bytes(self, source: Source) -> int:
+        """Bytes that the caches of a source take while it is in the batch."""
+        return SourceCache.bytes(source, self._architecture.decoder_layers, self._decoder_heads)
+
+    @torch.inference_mode()
+    def begin(self, sources: Sequence[Source]) -> None:
+        """As the protocol says."""
+        lengths = [len(source.token_ids) for source in sources]
+        tokens = torch.tensor([token for source in sources for token in source.token_ids])
+        positions = torch.cat([torch.arange(length) for length in lengths]) + POSITION_OFFSET
+        caches = [SourceCache(source, self._architecture.decoder_layers, self._decoder_heads) for source in sources]
+        self._encoding = _Encoding(caches, self._embed_source(tokens, positions), self._grouped(lengths))
+
+    @torch.inference_mode()
+    def encode(self, layers: int) -> bool:
+        """As the protocol says."""
+        encoding = self._encoding
+        assert encoding is not None, "nothing was begun"
+        for layer in self._encoder[encoding.layers_done : encoding.layers_done + layers]:
+            for group in encoding.groups:
+                encoding.hidden[group.tokens] = layer(encoding.hidden[group.tokens], group.keys, group.attends)
+        encoding.layers_done += layers
+        if encoding.layers_done < len(self._encoder):
+            return False
+        for group in encoding.groups:
+            self._write_cross(encoding.sources[group.sources], encoding.hidden[group.tokens])
+        self._batch.join(encoding.sources)
+        self._encoding = None
+        return True
+
+    def _grouped(self, lengths: Sequence[int]) -> list[_Group]:
+        """Neighbours in groups; all groups use the same memory for their keys and values, one after another."""
+        heads = self._encoder_heads
+        members = grouped(lengths, GROUP)
+        sizes = [[heads.block_bytes(length) for length in lengths[group]] for group in members]
+        memory = self._buffers.floats("encoder keys", 1, max(map(sum, sizes)) // 4).data_ptr()
+        groups: list[_Group] = []
+        token = 0
+        for group, bytes_each in zip(members, sizes, strict=True):
+            blocks = [memory + sum(bytes_each[:place]) for place in range(len(bytes_each))]
+            attends = [Attend(span, heads, self._buffers) for span in spans(blocks, lengths[group], heads)]
+            tokens = slice(token, token + sum(lengths[group]))
+            groups.append(_Group(tokens, group, KeyWriter([blocks], lengths[group], heads), attends))
+            token = tokens.stop
+        return groups
+
+    def _write_cross(self, sources: Sequence[SourceCache], hidden: Tensor) -> None:
+        encoded = hidden if self._final_norms is None else self._final_norms[0](hidden)
+        blocks = [[source.block_address(layer) for source in sources] for layer in range(len(self._decoder))]
+        keys = KeyWriter(blocks, [source.length for source in sources], self._decoder_heads)
+        for layer in self._decoder:
+            layer.write_cross(encoded, keys)
+
+    def abandon(self) -> None:
+        """Forget what was begun and has not joined."""
+        self._encoding = None
+
+    @torch.inference_mode()
+    def decode(self, tokens: Sequence[int], wanted: Sequence[Wanted]) -> list[Candidates]:
+        """As the protocol says."""
+        batch = self._batch
+        batch.advance()
+        hidden = self._embed(torch.tensor(tokens), batch.positions + POSITION_OFFSET)
+        for layer in self._decoder:
+            hidden = layer(hidden, batch)
+        if self._final_norms is not None:
+            hidden = self._final_norms[1](hidden)
+        return self._candidates(hidden, [source.rows for source in batch.sources], wanted)
+
+    def _candidates(self, hidden: Tensor, rows: list[int], wanted: Sequence[Wanted]) -> list[Candidates]:
+        """The head only for rows of which something is wanted: where a token is forced, nothing is."""
+        needed = [each.count > 0 or each.normalizers for each in wanted]
+        if not all(needed):
+            hidden = hidden[torch.tensor(needed).repeat_interleave(torch.tensor(rows))]
+        found: Iterator[Candidates] = iter(())
+        if any(needed):
+            logits = self._head(hidden, self._buffers.floats("logits", hidden.shape[0], self._head.rows))
+            counts = [count for count, need in zip(rows, needed, strict=True) if need]
+            asked = [each for each, need in zip(wanted, needed, strict=True) if need]
+            found = iter(select_candidates(logits, counts, asked))
+        return [
+            next(found) if need else Candidates([[]] * count, [[]] * count, [])
+            for need, count in zip(needed, rows, strict=True)
+        ]
+
+    def select(self, parents: Sequence[Sequence[int]]) -> None:
+        """As the protocol says."""
+        self._batch.select(parents)
+
+
+def _heads(width: int, count: int) -> Heads:
+    return Heads(count, width // count)
+
+
+def grouped(lengths: Sequence[int], most: int) -> list[slice]:
+    """Neighbours with up to `most` tokens together, or one longer source."""
+    groups: list[slice] = []
+    first = tokens = 0
+    for place, length in enumerate(lengths):
+        if place > first and tokens + length > most:
+            groups.append(slice(first, place))
+            first, tokens = place, 0
+        tokens += length
+    return [*groups, slice(first, len(lengths))]

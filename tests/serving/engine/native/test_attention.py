@@ -1,0 +1,64 @@
+"""The kernels around PyTorch's softmax have the bits of `quant.numerics.quantized_attention`."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from quant.numerics import quantize_activation, quantized_attention
+from serving.engine.native.attention import MOST_SCORES, Attend, spans
+from serving.engine.native.buffers import Buffers
+from serving.engine.native.caches import Heads
+from serving.engine.native.layers import KeyWriter
+
+
+def expected(heads: Heads, projected: torch.Tensor) -> torch.Tensor:
+    """Of one source: [tokens, 3 * width] to [tokens, width]."""
+    parts = (part.view(-1, heads.count, heads.width).transpose(0, 1)[None] for part in projected.chunk(3, 1))
+    rows = [quantize_activation(part) for part in parts]
+    attended = quantized_attention(rows[0], rows[1], rows[2], None, heads.scaling)
+    return attended[0].transpose(0, 1).flatten(1)
+
+
+def attend(heads: Heads, lengths: list[int], projected: torch.Tensor) -> torch.Tensor:
+    width = heads.count * heads.width
+    memory = [torch.full((heads.block_bytes(length),), 0xAB, dtype=torch.uint8) for length in lengths]
+    blocks = [each.data_ptr() for each in memory]
+    KeyWriter([blocks], lengths, heads)(0, projected[:, width:], projected[:, 2 * width :], 3 * width)
+    out = torch.full((sum(lengths), width), torch.nan)
+    for span in spans(blocks, lengths, heads):
+        Attend(span, heads, Buffers())(0, projected, 3 * width, out)
+    return out
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("count", "width"), [(3, 64), (4, 16), (2, 20), (2, 72)])
+def test_bits_of_the_reference(count: int, width: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    heads = Heads(count, width)
+    lengths = [1, 16, 16, 5, 40, 33, 130]
+    projected = torch.randn(sum(lengths), 3 * count * width)
+    together = attend(heads, lengths, projected)
+    separate = [expected(heads, part) for part in projected.split(lengths)]
+    assert torch.equal(together, torch.cat(separate))
+
+
+def test_a_zero_token_and_a_zero_head() -> None:
+    heads = Heads(2, 32)
+    projected = torch.randn(20, 192)
+    projected[3] = 0
+    projected[:, 128:160] = 0
+    assert torch.equal(attend(heads, [20], projected), expected(heads, projected))
+
+
+def test_spans_cover_every_query_once() -> None:
+    """Neighbours of equal padded length share a span, a source with many scores is cut."""
+    heads = Heads(16, 64)
+    lengths = [16, 10, 17, 600, 3]
+    found = spans(list(range(5)), lengths, heads)
+    assert [span.blocks.tolist() for span in found[:2]] == [[[0, 1]], [[2]]]
+    queries = [query for span in found for query in range(span.starts[0], span.starts[-1])]
+    assert queries == list(range(sum(lengths)))
+    longest = [span for span in found if span.padded == 608]
+    assert len(longest) > 1
+    assert all(span.queries * heads.count * span.padded <= MOST_SCORES for span in longest)

@@ -1,0 +1,89 @@
+"""A random walk on both runners: every logit of every row is the reference's, to the bit."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from serving.engine.native.library import UnavailableError
+from serving.engine.native.runner import NativeRunner, grouped
+from serving.engine.pytorch.model import Model
+from serving.engine.pytorch.runner import PyTorchRunner
+from serving.engine.runner import Source, Wanted
+
+
+@pytest.mark.parametrize("architecture", ["bart", "mbart"])
+@pytest.mark.parametrize("scheme", ["2-2-8", "4-4-8", "8-8-8", "2-8-8", "2-2-8/matrix"])
+def test_logits_of_the_reference(architecture: str, scheme: str, build_student: Any) -> None:
+    """Sources join in slices of layers, rows multiply, are reordered and leave."""
+    artifact = build_student(architecture, scheme).artifact
+    vocabulary, positions = artifact.architecture.vocab_size, artifact.architecture.max_position_embeddings
+    runners = PyTorchRunner(Model(artifact)), NativeRunner(artifact)
+    draw = random.Random(scheme)
+    most: list[int] = []  # rows of each source, and what it may have
+    rows: list[int] = []
+    for _ in range(30):
+        if not rows or draw.random() < 0.4:
+            lengths = [draw.choice([1, 2, 5, 15, 16, 17, 33, 60]) for _ in range(draw.choice([1, 2, 3]))]
+            sources = [
+                Source([draw.randrange(4, vocabulary) for _ in range(length)], draw.choice([1, 1, 3, 5]), positions)
+                for length in lengths
+            ]
+            for runner in runners:
+                runner.begin(sources)
+                while not runner.encode(1):
+                    pass
+            most += [source.rows for source in sources]
+            rows += [1] * len(sources)
+        tokens = [draw.randrange(vocabulary) for _ in range(sum(rows))]
+        wanted = [Wanted(count=vocabulary) for _ in rows]
+        expected, found = (runner.decode(tokens, wanted) for runner in runners)
+        assert found == expected
+        parents = [
+            [] if draw.random() < 0.1 else [draw.randrange(now) for _ in range(draw.choice([1, limit, limit]))]
+            for now, limit in zip(rows, most, strict=True)
+        ]
+        for runner in runners:
+            runner.select(parents)
+        most = [limit for limit, kept in zip(most, parents, strict=True) if kept]
+        rows = [len(kept) for kept in parents if kept]
+        assert [runner.rows for runner in runners] == [sum(rows)] * 2
+
+
+def test_nothing_is_computed_for_rows_of_which_nothing_is_wanted(build_student: Any) -> None:
+    runner = NativeRunner(build_student("bart", "2-2-8").artifact)
+    runner.begin([Source([5, 6, 2], 2, 8), Source([7, 2], 1, 8)])
+    assert runner.encode(99)
+    both = [Wanted(count=3), Wanted(count=3, normalizers=True)]
+    first, second = runner.decode([2, 2], both)
+    runner.clear()
+    runner.begin([Source([5, 6, 2], 2, 8), Source([7, 2], 1, 8)])
+    runner.encode(99)
+    assert runner.decode([2, 2], [Wanted(count=0), both[1]]) == [([[]], [[]], []), second]
+    assert len(first.tokens[0]) == 3
+
+
+def test_what_was_begun_can_be_abandoned(build_student: Any) -> None:
+    runner = NativeRunner(build_student("mbart", "2-2-8").artifact)
+    runner.begin([Source([5, 6, 2], 1, 8)])
+    assert not runner.encode(1)
+    runner.abandon()
+    assert runner.rows == 0
+
+
+def test_cache_bytes_by_hand(build_student: Any) -> None:
+    """Two layers, 4 heads of 16: a key or value has 64 bytes of codes and 16 of scales. 17 source tokens take 32 places."""
+    runner = NativeRunner(build_student("bart", "2-2-8").artifact)
+    source = Source([5] * 17, 3, 10)
+    assert runner.cache_bytes(source) == 2 * (2 * 80 * 32 + 2 * 80 * 3 * 10) + 4 * 3 * 10
+
+
+def test_unquantized_activations_are_not_for_the_kernels(build_student: Any) -> None:
+    with pytest.raises(UnavailableError, match="leaves activations unquantized"):
+        NativeRunner(build_student("mbart", "8-8-16").artifact)
+
+
+def test_neighbours_are_grouped() -> None:
+    assert grouped([3, 4, 5, 20, 1, 1], 8) == [slice(0, 2), slice(2, 3), slice(3, 4), slice(4, 6)]
