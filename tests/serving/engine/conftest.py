@@ -16,8 +16,14 @@ from compress.quantized_modules import full_precision_weights, quantize_modules
 from quant.artifact import Artifact, read_artifact, write_artifact
 from quant.card import Card
 from quant.scheme import Scheme
-from serving.engine.engine import Engine
+from serving.engine.cuda.runner import CudaRunner
+from serving.engine.engine import Engine, Finished
+from serving.engine.native.library import UnavailableError
+from serving.engine.native.runner import NativeRunner
+from serving.engine.pytorch.model import Model
+from serving.engine.pytorch.runner import PyTorchRunner
 from serving.engine.request import Request, Result
+from serving.engine.runner import Runner
 
 CLASSES = {
     "bart": (BartConfig, BartForConditionalGeneration),
@@ -37,6 +43,23 @@ CARD = Card(
     teacher_bytes=1,
 )
 
+
+BuildRunner = Callable[[Artifact], Runner]
+
+
+def build_native(artifact: Artifact) -> Runner:
+    try:
+        return NativeRunner(artifact)
+    except UnavailableError as error:
+        pytest.skip(f"no native kernels: {error}")
+
+
+RUNNERS: dict[str, BuildRunner] = {
+    "pytorch": lambda artifact: PyTorchRunner(Model(artifact)),
+    "native": build_native,
+    "cuda-on-cpu": lambda artifact: CudaRunner(artifact, max_rows=128, device="cpu"),
+}
+"""Every runner must pass the tests that take `build_runner`."""
 
 Run = Callable[[Engine, Sequence[Request]], list[Result | Exception]]
 
@@ -60,6 +83,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(params=RUNNERS)
+def build_runner(request: pytest.FixtureRequest) -> BuildRunner:
+    """Artifact to a runner of each kind."""
+    return RUNNERS[request.param]
+
+
 @pytest.fixture(scope="session")
 def run_all() -> Run:
     """Submit requests together, step until all have ended; their outcomes in order."""
@@ -68,7 +97,7 @@ def run_all() -> Run:
         ids = [engine.submit(request) for request in requests]
         outcomes: dict[int, Result | Exception] = {}
         while engine.has_work:
-            outcomes |= {end.request_id: end.outcome for end in engine.step()}
+            outcomes |= {event.request_id: event.outcome for event in engine.step() if isinstance(event, Finished)}
         return [outcomes[request_id] for request_id in ids]
 
     return run
