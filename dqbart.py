@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import typer
 from pydantic import BaseModel, Field, ValidationError
@@ -23,6 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     CliApp,
+    CliPositionalArg,
     CliSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -37,10 +39,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "translate": ("serving.clients:Translate", "Ask a running server for translations."),
     "summarize": ("serving.clients:Summarize", "Ask a running server for summaries."),
     "answer": ("serving.clients:Answer", "Ask a running server for the answer to a question."),
+    "bench engine": ("benchmarks.commands:BenchEngine", "Compare the engine's speed with a peer's."),
+    "bench memory": ("benchmarks.commands:BenchMemory", "Measure the memory of a loaded student."),
+    "bench arrivals": ("benchmarks.commands:BenchArrivals", "Compare continuous with static batching."),
 }
-"""Command → where its class is, and the line that the list of commands shows."""
+"""Command → where its class is, and the line that the list of commands shows. The first of two words is a group."""
 
-EXTRAS = {"compress": "dqbart[compress]"}
+GROUPS = {"bench": "Measure speed and memory."}
+"""Group → the line that the list of commands shows."""
+
+EXTRAS = {"compress": "dqbart[compress]", "benchmarks": "dqbart[compress,bench]"}
 """Package → the extra that brings what it imports, where the plain install may lack it."""
 
 
@@ -108,6 +116,20 @@ class _HelpFormatter(argparse.HelpFormatter):
         return text.strip()
 
 
+POSITIONAL = get_args(CliPositionalArg[str])[1]
+"""How pydantic-settings marks what is given without a flag."""
+
+
+class _Arguments(CliSettingsSource[Any]):
+    """Takes texts without a flag as they are: pydantic-settings would split each at its commas and read its quotes."""
+
+    def _merge_parsed_list(self, parsed_list: list[str], field_name: str) -> str:
+        field = self.settings_cls.model_fields.get(field_name)
+        if field is not None and POSITIONAL in field.metadata:
+            return json.dumps(parsed_list)
+        return super()._merge_parsed_list(parsed_list, field_name)
+
+
 def run_command(command: type[BaseSettings], name: str, arguments: list[str]) -> None:
     """Read the command's settings from `arguments`, environment and YAML file, and run it.
 
@@ -115,7 +137,7 @@ def run_command(command: type[BaseSettings], name: str, arguments: list[str]) ->
     """
     program = f"dqbart {name}"
     try:
-        source: CliSettingsSource[Any] = CliSettingsSource(command, cli_prog_name=program, formatter_class=_HelpFormatter)
+        source = _Arguments(command, cli_prog_name=program, formatter_class=_HelpFormatter)
         CliApp.run(command, cli_args=arguments, cli_settings_source=source)
     except ValidationError as error:
         _stop(program, describe(error, command))
@@ -153,8 +175,11 @@ def main() -> None:
         add_completion=False,
         rich_markup_mode=None,
     )
+    groups = {name: typer.Typer(no_args_is_help=True, rich_markup_mode=None) for name in GROUPS}
+    for name, group in groups.items():
+        app.add_typer(group, name=name, help=GROUPS[name])
     for name, (_, help_line) in COMMANDS.items():
-        _register(app, name, help_line)
+        _register(groups.get(name.partition(" ")[0], app), name, help_line)
     app(prog_name="dqbart")
 
 
@@ -162,7 +187,7 @@ def _register(app: typer.Typer, name: str, help_line: str) -> None:
     # Every argument, --help included, goes to the command's own parser.
     forward = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False}
 
-    @app.command(name, help=help_line, add_help_option=False, context_settings=forward)
+    @app.command(name.rpartition(" ")[2], help=help_line, add_help_option=False, context_settings=forward)
     def command(context: typer.Context) -> None:
         module, _, attribute = COMMANDS[name][0].partition(":")
         try:

@@ -1,7 +1,7 @@
 """`dqbart translate`, `summarize` and `answer`: ask a running server over HTTP.
 
 Texts are arguments, or the lines of standard input, so that the commands work in a pipe. Answers are printed a line each in
-the order of the texts; nothing heavier than httpx is loaded.
+the order of the texts, and as many lines for each text as outputs are asked for; nothing heavier than httpx is loaded.
 """
 
 from __future__ import annotations
@@ -10,41 +10,39 @@ import sys
 from typing import Any
 
 from pydantic import Field
-from pydantic_settings import CliPositionalArg
+from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from dqbart import Command
+from serving.messages import GenerationParameters, TruncationChoice
 
 INPUTS_PER_REQUEST = 32
 """Lines of standard input sent together; a server's default limit."""
 
 
-class Client(Command):
+class Client(Command, GenerationParameters, TruncationChoice):
     """What the three have in common: where the server is, and how to generate (by default as the model says)."""
+
+    model_config = SettingsConfigDict()
 
     url: str = Field(default="http://127.0.0.1:8000", description="address of the server")
     model: str | None = Field(default=None, description="name of a served model (default: the server's own for the task)")
     timeout: float = Field(default=120.0, gt=0, description="seconds to wait for an answer")
-    num_beams: int | None = Field(default=None, description="beams kept at each step, 1 is greedy")
-    length_penalty: float | None = Field(default=None, description="above 0 prefers longer outputs")
-    max_new_tokens: int | None = Field(default=None, description="most tokens generated")
-    min_new_tokens: int | None = Field(default=None, description="fewest tokens generated")
-    no_repeat_ngram_size: int | None = Field(
-        default=None, description="no sequence of this many tokens occurs twice, 0 is off"
-    )
-    early_stopping: bool | None = Field(default=None, description="end as soon as there are num_beams finished outputs")
 
-    def ask(self, path: str, body: dict[str, Any]) -> list[str]:
-        """Texts of the results. Raises SystemExit with what the server, or the way to it, has against the request."""
+    def ask(self, path: str, body: dict[str, Any]) -> list[list[str]]:
+        """What to print for each input: a line an output, with `score<TAB>` before it when scores are asked for.
+
+        Raises SystemExit with what the server, or the way to it, has against the request.
+        """
         import httpx
 
-        names = ("num_beams", "length_penalty", "max_new_tokens", "min_new_tokens", "no_repeat_ngram_size", "early_stopping")
-        parameters = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         sent = {key: value for key, value in {**body, "model": self.model}.items() if value is not None}
+        sent |= self.model_dump(include=set(TruncationChoice.model_fields), exclude_unset=True)
+        sent["parameters"] = self.model_dump(include=set(GenerationParameters.model_fields), exclude_none=True)
         try:
-            response = httpx.post(self.url.rstrip("/") + path, json={**sent, "parameters": parameters}, timeout=self.timeout)
+            response = httpx.post(self.url.rstrip("/") + path, json=sent, timeout=self.timeout)
             answer = response.json()
             if response.is_success:
-                return [result["text"] for result in answer["results"]]
+                return [[_line(output) for output in result.get("sequences", [result])] for result in answer["results"]]
             message = answer["error"]["message"]
         except httpx.TimeoutException as error:
             raise SystemExit(f"{self.url} gave no answer within {self.timeout:g} seconds (--timeout)") from error
@@ -72,7 +70,8 @@ class _TextClient(Client):
             answers = iter(self.ask(path, {"text": asked, **body}) if asked else [])
             for text in texts:
                 # An empty line stays one, so that line n of the output answers line n of the input.
-                print(next(answers) if text.strip() else "", flush=True)
+                for line in next(answers) if text.strip() else [""] * (self.num_return_sequences or 1):
+                    print(line, flush=True)
 
 
 class Translate(_TextClient):
@@ -100,5 +99,10 @@ class Answer(Client):
 
     def cli_cmd(self) -> None:
         context = sys.stdin.read() if self.context is None else self.context
-        for answer in self.ask("/v1/answer", {"question": self.question, "context": context}):
-            print(answer)
+        for lines in self.ask("/v1/answer", {"question": self.question, "context": context}):
+            print(*lines, sep="\n")
+
+
+def _line(output: dict[str, Any]) -> str:
+    score = output.get("score")
+    return str(output["text"]) if score is None else f"{score:.4f}\t{output['text']}"

@@ -15,6 +15,8 @@ ModelName = Field(
     default=None, description="Name of a served model (default: the server's own for the task)", max_length=200
 )
 
+MAX_SEED = 2**53 - 1
+"""The largest number below which JSON's are exact everywhere."""
 
 ONE, SEVERAL = "one text", "list of texts"
 
@@ -49,27 +51,74 @@ class Message(BaseModel):
 class GenerationParameters(Message):
     """How an output is searched for. What is left out has the model's own default, which GET /v1/models shows."""
 
-    num_beams: int | None = Field(default=None, ge=1, description="Beams kept at each step; 1 is greedy search")
+    num_beams: int | None = Field(default=None, ge=1, description="beams kept at each step; 1 is greedy search, or sampling")
     length_penalty: float | None = Field(
         default=None,
         ge=-10,
         le=10,
-        description="Exponent of the length that scores are divided by: above 0 prefers longer outputs, below 0 shorter",
+        description="exponent of the length that scores are divided by: above 0 prefers longer outputs, below 0 shorter",
     )
-    max_new_tokens: int | None = Field(default=None, ge=1, description="Most tokens generated")
-    min_new_tokens: int | None = Field(default=None, ge=0, description="Fewest tokens generated before the output may end")
+    max_new_tokens: int | None = Field(default=None, ge=1, description="most tokens generated")
+    min_new_tokens: int | None = Field(default=None, ge=0, description="fewest tokens generated before the output may end")
     no_repeat_ngram_size: int | None = Field(
-        default=None, ge=0, description="No sequence of this many tokens occurs twice in an output; 0 is off"
+        default=None, ge=0, description="no sequence of this many tokens occurs twice in an output; 0 is off"
     )
-    early_stopping: bool | None = Field(default=None, description="End as soon as there are num_beams finished hypotheses")
+    early_stopping: bool | None = Field(default=None, description="end as soon as there are num_beams finished hypotheses")
+    repetition_penalty: float | None = Field(
+        default=None, ge=1e-3, le=1e3, description="above 1 makes tokens that the output already has less likely"
+    )
+    do_sample: bool | None = Field(
+        default=None, description="draw tokens instead of taking the likeliest; means num_beams 1 where that is not given"
+    )
+    temperature: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="of draws: below 1 likelier tokens are preferred, above 1 less so",
+    )
+    top_k: int | None = Field(default=None, ge=0, description="draw among this many likeliest tokens; 0 is off")
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="draw among the likeliest tokens that have this probability together; 1 is off"
+    )
+    seed: int | None = Field(
+        default=None, ge=0, le=MAX_SEED, description="of draws: the same seed draws the same; a random one when left out"
+    )
+    num_return_sequences: int | None = Field(
+        default=None, ge=1, description="outputs for an input: the best of the beams, or as many draws"
+    )
+    return_scores: bool | None = Field(
+        default=None, description="tell an output's score and the log-probability of each of its tokens"
+    )
 
 
-class TranslateRequest(Message):
+Truncation = Literal["error", "end", "chunk"]
+
+
+class TruncationChoice(Message):
+    """What becomes of an input that has more tokens than the model reads."""
+
+    truncation: Truncation = Field(
+        default="error",
+        description="of an input that is too long: error refuses it, end cuts its end off, chunk splits it on sentence "
+        "boundaries into windows that are answered one by one and brought together; with chunk, translations are made "
+        "sentence by sentence, whatever the length",
+    )
+
+
+class TranslateRequest(TruncationChoice):
     """Texts to translate."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"text": "Guten Morgen!", "source_language": "de", "target_language": "en"}],
+            "examples": [
+                {"text": "Guten Morgen!", "source_language": "de", "target_language": "en"},
+                {
+                    "text": ["Guten Morgen!", "Wie geht es dir?"],
+                    "source_language": "de",
+                    "target_language": "en",
+                    "parameters": {"do_sample": True, "top_p": 0.9, "seed": 7, "num_return_sequences": 3},
+                },
+            ],
         }
     )
 
@@ -84,11 +133,15 @@ class TranslateRequest(Message):
     parameters: GenerationParameters = GenerationParameters()
 
 
-class SummarizeRequest(Message):
+class SummarizeRequest(TruncationChoice):
     """Texts to summarize."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"text": "A long article …", "parameters": {"num_beams": 4, "max_new_tokens": 60}}]}
+        json_schema_extra={
+            "examples": [
+                {"text": "A long article …", "truncation": "chunk", "parameters": {"num_beams": 4, "max_new_tokens": 60}}
+            ]
+        }
     )
 
     text: Texts = Field(description="One text, or a list of texts")
@@ -96,11 +149,21 @@ class SummarizeRequest(Message):
     parameters: GenerationParameters = GenerationParameters()
 
 
-class AnswerRequest(Message):
+class AnswerRequest(TruncationChoice):
     """Questions to answer, each from a context."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"question": "Why is the sky blue?", "context": "Air scatters blue light more …"}]}
+        json_schema_extra={
+            "examples": [
+                {"question": "Why is the sky blue?", "context": "Air scatters blue light more …"},
+                {
+                    "question": "Why is the sky blue?",
+                    "context": "A long chapter …",
+                    "truncation": "chunk",
+                    "parameters": {"return_scores": True},
+                },
+            ]
+        }
     )
 
     question: Texts = Field(description="One question, or a list of questions")
@@ -115,7 +178,7 @@ TaskRequest = TranslateRequest | SummarizeRequest | AnswerRequest
 
 
 class Timings(Message):
-    """Where the time of one input went, in seconds."""
+    """Where the time of one input went, in seconds; of windows that were answered side by side, the longest."""
 
     queue: float
     """Waiting for a place."""
@@ -125,17 +188,59 @@ class Timings(Message):
     """Generating the output."""
 
 
-class Result(Message):
-    """What one input gave."""
+class TruncationReport(Message):
+    """What became of an input's length."""
+
+    applied: Literal["none", "end", "chunk"]
+    """none: the model read the input as it is; end: without its end; chunk: in windows."""
+    windows: int
+    """Into how many parts the input was split; 1 where it was not."""
+    source_tokens_total: int
+    """Tokens of the whole input, language and end tokens included."""
+    source_tokens_used: int
+    """Of these, the ones that the output is based on: fewer than all after a cut only."""
+    answer_window: int | None = None
+    """The window, counted from 1, that the answer to a question was found in; only where there were several."""
+
+
+class Token(Message):
+    """One generated token."""
+
+    id: int
+    token: str
+    """As the vocabulary spells it."""
+    log_probability: float
+    """0 for a token that the model was made to generate."""
+
+
+class Output(Message):
+    """One output."""
 
     text: str
-    source_tokens: int
-    """Tokens of the input as the model read it, language and end tokens included."""
     generated_tokens: int
     """Tokens generated, the end token included."""
     finish_reason: Literal["eos", "length"]
     """eos: the model ended the output; length: max_new_tokens was reached."""
+    score: float | None = None
+    """Log-probability of the output, divided by its length to the power of length_penalty. Only with return_scores."""
+    tokens: list[Token] | None = None
+    """Every generated token, the end token included. Only with return_scores."""
+
+
+class Result(Output):
+    """What one input gave: the best output, and how it came to be.
+
+    Of an input answered in windows, tokens are counted over all of them.
+    """
+
+    source_tokens: int
+    """Tokens that the model read, language and end tokens included."""
     timings: Timings
+    truncation: TruncationReport
+    seed: int | None = None
+    """Of the draws; asking again with it gives the same output. Only with do_sample."""
+    sequences: list[Output] | None = None
+    """Every output, of beams the best first. Only with num_return_sequences above 1."""
 
 
 class GenerateResponse(Message):

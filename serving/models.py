@@ -66,7 +66,7 @@ class ServedModel:
         return self.checked.name
 
 
-def check_model(name: str, folder: Path, max_beams: int) -> CheckedModel:
+def check_model(name: str, folder: Path, max_rows: int) -> CheckedModel:
     """Read everything of an artifact that serving needs. Raises ModelError."""
     try:
         artifact = read_artifact(folder)
@@ -90,8 +90,8 @@ def check_model(name: str, folder: Path, max_beams: int) -> CheckedModel:
         raise ModelError(f"{name}: {folder / 'generation_config.json'}: {error}") from error
     except (ArtifactError, TokenizerError) as error:
         raise ModelError(f"{name}: {error}") from error
-    if defaults.num_beams > max_beams:
-        raise ModelError(f"{name}: its default of {defaults.num_beams} beams is above max_batch_rows = {max_beams}")
+    if defaults.num_beams > max_rows:
+        raise ModelError(f"{name}: its default of {defaults.num_beams} beams is above max_batch_rows = {max_rows}")
     return checked
 
 

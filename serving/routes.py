@@ -54,22 +54,22 @@ def build_app(service: Service) -> FastAPI:
     )
     app.add_middleware(_BodyLimit, most=service.limits.max_message_bytes)
 
-    @app.post("/v1/translate", responses=ERRORS, tags=["tasks"])
+    @app.post("/v1/translate", responses=ERRORS, response_model_exclude_none=True, tags=["tasks"])
     async def translate(request: TranslateRequest) -> GenerateResponse:
         """Translate one text or several."""
         return await service.generate(request, "http")
 
-    @app.post("/v1/summarize", responses=ERRORS, tags=["tasks"])
+    @app.post("/v1/summarize", responses=ERRORS, response_model_exclude_none=True, tags=["tasks"])
     async def summarize(request: SummarizeRequest) -> GenerateResponse:
         """Summarize one text or several."""
         return await service.generate(request, "http")
 
-    @app.post("/v1/answer", responses=ERRORS, tags=["tasks"])
+    @app.post("/v1/answer", responses=ERRORS, response_model_exclude_none=True, tags=["tasks"])
     async def answer(request: AnswerRequest) -> GenerateResponse:
         """Answer one question or several, each from a context."""
         return await service.generate(request, "http")
 
-    @app.get("/v1/models", tags=["server"])
+    @app.get("/v1/models", response_model_exclude_none=True, tags=["server"])
     async def models() -> ModelList:
         """Which models are served, and how each may be asked."""
         return service.models()

@@ -23,6 +23,7 @@ from serving.messages import (
     AnswerRequest,
     GenerateResponse,
     ModelDescription,
+    Output,
     Result,
     SummarizeRequest,
     TaskRequest,
@@ -36,6 +37,17 @@ ERROR_CODE_TRAILER = "dqbart-error-code"
 RETRY_AFTER_TRAILER = "retry-after"
 
 FINISH_REASONS = {"eos": pb.FINISH_REASON_EOS, "length": pb.FINISH_REASON_LENGTH}
+TRUNCATIONS = {
+    pb.TRUNCATION_UNSPECIFIED: "error",
+    pb.TRUNCATION_ERROR: "error",
+    pb.TRUNCATION_END: "end",
+    pb.TRUNCATION_CHUNK: "chunk",
+}
+APPLIED_TRUNCATIONS = {
+    "none": pb.APPLIED_TRUNCATION_NONE,
+    "end": pb.APPLIED_TRUNCATION_END,
+    "chunk": pb.APPLIED_TRUNCATION_CHUNK,
+}
 
 M = TypeVar("M", bound=Message)
 
@@ -145,15 +157,28 @@ def model_message(model: ModelDescription) -> pb.Model:
 def _shared(message: pb.TranslateRequest | pb.SummarizeRequest | pb.AnswerRequest) -> dict[str, Any]:
     # ListFields leaves out what the client did not set, a set 0 is in it.
     parameters = {field.name: value for field, value in message.parameters.ListFields()}
-    return {"model": message.model or None, "parameters": parameters}
+    # A number that the enum does not have is kept, to be refused.
+    truncation = TRUNCATIONS.get(message.truncation, message.truncation)
+    return {"model": message.model or None, "parameters": parameters, "truncation": truncation}
 
 
 def _result_message(result: Result) -> pb.Result:
-    timings = pb.Timings(**result.timings.model_dump())
+    truncation = result.truncation.model_dump()
     return pb.Result(
-        text=result.text,
+        **_output_fields(result),
         source_tokens=result.source_tokens,
-        generated_tokens=result.generated_tokens,
-        finish_reason=FINISH_REASONS[result.finish_reason],
-        timings=timings,
+        timings=pb.Timings(**result.timings.model_dump()),
+        truncation=pb.TruncationReport(**{**truncation, "applied": APPLIED_TRUNCATIONS[result.truncation.applied]}),
+        seed=result.seed,
+        sequences=[pb.Output(**_output_fields(output)) for output in result.sequences or []],
     )
+
+
+def _output_fields(output: Output) -> dict[str, Any]:
+    return {
+        "text": output.text,
+        "generated_tokens": output.generated_tokens,
+        "finish_reason": FINISH_REASONS[output.finish_reason],
+        "score": output.score,
+        "tokens": [pb.Token(**token.model_dump()) for token in output.tokens or []],
+    }

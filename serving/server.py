@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -54,7 +55,13 @@ def serve_until_stopped(settings: Serve) -> None:
     started = perf_counter()
     models, defaults = check(settings)
     check_ports(settings)
-    limits = Limits(settings.max_inputs, settings.max_source_characters, settings.max_batch_rows, settings.request_timeout)
+    limits = Limits(
+        max_inputs=settings.max_inputs,
+        max_source_characters=settings.max_source_characters,
+        max_windows=settings.max_windows,
+        max_rows=settings.max_batch_rows,
+        request_timeout_seconds=settings.request_timeout,
+    )
     set_ray_environment(limits)
     import ray
     from ray import serve
@@ -189,7 +196,7 @@ def deploy(
 
     from serving.ingress import Ingress
 
-    engine_settings = EngineSettings(settings.max_batch_rows, settings.max_queued_requests)
+    engine_settings = EngineSettings(**{field.name: getattr(settings, field.name) for field in fields(EngineSettings)})
     # Ray's own limit must be above what the engines hold and queue: they refuse with a better message.
     held = len(models) * (settings.max_batch_rows + settings.max_queued_requests)
     deployment: Any = Ingress
@@ -200,7 +207,7 @@ def deploy(
         # Threads are set by the replica itself; a share of Ray's CPUs would only limit the number of replicas.
         ray_actor_options={"num_cpus": 0, "runtime_env": {"env_vars": {MULTIPROCESS_VARIABLE: metrics_folder}}},
         logging_config=ray_logging(settings),
-    ).bind(list(models), defaults, limits, engine_settings, settings.threads_per_replica)
+    ).bind(list(models), defaults, limits, engine_settings, settings.threads_per_replica, settings.runner)
     try:
         serve.run(application, name=APPLICATION, route_prefix="/")
     except RuntimeError as error:

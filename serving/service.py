@@ -1,21 +1,21 @@
 """The service: everything between a protocol's message and the engine, the same for HTTP and gRPC.
 
-A request is validated, its texts are encoded, generated from and decoded, and its end is counted, here and nowhere else. An
-input is answered or refused whole: when one of a request's inputs fails, the others are cancelled.
+A request is validated, its texts are encoded and answered, and its end is counted, here and nowhere else. A request is
+answered or refused whole: when one of its inputs fails, the others are cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from quant.card import Task
+from serving.answering import Answering, PreparedInput, all_or_none, prepare
 from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest, SourceTooLong
-from serving.engine.request import Request
 from serving.errors import ErrorCode, ServiceError, internal_error
 from serving.languages import resolve_languages
 from serving.messages import (
@@ -24,14 +24,15 @@ from serving.messages import (
     AnswerRequest,
     GenerateResponse,
     ModelList,
-    Result,
     SummarizeRequest,
     TaskRequest,
-    Timings,
     TranslateRequest,
 )
 from serving.metrics import UNKNOWN_MODEL, Metrics
 from serving.models import Models, ServedModel
+from serving.sources import SourceReader
+
+T = TypeVar("T")
 
 Protocol = Literal["http", "grpc"]
 
@@ -56,7 +57,8 @@ class Limits:
 
     max_inputs: int
     max_source_characters: int
-    max_beams: int
+    max_windows: int
+    max_rows: int
     request_timeout_seconds: float
 
     @property
@@ -117,45 +119,40 @@ class Service:
     async def _answer(self, model: ServedModel, request: TaskRequest) -> GenerateResponse:
         inputs = _inputs(request)
         self._check_inputs(inputs)
-        submitted = await self._encode(model, request, inputs)
-        generations = [asyncio.create_task(self._generate_one(model, each)) for each in submitted]
-        try:
-            return GenerateResponse(model=model.name, results=list(await asyncio.gather(*generations)))
-        finally:
-            for generation in generations:
-                generation.cancel()
+        reader = self._reader(model, request)
 
-    async def _encode(self, model: ServedModel, request: TaskRequest, inputs: list[dict[str, str]]) -> list[Request]:
+        def encode() -> list[PreparedInput]:
+            prepared = []
+            for index, texts in enumerate(inputs):
+                try:
+                    sources = reader.read(texts)
+                    parameters = model.checked.defaults.resolve(
+                        request.parameters, sources.windows[0], self._limits.max_rows
+                    )
+                    prepared.append(prepare(sources, parameters, model.checked.card.task))
+                except ServiceError as error:
+                    raise ServiceError(error.code, _numbered(index, inputs, error.message), error.field) from None
+            return prepared
+
+        prepared = await _off_loop_if_long(sum(map(_characters, inputs)), encode)
+        answering = Answering(
+            model,
+            self._metrics,
+            self._limits.max_inputs,
+            lambda texts: _off_loop_if_long(_characters(texts), lambda: reader.read(texts)),
+        )
+        results = await all_or_none(answering.answer(each) for each in prepared)
+        return GenerateResponse(model=model.name, results=results)
+
+    def _reader(self, model: ServedModel, request: TaskRequest) -> SourceReader:
+        card = model.checked.card
         source_language = target_language = None
         if isinstance(request, TranslateRequest):
             source_language, target_language = resolve_languages(
-                model.checked.card.language_pairs, request.source_language, request.target_language
+                card.language_pairs, request.source_language, request.target_language
             )
-
-        def encode() -> list[Request]:
-            requests = []
-            for index, texts in enumerate(inputs):
-                try:
-                    source = model.codec.encode(texts, source_language, target_language)
-                except ServiceError as error:
-                    raise ServiceError(error.code, _numbered(index, inputs, error.message), error.field) from None
-                parameters = model.checked.defaults.resolve(request.parameters, source, self._limits.max_beams)
-                requests.append(Request(source.source_ids, parameters))
-            return requests
-
-        if sum(len(text) for texts in inputs for text in texts.values()) > OFF_LOOP_CHARACTERS:
-            return await asyncio.to_thread(encode)
-        return encode()
-
-    async def _generate_one(self, model: ServedModel, request: Request) -> Result:
-        result = await model.engine.generate(request)
-        self._metrics.record_result(model.name, len(request.source_ids), result)
-        return Result(
-            text=model.codec.decode(result.token_ids),
-            source_tokens=len(request.source_ids),
-            generated_tokens=len(result.token_ids),
-            finish_reason=result.finish_reason,
-            timings=Timings(queue=result.queue_seconds, encode=result.encode_seconds, decode=result.decode_seconds),
+        return SourceReader(
+            model.codec, card.task, source_language, target_language, request.truncation, self._limits.max_windows
         )
 
     def _check_inputs(self, inputs: list[dict[str, str]]) -> None:
@@ -168,7 +165,7 @@ class Service:
             for field, text in texts.items():
                 if not text.strip():
                     raise ServiceError(ErrorCode.EMPTY_TEXT, _numbered(index, inputs, f"the {field} is empty"))
-            characters = sum(map(len, texts.values()))
+            characters = _characters(texts)
             if characters > self._limits.max_source_characters:
                 message = f"{characters} characters, {self._limits.max_source_characters} at most are accepted: split it"
                 raise ServiceError(ErrorCode.TOO_LONG, _numbered(index, inputs, message))
@@ -219,6 +216,14 @@ def _inputs(request: TaskRequest) -> list[dict[str, str]]:
         message = f"{len(questions)} questions and {len(contexts)} contexts; give one context, or as many as questions"
         raise ServiceError(ErrorCode.BAD_PARAMETER, message, "context")
     return [{"question": question, "context": context} for question, context in zip(questions, contexts, strict=True)]
+
+
+async def _off_loop_if_long(characters: int, work: Callable[[], T]) -> T:
+    return await asyncio.to_thread(work) if characters > OFF_LOOP_CHARACTERS else work()
+
+
+def _characters(texts: Mapping[str, str]) -> int:
+    return sum(map(len, texts.values()))
 
 
 def _listed(text: str | list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from pydantic_settings import NoDecode
 
 from dqbart import Command
 from quant.card import Task
-from serving.engine.settings import EngineSettings
+from serving.engine.settings import EngineSettings, RunnerName
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
@@ -55,16 +55,35 @@ class Serve(Command):
     threads: Positive | None = Field(
         default=None, description="CPU threads of a replica, a power of two (default: the largest within cores / replicas)"
     )
+    runner: RunnerName = Field(
+        default="auto",
+        description="what runs the models: cuda on a GPU, native kernels on a CPU with AVX-512 VNNI, pytorch anywhere",
+    )
     max_batch_rows: Positive = Field(
         default=EngineSettings.max_batch_rows,
         description="rows (inputs times beams) that a model decodes together, in each replica",
+    )
+    max_cache_bytes: Positive = Field(
+        default=EngineSettings.max_cache_bytes,
+        description="bytes of memory for what a model keeps of the inputs that it is decoding, in each replica; others wait",
     )
     max_queued_requests: Positive = Field(
         default=EngineSettings.max_queued_requests,
         description="inputs that may wait for a model in each replica; more are refused",
     )
-    max_inputs: Positive = Field(default=32, description="inputs in one request")
+    max_encode_tokens: Positive = Field(
+        default=EngineSettings.max_encode_tokens, description="source tokens that a model encodes together, padding included"
+    )
+    encode_tokens_per_step: Positive = Field(
+        default=EngineSettings.encode_tokens_per_step,
+        description="source tokens that a model encodes between two decoding steps: fewer, and running requests wait less "
+        "for long inputs, more, and long inputs wait less",
+    )
+    max_inputs: Positive = Field(
+        default=32, description="inputs in one request, and windows of its inputs that are answered at a time"
+    )
     max_source_characters: Positive = Field(default=50_000, description="characters of one input")
+    max_windows: Positive = Field(default=512, description="windows that an input may be split into with truncation = chunk")
     request_timeout: float = Field(
         default=120.0, gt=0, allow_inf_nan=False, description="seconds after which a request is given up"
     )

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 
 from tokenizers import Tokenizer
 
-from quant.card import SOURCE_LANGUAGE, TARGET_LANGUAGE, Card
+from quant.card import SOURCE_FIELDS, SOURCE_LANGUAGE, TARGET_LANGUAGE, Card
 from serving.errors import ErrorCode, ServiceError
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -56,29 +57,82 @@ class TextCodec:
         if faults:
             raise TokenizerError(f"{path}: " + "; ".join(faults))
 
-    def encode(self, texts: Mapping[str, str], source_language: str | None, target_language: str | None) -> EncodedSource:
-        """Encode the texts of one input, by the names in the card's template.
+    @property
+    def max_source_tokens(self) -> int:
+        """The longest source that the model reads, language and end tokens included."""
+        return self._card.max_source_tokens
 
-        Raises ServiceError (too_long) for more tokens than the model reads.
+    @property
+    def long_field(self) -> str:
+        """The text of an input that may be shortened or split: the source, or a question's context."""
+        return SOURCE_FIELDS[self._card.task][-1]
+
+    def encode(self, texts: Mapping[str, str], source_language: str | None, target_language: str | None) -> EncodedSource:
+        """Encode the texts of one input, by the names in the card's template, however long they are."""
+        text_ids = self._tokenizer.encode(self._card.source_text(texts), add_special_tokens=False).ids
+        return self._encoded(text_ids, source_language, target_language)
+
+    def cut(self, texts: Mapping[str, str], source_language: str | None, target_language: str | None) -> EncodedSource:
+        """Encode an input that is too long without as many of the long field's last tokens as are too many.
+
+        Raises ServiceError (too_long) when all of them are.
         """
-        text = self._card.source_text(texts)
-        text_ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        source_ids = self._card.source_ids(text_ids, self._token_id, source_language)
-        if len(source_ids) > self._card.max_source_tokens:
-            raise ServiceError(
-                ErrorCode.TOO_LONG,
-                f"the input has {len(source_ids)} tokens, the model reads {self._card.max_source_tokens} at most: split it",
-            )
-        return EncodedSource(
-            tuple(source_ids),
-            self._card.decoder_start_id(self._token_id, target_language),
-            self._card.forced_bos_id(self._token_id, target_language),
+        encoding = self._tokenizer.encode(self._card.source_text(texts), add_special_tokens=False)
+        starts = [start for start, _ in encoding.offsets]
+        text_start = len(self._text_before(self.long_field, texts))
+        first, end = (
+            next((index for index, start in enumerate(starts) if start >= place), len(starts))
+            for place in (text_start, text_start + len(texts[self.long_field]))
         )
+        kept = end - (len(starts) + self._card.affixes - self.max_source_tokens)
+        if kept <= first:
+            raise self.no_room(texts)
+        return self._encoded([*encoding.ids[:kept], *encoding.ids[end:]], source_language, target_language)
+
+    def room(self, texts: Mapping[str, str]) -> int:
+        """Tokens of the long field that the model can read beside the rest of an input; 0 or less when it has no room."""
+        rest = self._card.source_text({**texts, self.long_field: ""})
+        return self.max_source_tokens - self._card.affixes - len(self.token_starts(rest))
+
+    def no_room(self, texts: Mapping[str, str]) -> ServiceError:
+        """Says that an input is too long without its long field already."""
+        others = [name for name in texts if name != self.long_field]
+        return ServiceError(
+            ErrorCode.TOO_LONG,
+            f"the {' and '.join(others) or 'template'} leaves no room for the {self.long_field}: "
+            f"the model reads {self.max_source_tokens} tokens at most",
+            others[0] if others else None,
+        )
+
+    def token_starts(self, text: str) -> list[int]:
+        """Where each token of a text starts, in characters, ascending."""
+        return [start for start, _ in self._tokenizer.encode(text, add_special_tokens=False).offsets]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated ids, without special tokens."""
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text.strip()
+
+    def spelling(self, token_id: int) -> str:
+        """A token as the vocabulary has it; empty for one beyond it, as a model's padded head has."""
+        return self._tokenizer.id_to_token(token_id) or ""
+
+    def _encoded(self, text_ids: list[int], source_language: str | None, target_language: str | None) -> EncodedSource:
+        return EncodedSource(
+            tuple(self._card.source_ids(text_ids, self._token_id, source_language)),
+            self._card.decoder_start_id(self._token_id, target_language),
+            self._card.forced_bos_id(self._token_id, target_language),
+        )
+
+    def _text_before(self, field: str, texts: Mapping[str, str]) -> str:
+        """What the filled template has before a field."""
+        before = ""
+        for literal, name, _, _ in Formatter().parse(self._card.source_template):
+            before += literal
+            if name == field:
+                break
+            before += "" if name is None else texts[name]
+        return before
 
     def _token_id(self, token: str) -> int:
         found = self._tokenizer.token_to_id(token)

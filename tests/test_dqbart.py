@@ -11,7 +11,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 import dqbart
-from dqbart import COMMANDS, Command, run_command
+from dqbart import COMMANDS, GROUPS, Command, run_command
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,8 +25,9 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_command_is_listed() -> None:
     listed = command("--help")
     assert listed.returncode == 0
-    for name in COMMANDS:
-        assert f"\n  {name} " in listed.stdout
+    for name in COMMANDS.keys() | GROUPS.keys():
+        group, _, command_name = name.rpartition(" ")
+        assert f"\n  {command_name} " in (command(group, "--help") if group else listed).stdout
 
 
 def test_an_unknown_command_is_refused() -> None:
@@ -39,7 +40,7 @@ def test_an_unknown_command_is_refused() -> None:
 def test_commands_answer_help_without_loading_torch_or_ray(name: str) -> None:
     program = (
         "import sys, dqbart\n"
-        f"sys.argv = ['dqbart', {name!r}, '--help']\n"
+        f"sys.argv = ['dqbart', *{name.split()!r}, '--help']\n"
         "try: dqbart.main()\n"
         "except SystemExit as exit: print('exit', exit.code)\n"
         "print('heavy', sorted({'torch', 'ray', 'transformers', 'datasets', 'grpc', 'fastapi'} & sys.modules.keys()))\n"

@@ -9,7 +9,7 @@ import pytest
 from compress.decoding import DecodingSettings, generate
 from compress.packed_student import load_student
 from compress.text_format import Example
-from serving.engine.engine import Engine, load_engine
+from serving.engine.engine import Engine, Finished, load_engine
 from serving.engine.request import GenerationParameters, Request, Result
 from serving.engine.settings import EngineSettings
 from serving.text import TextCodec
@@ -35,6 +35,7 @@ def run(engine: Engine, requests: list[Request]) -> list[Result]:
     ended: dict[int, Result] = {}
     while engine.has_work:
         for end in engine.step():
+            assert isinstance(end, Finished)
             assert isinstance(end.outcome, Result)
             ended[end.request_id] = end.outcome
     return [ended[request_id] for request_id in ids]
@@ -61,5 +62,5 @@ def test_the_shipped_model_gives_the_same_text_to_both_halves(num_beams: int) ->
         )
         requests.append(Request(source.source_ids, parameters))
     results = run(load_engine(SHIPPED, EngineSettings()), requests)
-    assert [codec.decode(result.token_ids) for result in results] == hypotheses
+    assert [codec.decode(result.sequences[0].token_ids) for result in results] == hypotheses
     assert hypotheses[2] == "Where is the station?"

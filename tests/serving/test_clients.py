@@ -65,6 +65,44 @@ def test_arguments_are_sent_with_what_was_chosen_only(server: Server, capsys: py
     assert capsys.readouterr().out == "EINS\nZWEI\n"
 
 
+@pytest.mark.parametrize(
+    "text", ["Guten Morgen, Tom!", 'Er sagte "ja", ', "eins\n\nzwei", "[a]", "{", "null", "12", '"', "a\\", "'"]
+)
+def test_texts_are_sent_as_they_are(server: Server, text: str) -> None:
+    run_command(Translate, "translate", ["--url", url(server), text, "drei"])
+    assert server.received[0]["text"] == [text, "drei"]
+
+
+def test_parameters_and_truncation_are_flags(server: Server) -> None:
+    flags = ["--do-sample", "--top-k", "5", "--top-p", "0.9", "--temperature", "0.5", "--seed", "7"]
+    run_command(Summarize, "summarize", ["--url", url(server), "--truncation", "chunk", *flags, "--no-early-stopping", "a"])
+    parameters = {"do_sample": True, "top_k": 5, "top_p": 0.9, "temperature": 0.5, "seed": 7, "early_stopping": False}
+    assert server.received == [
+        {"path": "/v1/summarize", "text": ["a"], "truncation": "chunk", "parameters": parameters},
+    ]
+
+
+def test_sequences_are_a_line_each_with_their_scores(
+    server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a\n\nb"))
+    sequences = [{"text": "one", "score": -0.25}, {"text": "two", "score": -1.5}]
+    result = {"text": "one", "score": -0.25, "sequences": sequences}
+    server.reply = (200, json.dumps({"results": [result, result]}).encode())
+    flags = ["--num-return-sequences", "2", "--return-scores"]
+    run_command(Summarize, "summarize", ["--url", url(server), *flags])
+    lines = ["-0.2500\tone", "-1.5000\ttwo"]
+    assert capsys.readouterr().out.split("\n") == [*lines, "", "", *lines, ""]
+    run_command(Answer, "answer", ["--url", url(server), "--context", "c", "q"])
+    assert capsys.readouterr().out.split("\n")[:2] == lines
+
+
+def test_wrong_parameters_stop_before_anything_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    error = stopped(capsys, "--truncation", "start", "--top-p", "2", "text")
+    assert "truncation = 'start': should be 'error', 'end' or 'chunk'" in error
+    assert "top_p = '2': should be less than or equal to 1" in error
+
+
 def test_lines_of_standard_input_are_sent_in_batches(
     server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

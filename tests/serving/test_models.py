@@ -48,8 +48,8 @@ def test_a_tokenizer_at_odds_is_found(copy: Path) -> None:
 
 
 def test_unsupported_decoding_is_found(copy: Path) -> None:
-    change(copy, "generation_config.json", lambda config: config.update(do_sample=True))
-    with pytest.raises(ModelError, match=r"generation_config.json: do_sample = True is not supported"):
+    change(copy, "generation_config.json", lambda config: config.update(num_beam_groups=2))
+    with pytest.raises(ModelError, match=r"generation_config.json: num_beam_groups = 2 is not supported"):
         check_model("mine", copy, 64)
 
 

@@ -19,7 +19,7 @@ class FailingService(Service):
     """Every request for generation ends in `fault`."""
 
     def __init__(self, fault: Exception) -> None:
-        super().__init__(Models([], {}), Limits(1, 1, 1, 1.0), Metrics())
+        super().__init__(Models([], {}), Limits(1, 1, 1, 1, 1.0), Metrics())
         self.fault = fault
 
     async def generate(self, request: Any, protocol: Any) -> Any:
@@ -37,7 +37,7 @@ def call(service: Service, method: str, path: str, **arguments: Any) -> httpx.Re
 
 @pytest.fixture
 def service() -> Service:
-    return Service(Models([], {}), Limits(1, 1, 1, 1.0), Metrics())
+    return Service(Models([], {}), Limits(1, 1, 1, 1, 1.0), Metrics())
 
 
 def test_overload_says_when_to_come_back() -> None:
@@ -70,6 +70,14 @@ def test_an_unexpected_fault_shows_nothing_of_the_inside() -> None:
         ({"text": "a", "parameters": {"beams": 4}}, "parameters.beams"),
         ({"text": "a", "parameters": {"num_beams": 0}}, "parameters.num_beams"),
         ({"text": "a", "parameters": {"length_penalty": "nan"}}, "parameters.length_penalty"),
+        ({"text": "a", "parameters": {"repetition_penalty": 0}}, "parameters.repetition_penalty"),
+        ({"text": "a", "parameters": {"temperature": 0}}, "parameters.temperature"),
+        ({"text": "a", "parameters": {"temperature": "inf"}}, "parameters.temperature"),
+        ({"text": "a", "parameters": {"top_k": -1}}, "parameters.top_k"),
+        ({"text": "a", "parameters": {"top_p": 1.5}}, "parameters.top_p"),
+        ({"text": "a", "parameters": {"seed": 2**53}}, "parameters.seed"),
+        ({"text": "a", "parameters": {"num_return_sequences": 0}}, "parameters.num_return_sequences"),
+        ({"text": "a", "truncation": "start"}, "truncation"),
         ([], None),
     ],
 )

@@ -12,10 +12,22 @@ from pydantic import ValidationError
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from serving.errors import ErrorCode, ServiceError
-from serving.messages import AnswerRequest, GenerationParameters, ModelDescription, SummarizeRequest, TranslateRequest
+from serving.messages import (
+    AnswerRequest,
+    GenerateResponse,
+    GenerationParameters,
+    ModelDescription,
+    Output,
+    Result,
+    SummarizeRequest,
+    Timings,
+    Token,
+    TranslateRequest,
+    TruncationReport,
+)
 from serving.metrics import Metrics
 from serving.models import Models
-from serving.rpc import Rpc, answer_request, model_message, summarize_request, translate_request
+from serving.rpc import Rpc, answer_request, model_message, response_message, summarize_request, translate_request
 from serving.service import Limits, Service
 
 
@@ -41,7 +53,7 @@ class FailingService(Service):
     """Everything ends in `fault`."""
 
     def __init__(self, fault: Exception) -> None:
-        super().__init__(Models([], {}), Limits(1, 1, 1, 1.0), Metrics())
+        super().__init__(Models([], {}), Limits(1, 1, 1, 1, 1.0), Metrics())
         self.fault = fault
 
     async def generate(self, request: Any, protocol: Any) -> Any:
@@ -107,6 +119,64 @@ def test_set_fields_are_kept_zeros_too() -> None:
     )
 
 
+def test_parameters_of_sampling_are_kept() -> None:
+    parameters = {"do_sample": True, "top_p": 0.5, "seed": 2**53 - 1, "num_return_sequences": 3, "return_scores": True}
+    message = pb.SummarizeRequest(texts=["a"], parameters=pb.GenerationParameters(**parameters))  # type: ignore[arg-type]
+    assert summarize_request(message).parameters == GenerationParameters.model_validate(parameters)
+
+
+@pytest.mark.parametrize(
+    ("sent", "truncation"),
+    [(pb.TRUNCATION_UNSPECIFIED, "error"), (pb.TRUNCATION_ERROR, "error"), (pb.TRUNCATION_END, "end"), (3, "chunk")],
+)
+def test_truncation_is_read_from_every_request(sent: pb.Truncation.ValueType, truncation: str) -> None:
+    question = pb.Question(question="q", context="c")
+    assert translate_request(pb.TranslateRequest(texts=["a"], truncation=sent)).truncation == truncation
+    assert summarize_request(pb.SummarizeRequest(texts=["a"], truncation=sent)).truncation == truncation
+    assert answer_request(pb.AnswerRequest(questions=[question], truncation=sent)).truncation == truncation
+
+
+def test_an_unknown_truncation_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"truncation\n.*'error', 'end' or 'chunk'"):
+        summarize_request(pb.SummarizeRequest(texts=["a"], truncation=9))  # type: ignore[arg-type]
+
+
+def result(**optional: Any) -> Result:
+    return Result(
+        text="a",
+        generated_tokens=3,
+        finish_reason="length",
+        source_tokens=5,
+        timings=Timings(queue=0.1, encode=0.2, decode=0.3),
+        truncation=TruncationReport(applied="chunk", windows=2, source_tokens_total=9, source_tokens_used=8),
+        **optional,
+    )
+
+
+def test_a_plain_result_has_nothing_that_was_not_asked_for() -> None:
+    (message,) = response_message(GenerateResponse(model="m", results=[result()])).results
+    assert (message.text, message.source_tokens, message.generated_tokens, message.timings.decode) == ("a", 5, 3, 0.3)
+    assert message.finish_reason == pb.FINISH_REASON_LENGTH
+    assert message.truncation == pb.TruncationReport(
+        applied=pb.APPLIED_TRUNCATION_CHUNK, windows=2, source_tokens_total=9, source_tokens_used=8
+    )
+    assert not message.HasField("seed")
+    assert not message.HasField("score")
+    assert not message.truncation.HasField("answer_window")
+    assert (len(message.tokens), len(message.sequences)) == (0, 0)
+
+
+def test_scores_and_sequences_are_converted_whole() -> None:
+    tokens = [Token(id=4, token="▁a", log_probability=-0.5)]
+    output = Output(text="b", generated_tokens=1, finish_reason="eos", score=-0.75, tokens=tokens)
+    response = GenerateResponse(model="m", results=[result(seed=0, score=-0.25, tokens=tokens, sequences=[output, output])])
+    (message,) = response_message(response).results
+    expected = [pb.Token(id=4, token="▁a", log_probability=-0.5)]
+    assert (message.seed, message.HasField("seed"), message.score, list(message.tokens)) == (0, True, -0.25, expected)
+    sequence = pb.Output(text="b", generated_tokens=1, finish_reason=pb.FINISH_REASON_EOS, score=-0.75, tokens=expected)
+    assert list(message.sequences) == [sequence, sequence]
+
+
 def test_questions_and_contexts_stay_together() -> None:
     message = pb.AnswerRequest(questions=[pb.Question(question="q", context="c"), pb.Question(question="r", context="d")])
     assert answer_request(message) == AnswerRequest(question=["q", "r"], context=["c", "d"])
@@ -117,9 +187,16 @@ def test_limits_hold_for_messages_too() -> None:
         summarize_request(pb.SummarizeRequest(texts=["a"], model="m" * 201))
 
 
-def test_http_and_grpc_parameters_have_the_same_names() -> None:
+def test_http_and_grpc_fields_have_the_same_names() -> None:
     assert [field.name for field in pb.GenerationParameters.DESCRIPTOR.fields] == list(GenerationParameters.model_fields)
-    assert {field.name for field in pb.Model.DESCRIPTOR.fields} == set(ModelDescription.model_fields)
+    for message, fields in (
+        (pb.Model, ModelDescription),
+        (pb.Result, Result),
+        (pb.Output, Output),
+        (pb.Token, Token),
+        (pb.TruncationReport, TruncationReport),
+    ):
+        assert {field.name for field in message.DESCRIPTOR.fields} == set(fields.model_fields)
 
 
 def test_a_description_is_converted_whole() -> None:

@@ -152,6 +152,45 @@ def test_generation_parameters_reach_the_engine(server: Server, stub: Any) -> No
     assert stub.Summarize(message).results[0].finish_reason == pb.FINISH_REASON_LENGTH
 
 
+def test_sampling_with_scores_is_the_same_over_both(server: Server, stub: Any) -> None:
+    parameters: dict[str, Any] = {
+        "do_sample": True,
+        "top_k": 20,
+        "seed": 5,
+        "num_return_sequences": 3,
+        "return_scores": True,
+        "max_new_tokens": 8,
+    }
+    body = {"text": "good morning", "parameters": parameters}
+    over_http = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=30).json()["results"][0]
+    message = pb.SummarizeRequest(texts=["good morning"], parameters=pb.GenerationParameters(**parameters))
+    over_grpc = stub.Summarize(message).results[0]
+    assert over_http["seed"] == over_grpc.seed == 5
+    assert [output["text"] for output in over_http["sequences"]] == [output.text for output in over_grpc.sequences]
+    assert [output["score"] for output in over_http["sequences"]] == [output.score for output in over_grpc.sequences]
+    assert [token["token"] for token in over_http["tokens"]] == [token.token for token in over_grpc.tokens]
+    assert len(over_grpc.sequences) == 3
+
+
+def test_a_plain_answer_has_no_fields_that_were_not_asked_for(server: Server) -> None:
+    result = httpx.post(f"{server.url}/v1/summarize", json={"text": "good morning"}, timeout=30).json()["results"][0]
+    assert result.keys() == {"text", "source_tokens", "generated_tokens", "finish_reason", "timings", "truncation"}
+    assert result["truncation"].keys() == {"applied", "windows", "source_tokens_total", "source_tokens_used"}
+
+
+def test_long_texts_are_answered_in_windows_over_both(server: Server, stub: Any) -> None:
+    text = "good morning world. how are you. " * 4
+    body = {"text": text, "source_language": "en", "truncation": "chunk"}
+    over_http = httpx.post(f"{server.url}/v1/translate", json=body, timeout=30).json()["results"][0]
+    message = pb.TranslateRequest(texts=[text], source_language="en", truncation=pb.TRUNCATION_CHUNK)
+    over_grpc = stub.Translate(message).results[0]
+    assert over_http["text"] == over_grpc.text
+    assert (over_http["truncation"]["applied"], over_http["truncation"]["windows"]) == ("chunk", 8)
+    assert (over_grpc.truncation.applied, over_grpc.truncation.windows) == (pb.APPLIED_TRUNCATION_CHUNK, 8)
+    cut = command("translate", "--url", server.url, "--source-language", "en", "--truncation", "end", text)
+    assert (cut.returncode, len(cut.stdout.splitlines())) == (0, 1)
+
+
 def test_models_are_listed_alike(server: Server, stub: Any) -> None:
     over_http = httpx.get(f"{server.url}/v1/models").json()["models"]
     over_grpc = stub.ListModels(pb.ListModelsRequest()).models

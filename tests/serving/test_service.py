@@ -22,7 +22,12 @@ from serving.metrics import Metrics
 from serving.models import Generator, Models, ServedModel, check_model, default_models
 from serving.service import OFF_LOOP_CHARACTERS, Limits, Service, describe_faults
 
-LIMITS = Limits(max_inputs=3, max_source_characters=10_000, max_beams=8, request_timeout_seconds=30)
+LIMITS = Limits(max_inputs=3, max_source_characters=10_000, max_windows=20, max_rows=8, request_timeout_seconds=30)
+
+
+SENTENCES = ["good morning world.", "how are you.", "who wrote the book.", "she wrote it."]
+LONG = " ".join(SENTENCES) + " "
+"""A little more than the 48 tokens that the models read."""
 
 
 class Failing:
@@ -107,6 +112,65 @@ def test_one_context_serves_every_question(build: Build) -> None:
     assert [result.text for result in shared.results] == [result.text for result in listed.results]
 
 
+def test_a_seed_repeats_an_answer(build: Build) -> None:
+    service = build()
+    sampling = {"do_sample": True, "temperature": 5.0, "top_k": 0, "max_new_tokens": 20}
+    drawn = ask(service, SummarizeRequest(text="good morning", parameters=GenerationParameters(**sampling))).results[0]
+    parameters = GenerationParameters(**sampling, seed=drawn.seed)
+    again = ask(service, SummarizeRequest(text=["good morning", "how are you"], parameters=parameters)).results[0]
+    assert (again.text, again.seed) == (drawn.text, drawn.seed)
+    others = [
+        ask(service, SummarizeRequest(text="good morning", parameters=GenerationParameters(**sampling, seed=seed)))
+        for seed in range(3)
+    ]
+    assert len({other.results[0].text for other in others}) == 3
+
+
+def test_sequences_and_scores_come_from_the_engine(build: Build) -> None:
+    parameters = GenerationParameters(num_beams=3, num_return_sequences=2, return_scores=True)
+    (result,) = ask(build(), SummarizeRequest(text="good morning", parameters=parameters)).results
+    assert (len(result.sequences), result.sequences[0].text) == (2, result.text)
+    assert result.sequences[0].score == result.score > result.sequences[1].score
+    assert sum(token.log_probability for token in result.tokens) / result.generated_tokens == pytest.approx(result.score)
+
+
+def test_an_input_in_windows_is_its_sentences_one_by_one(build: Build) -> None:
+    service = build()
+    alone = [ask(service, TranslateRequest(text=sentence, source_language="en")).results[0] for sentence in SENTENCES]
+    chunked = ask(service, TranslateRequest(text=LONG, source_language="en", truncation="chunk")).results[0]
+    assert chunked.text == " ".join(result.text for result in alone)
+    assert chunked.source_tokens == sum(result.source_tokens for result in alone)
+    assert (chunked.truncation.applied, chunked.truncation.windows) == ("chunk", 4)
+
+
+def test_long_summaries_come_to_their_end(build: Build) -> None:
+    result = ask(build(), SummarizeRequest(text=LONG * 5, truncation="chunk")).results[0]
+    assert result.truncation.windows > 5
+    assert result.text
+
+
+def test_a_context_in_windows_is_answered_from_the_best(build: Build) -> None:
+    request = AnswerRequest(question="who", context=LONG * 2, truncation="chunk")
+    report = ask(build(), request).results[0].truncation
+    assert report.windows > 1
+    assert 1 <= report.answer_window <= report.windows
+
+
+def test_a_full_queue_refuses_the_whole_request(build: Build) -> None:
+    class Full(Failing):
+        asked = 0
+
+        async def generate(self, request: Request) -> Result:
+            self.asked += 1
+            if self.asked == 3:
+                raise EngineFull("full")
+            return await super().generate(request)
+
+    engine = Full()
+    error = refused(build(engine), SummarizeRequest(text=["good morning", LONG], truncation="chunk"))
+    assert (error.code, engine.asked, engine.cancelled) == (ErrorCode.OVERLOADED, 3, 2)
+
+
 def test_long_texts_are_encoded_off_the_loop_with_the_same_refusals(build: Build) -> None:
     error = refused(build(), SummarizeRequest(text=["fine", "a" * (OFF_LOOP_CHARACTERS + 1)]))
     assert (error.code, error.message.partition(" has ")[0]) == (ErrorCode.TOO_LONG, "input 2 of 2: the input")
@@ -134,6 +198,16 @@ def test_long_texts_are_encoded_off_the_loop_with_the_same_refusals(build: Build
             SummarizeRequest(text="a", parameters=GenerationParameters(num_beams=9)),
             ErrorCode.BAD_PARAMETER,
             "num_beams = 9: the server allows 8 at most",
+        ),
+        (
+            SummarizeRequest(text=["a", LONG], truncation="chunk", parameters=GenerationParameters(return_scores=True)),
+            ErrorCode.BAD_PARAMETER,
+            "input 2 of 2: return_scores = true: an output made of those of 2 windows has no score",
+        ),
+        (
+            SummarizeRequest(text=["a", LONG * 20], truncation="chunk"),
+            ErrorCode.TOO_LONG,
+            "input 2 of 2: the input takes 27 windows, the server allows 20 at most: split it",
         ),
     ],
 )
@@ -167,7 +241,7 @@ def test_internal_faults_are_logged(build: Build, caplog: pytest.LogCaptureFixtu
 
 def test_a_request_that_takes_too_long_is_given_up(build: Build) -> None:
     engine = Failing()
-    error = refused(build(engine, Limits(3, 100, 8, request_timeout_seconds=0.01)), SummarizeRequest(text=["a", "b"]))
+    error = refused(build(engine, Limits(3, 100, 20, 8, request_timeout_seconds=0.01)), SummarizeRequest(text=["a", "b"]))
     assert (error.code, error.message) == (ErrorCode.TIMEOUT, "no answer within the server's limit of 0.01 seconds")
     assert engine.cancelled == 2
 

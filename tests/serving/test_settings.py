@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dqbart import Command, run_command
+from serving.engine.settings import EngineSettings
 from serving.settings import Serve
 
 
@@ -120,6 +122,11 @@ def test_threads_are_a_power_of_two_within_the_replicas_share(
 
 def test_threads_that_are_given_are_taken() -> None:
     assert settings("--threads", "16").threads_per_replica == 16
+
+
+def test_every_limit_of_the_engine_is_a_setting() -> None:
+    found = settings()
+    assert {field.name: getattr(found, field.name) for field in fields(EngineSettings)} == asdict(EngineSettings())
 
 
 def test_help_names_every_setting_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:

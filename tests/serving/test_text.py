@@ -39,19 +39,67 @@ def test_decoding_leaves_special_tokens_and_outer_spaces_out(codec: TextCodec) -
     assert codec.decode([2, 6, *text_ids, 2]) == "guten morgen"
 
 
-def test_too_long_inputs_are_refused_with_both_lengths(codec: TextCodec) -> None:
-    tokens = len(codec.encode({"source": "guten morgen"}, "de_DE", "en_XX").source_ids)
-    with pytest.raises(ServiceError, match=r"the input has \d+ tokens, the model reads 48 at most") as refused:
-        codec.encode({"source": "guten morgen " * tokens}, "de_DE", "en_XX")
-    assert refused.value.code == ErrorCode.TOO_LONG
+WORDS = "guten morgen welt wie geht es dir " * 20
+
+
+def test_texts_are_encoded_whole_however_long(codec: TextCodec) -> None:
+    once = len(codec.encode({"source": "guten morgen"}, "de_DE", "en_XX").source_ids) - 2
+    assert len(codec.encode({"source": " ".join(["guten morgen"] * 60)}, "de_DE", "en_XX").source_ids) == 60 * once + 2
+
+
+def test_a_cut_source_is_the_start_of_the_whole_one_with_its_end_token(codec: TextCodec) -> None:
+    whole = codec.encode({"source": WORDS}, "de_DE", "en_XX")
+    cut = codec.cut({"source": WORDS}, "de_DE", "en_XX")
+    assert cut.source_ids == whole.source_ids[:47] + whole.source_ids[-1:]
+    assert (cut.decoder_start_token_id, cut.forced_bos_token_id) == (2, 6)
+
+
+@pytest.fixture(scope="module")
+def answerer(artifacts: dict[str, Path]) -> TextCodec:
+    # Something after the context shows that the context alone is cut.
+    card = read_artifact(artifacts["answerer"]).card
+    return TextCodec(artifacts["answerer"], replace(card, source_template="wer {question} wie {context} es"), 100)
+
+
+def test_a_cut_takes_tokens_of_the_context_alone(answerer: TextCodec) -> None:
+    question, context = "who wrote the book", "how are you " * 40
+    cut = answerer.cut({"question": question, "context": context}, None, None).source_ids
+    before = answerer.encode({"question": question, "context": ""}, None, None).source_ids
+    end = answerer.encode({"question": question, "context": context}, None, None).source_ids[-2:]
+    assert len(cut) == 48
+    # The template's last word and </s> are kept, and so is all before the context.
+    assert cut[-2:] == end
+    assert cut[:8] == before[:8]
+
+
+def test_a_question_that_leaves_no_room_is_named(answerer: TextCodec) -> None:
+    texts = {"question": "who wrote the book " * 20, "context": "she wrote it"}
+    with pytest.raises(ServiceError, match=r"the question leaves no room for the context: the model reads 48") as refused:
+        answerer.cut(texts, None, None)
+    assert (refused.value.code, refused.value.field) == (ErrorCode.TOO_LONG, "question")
+    assert answerer.room(texts) < 0
+
+
+def test_room_is_what_the_rest_leaves(codec: TextCodec, answerer: TextCodec) -> None:
+    assert codec.room({"source": WORDS}) == 46
+    texts = {"question": "who", "context": "she"}
+    rest = len(answerer.encode({**texts, "context": ""}, None, None).source_ids)
+    assert answerer.room(texts) == 48 - rest
+
+
+def test_tokens_are_spelt_as_in_the_vocabulary(codec: TextCodec) -> None:
+    assert (codec.spelling(2), codec.spelling(6), codec.spelling(5000)) == ("</s>", "en_XX", "")
+
+
+def test_token_starts_are_characters(codec: TextCodec) -> None:
+    starts = codec.token_starts("wie geht")
+    assert (starts[0], sorted(starts)) == (0, starts)
+    assert 3 in starts
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
-def test_any_text_is_encoded_or_refused(codec: TextCodec, text: str) -> None:
-    try:
-        encoded = codec.encode({"source": text}, "de_DE", "en_XX")
-    except ServiceError:
-        return
+def test_any_text_is_encoded(codec: TextCodec, text: str) -> None:
+    encoded = codec.encode({"source": text}, "de_DE", "en_XX")
     assert all(0 <= token < 100 for token in encoded.source_ids)
 
 

@@ -4,7 +4,7 @@ isort:skip_file
 The gRPC interface of a dqbart server.
 
 It mirrors the HTTP interface: each call takes one or several inputs and answers them in order; absent fields mean the
-model's or the server's defaults; an input is never truncated. A call that fails carries a status and these trailers:
+model's or the server's defaults; an input is truncated only where the request says so. A call that fails carries a status and these trailers:
 
   dqbart-error-code  one of empty_text, unknown_model, wrong_task, unknown_language, too_long, bad_parameter,
                      overloaded, timeout, unavailable, internal
@@ -31,6 +31,40 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Truncation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TruncationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Truncation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRUNCATION_UNSPECIFIED: _Truncation.ValueType  # 0
+    """TRUNCATION_ERROR."""
+    TRUNCATION_ERROR: _Truncation.ValueType  # 1
+    """The call is refused (too_long)."""
+    TRUNCATION_END: _Truncation.ValueType  # 2
+    """Its last tokens are left out."""
+    TRUNCATION_CHUNK: _Truncation.ValueType  # 3
+    """It is split on sentence boundaries into windows that are answered one by one. Summaries are joined and summarized
+    again, and of answers the one of highest score is taken. Translations are made sentence by sentence, also of texts
+    that would fit, and joined with the paragraphs of the source.
+    """
+
+class Truncation(_Truncation, metaclass=_TruncationEnumTypeWrapper):
+    """What becomes of an input that has more tokens than the model reads."""
+
+TRUNCATION_UNSPECIFIED: Truncation.ValueType  # 0
+"""TRUNCATION_ERROR."""
+TRUNCATION_ERROR: Truncation.ValueType  # 1
+"""The call is refused (too_long)."""
+TRUNCATION_END: Truncation.ValueType  # 2
+"""Its last tokens are left out."""
+TRUNCATION_CHUNK: Truncation.ValueType  # 3
+"""It is split on sentence boundaries into windows that are answered one by one. Summaries are joined and summarized
+again, and of answers the one of highest score is taken. Translations are made sentence by sentence, also of texts
+that would fit, and joined with the paragraphs of the source.
+"""
+Global___Truncation: _TypeAlias = Truncation  # noqa: Y015
+
 class _FinishReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -52,6 +86,31 @@ FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
 """max_new_tokens was reached."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
+class _AppliedTruncation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AppliedTruncationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AppliedTruncation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPLIED_TRUNCATION_UNSPECIFIED: _AppliedTruncation.ValueType  # 0
+    APPLIED_TRUNCATION_NONE: _AppliedTruncation.ValueType  # 1
+    """The model read the input as it is."""
+    APPLIED_TRUNCATION_END: _AppliedTruncation.ValueType  # 2
+    """It read the input without its end."""
+    APPLIED_TRUNCATION_CHUNK: _AppliedTruncation.ValueType  # 3
+    """It read the input in windows."""
+
+class AppliedTruncation(_AppliedTruncation, metaclass=_AppliedTruncationEnumTypeWrapper): ...
+
+APPLIED_TRUNCATION_UNSPECIFIED: AppliedTruncation.ValueType  # 0
+APPLIED_TRUNCATION_NONE: AppliedTruncation.ValueType  # 1
+"""The model read the input as it is."""
+APPLIED_TRUNCATION_END: AppliedTruncation.ValueType  # 2
+"""It read the input without its end."""
+APPLIED_TRUNCATION_CHUNK: AppliedTruncation.ValueType  # 3
+"""It read the input in windows."""
+Global___AppliedTruncation: _TypeAlias = AppliedTruncation  # noqa: Y015
+
 @_typing.final
 class TranslateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -61,6 +120,7 @@ class TranslateRequest(_message.Message):
     SOURCE_LANGUAGE_FIELD_NUMBER: _builtins.int
     TARGET_LANGUAGE_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    TRUNCATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of a served translation model. Empty: the server's default for translation."""
     source_language: _builtins.str
@@ -69,6 +129,8 @@ class TranslateRequest(_message.Message):
     """
     target_language: _builtins.str
     """Language to translate to. May be empty when the model has exactly two languages and the source is given."""
+    truncation: Global___Truncation.ValueType
+    """What becomes of texts with more tokens than the model reads."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Texts to translate, at least one."""
@@ -83,10 +145,11 @@ class TranslateRequest(_message.Message):
         source_language: _builtins.str = ...,
         target_language: _builtins.str = ...,
         parameters: Global___GenerationParameters | None = ...,
+        truncation: Global___Truncation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "parameters", b"parameters", "source_language", b"source_language", "target_language", b"target_language", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "parameters", b"parameters", "source_language", b"source_language", "target_language", b"target_language", "texts", b"texts", "truncation", b"truncation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -99,8 +162,11 @@ class SummarizeRequest(_message.Message):
     TEXTS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    TRUNCATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of a served summarization model. Empty: the server's default for summarization."""
+    truncation: Global___Truncation.ValueType
+    """What becomes of texts with more tokens than the model reads."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Texts to summarize, at least one."""
@@ -113,10 +179,11 @@ class SummarizeRequest(_message.Message):
         texts: _abc.Iterable[_builtins.str] | None = ...,
         model: _builtins.str = ...,
         parameters: Global___GenerationParameters | None = ...,
+        truncation: Global___Truncation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "parameters", b"parameters", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "parameters", b"parameters", "texts", b"texts", "truncation", b"truncation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -129,8 +196,11 @@ class AnswerRequest(_message.Message):
     QUESTIONS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
+    TRUNCATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of a served question answering model. Empty: the server's default for question answering."""
+    truncation: Global___Truncation.ValueType
+    """What becomes of contexts that are too long for the model; a question is always read whole."""
     @_builtins.property
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
         """Questions to answer, at least one."""
@@ -143,10 +213,11 @@ class AnswerRequest(_message.Message):
         questions: _abc.Iterable[Global___Question] | None = ...,
         model: _builtins.str = ...,
         parameters: Global___GenerationParameters | None = ...,
+        truncation: Global___Truncation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "parameters", b"parameters", "questions", b"questions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "parameters", b"parameters", "questions", b"questions", "truncation", b"truncation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,8 +258,16 @@ class GenerationParameters(_message.Message):
     MIN_NEW_TOKENS_FIELD_NUMBER: _builtins.int
     NO_REPEAT_NGRAM_SIZE_FIELD_NUMBER: _builtins.int
     EARLY_STOPPING_FIELD_NUMBER: _builtins.int
+    REPETITION_PENALTY_FIELD_NUMBER: _builtins.int
+    DO_SAMPLE_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    TOP_P_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    NUM_RETURN_SEQUENCES_FIELD_NUMBER: _builtins.int
+    RETURN_SCORES_FIELD_NUMBER: _builtins.int
     num_beams: _builtins.int
-    """Beams kept at each step; 1 is greedy search."""
+    """Beams kept at each step; 1 is greedy search, or sampling."""
     length_penalty: _builtins.float
     """Exponent of the length that scores are divided by: above 0 prefers longer outputs, below 0 shorter ones."""
     max_new_tokens: _builtins.int
@@ -199,6 +278,22 @@ class GenerationParameters(_message.Message):
     """No sequence of this many tokens occurs twice in an output; 0 is off."""
     early_stopping: _builtins.bool
     """End as soon as there are num_beams finished hypotheses."""
+    repetition_penalty: _builtins.float
+    """Above 1 makes tokens that the output already has less likely."""
+    do_sample: _builtins.bool
+    """Draw tokens instead of taking the likeliest. Means num_beams 1 where that is not given."""
+    temperature: _builtins.float
+    """Of draws: below 1 likelier tokens are preferred, above 1 less so."""
+    top_k: _builtins.int
+    """Draw among this many likeliest tokens; 0 is off."""
+    top_p: _builtins.float
+    """Draw among the likeliest tokens that have this probability together; 1 is off."""
+    seed: _builtins.int
+    """Of draws: the same seed draws the same. A random one when absent, which the result tells."""
+    num_return_sequences: _builtins.int
+    """Outputs for an input: the best of the beams (num_beams at most), or as many draws."""
+    return_scores: _builtins.bool
+    """Tell an output's score and the log-probability of each of its tokens."""
     def __init__(
         self,
         *,
@@ -208,11 +303,21 @@ class GenerationParameters(_message.Message):
         min_new_tokens: _builtins.int | None = ...,
         no_repeat_ngram_size: _builtins.int | None = ...,
         early_stopping: _builtins.bool | None = ...,
+        repetition_penalty: _builtins.float | None = ...,
+        do_sample: _builtins.bool | None = ...,
+        temperature: _builtins.float | None = ...,
+        top_k: _builtins.int | None = ...,
+        top_p: _builtins.float | None = ...,
+        seed: _builtins.int | None = ...,
+        num_return_sequences: _builtins.int | None = ...,
+        return_scores: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_early_stopping", b"_early_stopping", "_length_penalty", b"_length_penalty", "_max_new_tokens", b"_max_new_tokens", "_min_new_tokens", b"_min_new_tokens", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_num_beams", b"_num_beams", "early_stopping", b"early_stopping", "length_penalty", b"length_penalty", "max_new_tokens", b"max_new_tokens", "min_new_tokens", b"min_new_tokens", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_beams", b"num_beams"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_do_sample", b"_do_sample", "_early_stopping", b"_early_stopping", "_length_penalty", b"_length_penalty", "_max_new_tokens", b"_max_new_tokens", "_min_new_tokens", b"_min_new_tokens", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_num_beams", b"_num_beams", "_num_return_sequences", b"_num_return_sequences", "_repetition_penalty", b"_repetition_penalty", "_return_scores", b"_return_scores", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "do_sample", b"do_sample", "early_stopping", b"early_stopping", "length_penalty", b"length_penalty", "max_new_tokens", b"max_new_tokens", "min_new_tokens", b"min_new_tokens", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_beams", b"num_beams", "num_return_sequences", b"num_return_sequences", "repetition_penalty", b"repetition_penalty", "return_scores", b"return_scores", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_early_stopping", b"_early_stopping", "_length_penalty", b"_length_penalty", "_max_new_tokens", b"_max_new_tokens", "_min_new_tokens", b"_min_new_tokens", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_num_beams", b"_num_beams", "early_stopping", b"early_stopping", "length_penalty", b"length_penalty", "max_new_tokens", b"max_new_tokens", "min_new_tokens", b"min_new_tokens", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_beams", b"num_beams"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_do_sample", b"_do_sample", "_early_stopping", b"_early_stopping", "_length_penalty", b"_length_penalty", "_max_new_tokens", b"_max_new_tokens", "_min_new_tokens", b"_min_new_tokens", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_num_beams", b"_num_beams", "_num_return_sequences", b"_num_return_sequences", "_repetition_penalty", b"_repetition_penalty", "_return_scores", b"_return_scores", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "do_sample", b"do_sample", "early_stopping", b"early_stopping", "length_penalty", b"length_penalty", "max_new_tokens", b"max_new_tokens", "min_new_tokens", b"min_new_tokens", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_beams", b"num_beams", "num_return_sequences", b"num_return_sequences", "repetition_penalty", b"repetition_penalty", "return_scores", b"return_scores", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__do_sample: _TypeAlias = _typing.Literal["do_sample"]  # noqa: Y015
+    _WhichOneofArgType__do_sample: _TypeAlias = _typing.Literal["_do_sample", b"_do_sample"]  # noqa: Y015
     _WhichOneofReturnType__early_stopping: _TypeAlias = _typing.Literal["early_stopping"]  # noqa: Y015
     _WhichOneofArgType__early_stopping: _TypeAlias = _typing.Literal["_early_stopping", b"_early_stopping"]  # noqa: Y015
     _WhichOneofReturnType__length_penalty: _TypeAlias = _typing.Literal["length_penalty"]  # noqa: Y015
@@ -225,6 +330,22 @@ class GenerationParameters(_message.Message):
     _WhichOneofArgType__no_repeat_ngram_size: _TypeAlias = _typing.Literal["_no_repeat_ngram_size", b"_no_repeat_ngram_size"]  # noqa: Y015
     _WhichOneofReturnType__num_beams: _TypeAlias = _typing.Literal["num_beams"]  # noqa: Y015
     _WhichOneofArgType__num_beams: _TypeAlias = _typing.Literal["_num_beams", b"_num_beams"]  # noqa: Y015
+    _WhichOneofReturnType__num_return_sequences: _TypeAlias = _typing.Literal["num_return_sequences"]  # noqa: Y015
+    _WhichOneofArgType__num_return_sequences: _TypeAlias = _typing.Literal["_num_return_sequences", b"_num_return_sequences"]  # noqa: Y015
+    _WhichOneofReturnType__repetition_penalty: _TypeAlias = _typing.Literal["repetition_penalty"]  # noqa: Y015
+    _WhichOneofArgType__repetition_penalty: _TypeAlias = _typing.Literal["_repetition_penalty", b"_repetition_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__return_scores: _TypeAlias = _typing.Literal["return_scores"]  # noqa: Y015
+    _WhichOneofArgType__return_scores: _TypeAlias = _typing.Literal["_return_scores", b"_return_scores"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
+    _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
+    _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__do_sample) -> _WhichOneofReturnType__do_sample | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__early_stopping) -> _WhichOneofReturnType__early_stopping | None: ...
     @_typing.overload
@@ -237,6 +358,20 @@ class GenerationParameters(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__no_repeat_ngram_size) -> _WhichOneofReturnType__no_repeat_ngram_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__num_beams) -> _WhichOneofReturnType__num_beams | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_return_sequences) -> _WhichOneofReturnType__num_return_sequences | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__repetition_penalty) -> _WhichOneofReturnType__repetition_penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__return_scores) -> _WhichOneofReturnType__return_scores | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
 
 Global___GenerationParameters: _TypeAlias = GenerationParameters  # noqa: Y015
 
@@ -268,6 +403,8 @@ Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
 
 @_typing.final
 class Result(_message.Message):
+    """What one input gave. Of an input answered in windows, tokens are counted over all of them."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
@@ -275,14 +412,34 @@ class Result(_message.Message):
     GENERATED_TOKENS_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    TRUNCATION_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    SEQUENCES_FIELD_NUMBER: _builtins.int
     text: _builtins.str
+    """The output; the best one where there are several."""
     source_tokens: _builtins.int
-    """Tokens of the input as the model read it, language and end tokens included."""
+    """Tokens that the model read, language and end tokens included."""
     generated_tokens: _builtins.int
     """Tokens generated, the end token included."""
     finish_reason: Global___FinishReason.ValueType
+    seed: _builtins.int
+    """Of the draws; asking again with it gives the same output. Only with do_sample."""
+    score: _builtins.float
+    """Log-probability of the output, divided by its length to the power of length_penalty. Only with return_scores."""
     @_builtins.property
     def timings(self) -> Global___Timings: ...
+    @_builtins.property
+    def truncation(self) -> Global___TruncationReport: ...
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___Token]:
+        """Every generated token, the end token included. Only with return_scores."""
+
+    @_builtins.property
+    def sequences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Output]:
+        """Every output, of beams the best first. Only with num_return_sequences above 1."""
+
     def __init__(
         self,
         *,
@@ -291,18 +448,134 @@ class Result(_message.Message):
         generated_tokens: _builtins.int = ...,
         finish_reason: Global___FinishReason.ValueType = ...,
         timings: Global___Timings | None = ...,
+        truncation: Global___TruncationReport | None = ...,
+        seed: _builtins.int | None = ...,
+        score: _builtins.float | None = ...,
+        tokens: _abc.Iterable[Global___Token] | None = ...,
+        sequences: _abc.Iterable[Global___Output] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_seed", b"_seed", "score", b"score", "seed", b"seed", "timings", b"timings", "truncation", b"truncation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "generated_tokens", b"generated_tokens", "source_tokens", b"source_tokens", "text", b"text", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_seed", b"_seed", "finish_reason", b"finish_reason", "generated_tokens", b"generated_tokens", "score", b"score", "seed", b"seed", "sequences", b"sequences", "source_tokens", b"source_tokens", "text", b"text", "timings", b"timings", "tokens", b"tokens", "truncation", b"truncation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___Result: _TypeAlias = Result  # noqa: Y015
 
 @_typing.final
+class Output(_message.Message):
+    """One of several outputs for an input; fields as in Result."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    GENERATED_TOKENS_FIELD_NUMBER: _builtins.int
+    FINISH_REASON_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    generated_tokens: _builtins.int
+    finish_reason: Global___FinishReason.ValueType
+    score: _builtins.float
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___Token]: ...
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        generated_tokens: _builtins.int = ...,
+        finish_reason: Global___FinishReason.ValueType = ...,
+        score: _builtins.float | None = ...,
+        tokens: _abc.Iterable[Global___Token] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "finish_reason", b"finish_reason", "generated_tokens", b"generated_tokens", "score", b"score", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+Global___Output: _TypeAlias = Output  # noqa: Y015
+
+@_typing.final
+class Token(_message.Message):
+    """One generated token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    LOG_PROBABILITY_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    token: _builtins.str
+    """As the vocabulary spells it."""
+    log_probability: _builtins.float
+    """0 for a token that the model was made to generate."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        token: _builtins.str = ...,
+        log_probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "log_probability", b"log_probability", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Token: _TypeAlias = Token  # noqa: Y015
+
+@_typing.final
+class TruncationReport(_message.Message):
+    """What became of an input's length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLIED_FIELD_NUMBER: _builtins.int
+    WINDOWS_FIELD_NUMBER: _builtins.int
+    SOURCE_TOKENS_TOTAL_FIELD_NUMBER: _builtins.int
+    SOURCE_TOKENS_USED_FIELD_NUMBER: _builtins.int
+    ANSWER_WINDOW_FIELD_NUMBER: _builtins.int
+    applied: Global___AppliedTruncation.ValueType
+    windows: _builtins.int
+    """Into how many parts the input was split; 1 where it was not."""
+    source_tokens_total: _builtins.int
+    """Tokens of the whole input, language and end tokens included."""
+    source_tokens_used: _builtins.int
+    """Of these, the ones that the output is based on: fewer than all after a cut only."""
+    answer_window: _builtins.int
+    """The window, counted from 1, that the answer to a question was found in; only where there were several."""
+    def __init__(
+        self,
+        *,
+        applied: Global___AppliedTruncation.ValueType = ...,
+        windows: _builtins.int = ...,
+        source_tokens_total: _builtins.int = ...,
+        source_tokens_used: _builtins.int = ...,
+        answer_window: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answer_window", b"_answer_window", "answer_window", b"answer_window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answer_window", b"_answer_window", "answer_window", b"answer_window", "applied", b"applied", "source_tokens_total", b"source_tokens_total", "source_tokens_used", b"source_tokens_used", "windows", b"windows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__answer_window: _TypeAlias = _typing.Literal["answer_window"]  # noqa: Y015
+    _WhichOneofArgType__answer_window: _TypeAlias = _typing.Literal["_answer_window", b"_answer_window"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__answer_window) -> _WhichOneofReturnType__answer_window | None: ...
+
+Global___TruncationReport: _TypeAlias = TruncationReport  # noqa: Y015
+
+@_typing.final
 class Timings(_message.Message):
-    """Where the time of one input went, in seconds."""
+    """Where the time of one input went, in seconds; of windows that were answered side by side, the longest."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -4,7 +4,7 @@ isort:skip_file
 The gRPC interface of a dqbart server.
 
 It mirrors the HTTP interface: each call takes one or several inputs and answers them in order; absent fields mean the
-model's or the server's defaults; an input is never truncated. A call that fails carries a status and these trailers:
+model's or the server's defaults; an input is truncated only where the request says so. A call that fails carries a status and these trailers:
 
   dqbart-error-code  one of empty_text, unknown_model, wrong_task, unknown_language, too_long, bad_parameter,
                      overloaded, timeout, unavailable, internal
