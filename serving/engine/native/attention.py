@@ -13,8 +13,8 @@ from serving.engine.native.caches import Heads, Span
 from serving.engine.native.library import kernels
 from serving.engine.padding import padded_length
 
-MOST_SCORES = 1 << 19
-"""Scores that are computed before they are used: 2 MB stay in the caches of the cores."""
+MOST_SCORES = 1 << 18
+"""Scores that are computed before they are used: 1 MB stays in the caches of the cores."""
 
 
 class Attend:

@@ -21,8 +21,8 @@ from serving.engine.native.library import kernels
 from serving.engine.native.linear import PackedLinear
 from serving.engine.pytorch.model import ACTIVATIONS, NORM_EPSILON, UnsupportedModel
 
-CHUNK = 512
-"""Tokens that go through a feed-forward block together: its wide values stay in the last-level cache."""
+CHUNK = 64
+"""Tokens that go through a feed-forward block together: its wide values stay in the second-level cache."""
 
 Block = Callable[[Tensor, Tensor], Tensor]
 """(input, residual) to the block's output with the residual added, both float32 [tokens, d_model]."""

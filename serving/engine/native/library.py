@@ -32,7 +32,7 @@ class DqLinear(ctypes.Structure):
 
 
 class DqWanted(ctypes.Structure):
-    """What is wanted of a row of logits, as kernels/candidates.cpp declares it."""
+    """What is wanted of a row of logits, as kernels/candidates.h declares it."""
 
     _fields_ = (
         ("count", c_int64),
@@ -55,6 +55,7 @@ _SIGNATURES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
     "dq_weigh": [c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64],
     "dq_own_scores": [*(c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_float, c_void_p, c_int64, c_int64)],
     "dq_own_weigh": [c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64],
+    "dq_head": [c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64],
     "dq_select": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64],
 }
 _SIZES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {

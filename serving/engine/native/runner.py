@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from serving.engine.native.caches import Heads, SourceCache
 from serving.engine.native.layers import Builder, DecoderLayer, Embedding, EncoderLayer, KeyWriter
 from serving.engine.native.library import UnavailableError, kernels
 from serving.engine.native.linear import PackedLinear
-from serving.engine.native.selection import select_candidates
+from serving.engine.native.selection import Selection
 from serving.engine.pytorch.model import POSITION_OFFSET
 from serving.engine.runner import Candidates, Source, Wanted
 
@@ -59,10 +59,11 @@ class NativeRunner:
         self._decoder_heads = _heads(architecture.d_model, architecture.decoder_attention_heads)
         self._buffers = Buffers()
         builder = Builder(artifact, self._buffers)
-        self._head = PackedLinear([artifact.quantized(EMBEDDING)], [], artifact.scheme.embedding_bits)
+        head = PackedLinear([artifact.quantized(EMBEDDING)], [], artifact.scheme.embedding_bits)
+        self._select = Selection(head, self._buffers)
         scale = math.sqrt(architecture.d_model) if architecture.scale_embedding else 1.0
-        self._embed_source = Embedding(builder, "encoder", self._head, scale)
-        self._embed = Embedding(builder, "decoder", self._head, scale)
+        self._embed_source = Embedding(builder, "encoder", head, scale)
+        self._embed = Embedding(builder, "decoder", head, scale)
         self._encoder = [EncoderLayer(builder, index, self._encoder_heads) for index in range(architecture.encoder_layers)]
         self._decoder = [DecoderLayer(builder, index, self._decoder_heads) for index in range(architecture.decoder_layers)]
         final = architecture.normalizes_before
@@ -149,23 +150,7 @@ class NativeRunner:
             hidden = layer(hidden, batch)
         if self._final_norms is not None:
             hidden = self._final_norms[1](hidden)
-        return self._candidates(hidden, [source.rows for source in batch.sources], wanted)
-
-    def _candidates(self, hidden: Tensor, rows: list[int], wanted: Sequence[Wanted]) -> list[Candidates]:
-        """The head only for rows of which something is wanted: where a token is forced, nothing is."""
-        needed = [each.count > 0 or each.normalizers for each in wanted]
-        if not all(needed):
-            hidden = hidden[torch.tensor(needed).repeat_interleave(torch.tensor(rows))]
-        found: Iterator[Candidates] = iter(())
-        if any(needed):
-            logits = self._head(hidden, self._buffers.floats("logits", hidden.shape[0], self._head.rows))
-            counts = [count for count, need in zip(rows, needed, strict=True) if need]
-            asked = [each for each, need in zip(wanted, needed, strict=True) if need]
-            found = iter(select_candidates(logits, counts, asked))
-        return [
-            next(found) if need else Candidates([[]] * count, [[]] * count, [])
-            for need, count in zip(needed, rows, strict=True)
-        ]
+        return self._select(hidden, [source.rows for source in batch.sources], wanted)
 
     def select(self, parents: Sequence[Sequence[int]]) -> None:
         """As the protocol says."""

@@ -21,7 +21,7 @@ using namespace dqbart;
 
 namespace {
 
-constexpr int kTile = 12;                 // queries in registers
+constexpr int kTile = 8;                  // queries in registers
 constexpr int64_t kSerialWork = 1 << 20;  // multiplications below which starting threads costs more than it saves
 
 struct Shape {
@@ -49,9 +49,10 @@ template <bool SIGNED_COLUMNS, int TOKENS>
 inline void multiply(const uint8_t* columns, int64_t column_stride, const int8_t* rows, int64_t stride, int64_t groups,
                      __m512i (&sums)[TOKENS]) {
   for (auto& sum : sums) sum = _mm512_setzero_si512();
+#pragma GCC unroll 4
   for (int64_t group = 0; group < groups; ++group) {
     const __m512i column = _mm512_loadu_si512(columns + group * column_stride);
-#pragma GCC unroll 12
+#pragma GCC unroll 8
     for (int token = 0; token < TOKENS; ++token) {
       const __m512i row = broadcast4(rows + token * stride + 4 * group);
       sums[token] = SIGNED_COLUMNS ? _mm512_dpbusd_epi32(sums[token], row, column) : _mm512_dpbusd_epi32(sums[token], column, row);

@@ -25,7 +25,7 @@ def multiplied(layer: PackedLinear, tokens: torch.Tensor, residual: torch.Tensor
 
 
 @given(
-    count=st.sampled_from([1, 2, 3, 4, 5, 7, 11, 12, 13, 24, 25, 40, 60]),
+    count=st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 24, 40, 60]),
     columns=st.integers(1, 130),
     rows=st.integers(1, 100),
     bits=st.sampled_from([2, 4, 8]),

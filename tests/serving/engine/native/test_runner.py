@@ -38,7 +38,7 @@ def test_logits_of_the_reference(architecture: str, scheme: str, build_student: 
             most += [source.rows for source in sources]
             rows += [1] * len(sources)
         tokens = [draw.randrange(vocabulary) for _ in range(sum(rows))]
-        wanted = [Wanted(count=vocabulary) for _ in rows]
+        wanted = [Wanted(count=draw.choice([vocabulary, 100])) for _ in rows]
         expected, found = (runner.decode(tokens, wanted) for runner in runners)
         assert found == expected
         parents = [

@@ -1,4 +1,4 @@
-"""The kernel's candidates are those of the reference's selection."""
+"""The candidates that the head's kernel finds are those of the reference's selection from the reference's logits."""
 
 from __future__ import annotations
 
@@ -9,16 +9,36 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.engine.native.selection import select_candidates
+from quant.numerics import Quantized, quantize_activation, quantized_linear
+from serving.engine.native.buffers import Buffers
+from serving.engine.native.linear import PackedLinear
+from serving.engine.native.selection import MOST_SCANNED, Selection
 from serving.engine.pytorch import candidates as reference
-from serving.engine.runner import Wanted
+from serving.engine.runner import Candidates, Wanted
+
+COLUMNS = 16
+
+
+def selection(weight: Quantized) -> Selection:
+    return Selection(PackedLinear([weight], [], 2), Buffers())
+
+
+def logits_of(weight: Quantized, hidden: torch.Tensor) -> torch.Tensor:
+    return quantized_linear(quantize_activation(hidden), weight, None)
+
+
+def as_head(logits: list[float]) -> tuple[Quantized, torch.Tensor]:
+    """A head and one row of hidden values with these logits."""
+    weight = Quantized(torch.zeros(len(logits), COLUMNS, dtype=torch.int8), torch.tensor(logits).abs()[:, None])
+    weight.codes[:, 0] = torch.tensor(logits).sign().to(torch.int8)
+    return weight, torch.tensor([[1.0] + [0.0] * (COLUMNS - 1)])
 
 
 @st.composite
 def wants(draw: st.DrawFn, rows: int, vocabulary: int) -> Wanted:
     pairs = st.lists(st.tuples(st.integers(0, rows - 1), st.integers(0, vocabulary - 1)), max_size=6, unique=True)
     return Wanted(
-        count=draw(st.sampled_from([1, 2, 8, min(150, vocabulary), vocabulary])),
+        count=draw(st.sampled_from([0, 1, 2, 8, min(MOST_SCANNED, vocabulary), min(150, vocabulary), vocabulary])),
         log_probabilities=draw(st.booleans()),
         normalizers=draw(st.booleans()),
         penalized=draw(pairs),
@@ -29,37 +49,56 @@ def wants(draw: st.DrawFn, rows: int, vocabulary: int) -> Wanted:
 
 @given(st.data())
 def test_candidates_of_the_reference(data: st.DataObject) -> None:
-    """Logits on a coarse grid, so that there are ties: the smaller token comes first."""
-    vocabulary = data.draw(st.sampled_from([40, 203, 1000]))
+    """Few distinct weights, so that there are many ties: the smaller token comes first."""
+    vocabulary = data.draw(st.sampled_from([40, 203, 1000, 1025]))
     rows = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
     wanted = [data.draw(wants(count, vocabulary)) for count in rows]
+    torch.set_num_threads(data.draw(st.sampled_from([1, 2])))
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
-    logits = (4 * torch.randn(sum(rows), vocabulary, generator=generator)).round() / 2
-    expected = reference.select_candidates(logits.clone(), rows, wanted)
-    found = select_candidates(logits, rows, wanted)
+    codes = torch.randint(-1, 2, (vocabulary, COLUMNS), dtype=torch.int8, generator=generator)
+    weight = Quantized(codes, torch.full((vocabulary, 1), 0.25))
+    hidden = torch.randint(-3, 4, (sum(rows), COLUMNS), generator=generator).float()
+    expected = reference.select_candidates(logits_of(weight, hidden), rows, wanted)
+    found = selection(weight)(hidden, rows, wanted)
     for want, one, other in zip(wanted, found, expected, strict=True):
-        assert one.tokens == other.tokens
-        for values, others in zip(one.values, other.values, strict=True):
-            # Logits are equal to the bit; a log-probability may differ in the last one of its normalizer.
-            assert values == (pytest.approx(others, rel=1e-6, abs=1e-6) if want.log_probabilities else others)
         assert one.normalizers == pytest.approx(other.normalizers, rel=1e-6)
+        if not want.log_probabilities:
+            assert (one.tokens, one.values) == (other.tokens, other.values)
+            continue
+        # A normalizer may differ in its last bit, so that log-probabilities differ, and ties of penalized ones may break.
+        for values, others in zip(one.values, other.values, strict=True):
+            assert values == pytest.approx(others, rel=1e-5, abs=1e-5)
+        if not want.penalized:
+            assert one.tokens == other.tokens
 
 
 def test_by_hand() -> None:
     """Token 2 is halved by the penalty of 2, token 3 doubled since it is negative, token 0 banned."""
-    logits = torch.tensor([[9.0, 1.0, 4.0, -1.0, 2.0]])
+    weight, hidden = as_head([9.0, 1.0, 4.0, -1.0, 2.0])
     want = Wanted(count=5, normalizers=True, penalized=[(0, 2), (0, 3)], repetition_penalty=2.0, banned=[(0, 0)])
-    (found,) = select_candidates(logits, [1], [want])
+    (found,) = selection(weight)(hidden, [1], [want])
     assert found.tokens == [[2, 4, 1, 3, 0]]
     assert found.values == [[2.0, 2.0, 1.0, -2.0, -math.inf]]
     assert found.normalizers == pytest.approx([math.log(sum(math.exp(each) for each in (9, 1, 4, -1, 2)))], rel=1e-6)
 
 
-def test_a_normalizer_has_the_same_bits_in_any_batch() -> None:
-    logits = torch.randn(40, 50_265) * 5
-    want = Wanted(count=1, normalizers=True)
-    together = select_candidates(logits.clone(), [1] * 40, [want] * 40)
-    alone = [select_candidates(row[None].clone(), [1], [want])[0] for row in logits]
+def test_a_ban_wins_over_a_penalty() -> None:
+    weight, hidden = as_head([3.0, 2.0])
+    want = Wanted(count=2, penalized=[(0, 0)], repetition_penalty=1.1, banned=[(0, 0)])
+    assert selection(weight)(hidden, [1], [want]) == [Candidates([[2.0, -math.inf]], [[1, 0]], [])]
+
+
+def test_the_same_bits_in_any_batch_and_on_any_number_of_threads() -> None:
+    """Whether few or many candidates are wanted of a row, its normalizer is summed in the same order."""
+    weight = Quantized(torch.randint(-1, 2, (20_000, 64), dtype=torch.int8), 0.01 + torch.rand(20_000, 1))
+    hidden = torch.randn(40, 64)
+    wanted = [Wanted(count=3, log_probabilities=row % 2 == 0, normalizers=True) for row in range(40)]
+    torch.set_num_threads(2)
+    together = selection(weight)(hidden, [1] * 40, wanted)
+    torch.set_num_threads(1)
+    alone = [selection(weight)(hidden[row : row + 1], [1], wanted[row : row + 1])[0] for row in range(40)]
     assert together == alone
-    exact = torch.logsumexp(logits.double(), -1).tolist()
+    many = selection(weight)(hidden, [1] * 40, [Wanted(count=MOST_SCANNED + 1, normalizers=True)] * 40)
+    assert [each.normalizers for each in many] == [each.normalizers for each in together]
+    exact = torch.logsumexp(logits_of(weight, hidden).double(), -1).tolist()
     assert [each.normalizers[0] for each in together] == pytest.approx(exact, rel=2e-7)

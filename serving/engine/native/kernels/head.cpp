@@ -1,0 +1,129 @@
+// The head and the choice of candidates in one: logits are scanned block by block while they are in the cache, and are never
+// written to memory.
+//
+// Each thread goes over blocks of the vocabulary. Of a block it computes the logits of all rows, sums their exponentials where a
+// normalizer is wanted, and keeps each row's best so far. Edited tokens are set aside with their logits, since a penalty on a
+// log-probability needs the whole row's normalizer. At the end, what the threads found is merged: by value, equal values by the
+// smaller token, so that it does not matter which thread found what.
+#include <omp.h>
+
+#include "candidates.h"
+#include "panels.h"
+
+using namespace dqbart;
+
+namespace {
+
+// The best tokens of a row, in order.
+struct Best {
+  float* values;
+  int64_t* tokens;
+  int64_t count;
+  int64_t found = 0;
+
+  // Keeps a candidate that is among the best, equal ones by the smaller token.
+  void offer(float value, int64_t token) {
+    const auto precedes = [&](int64_t place) {
+      return value > values[place] || (value == values[place] && token < tokens[place]);
+    };
+    if (found == count && (count == 0 || !precedes(count - 1))) return;
+    int64_t place = std::min(found, count - 1);
+    for (; place > 0 && precedes(place - 1); --place) {
+      values[place] = values[place - 1];
+      tokens[place] = tokens[place - 1];
+    }
+    values[place] = value;
+    tokens[place] = token;
+    found = std::min(found + 1, count);
+  }
+
+  // Offers logits whose tokens follow all that were offered before; those set aside are NaN.
+  void scan(const float* logits, int64_t first, int64_t size) {
+    if (count == 0) return;
+    for (int64_t at = 0; at < size; at += kLanes) {
+      const __mmask16 mask = lanes_left(size - at);
+      const __m512 row = _mm512_maskz_loadu_ps(mask, logits + at);
+      unsigned better = found < count ? _mm512_mask_cmp_ps_mask(mask, row, row, _CMP_ORD_Q)
+                                      : _mm512_mask_cmp_ps_mask(mask, row, _mm512_set1_ps(values[count - 1]), _CMP_GT_OQ);
+      for (; better != 0; better &= better - 1) {
+        const int64_t lane = __builtin_ctz(better);
+        offer(logits[at + lane], first + at + lane);
+      }
+    }
+  }
+};
+
+struct Row {
+  const DqWanted* wanted;
+  std::vector<Edit> edits;
+  bool sums;
+};
+
+// Takes the logits of edited tokens out of a block.
+void set_aside(std::vector<Edit>& edits, float* logits, int64_t first, int64_t size) {
+  auto edit = std::lower_bound(edits.begin(), edits.end(), first, [](const Edit& each, int64_t token) { return each.token < token; });
+  for (; edit != edits.end() && edit->token < first + size; ++edit) {
+    edit->logit = logits[edit->token - first];
+    logits[edit->token - first] = std::numeric_limits<float>::quiet_NaN();
+  }
+}
+
+}  // namespace
+
+// For each row of hidden values [count, columns] what is wanted of its logits: values and tokens [count, most], of which the first
+// `wanted.count` are written, and a normalizer a row where one is wanted.
+extern "C" void dq_head(const DqLinear* head, const float* hidden, int64_t count, const DqWanted* wanted, int64_t most, float* values,
+                        int64_t* tokens, float* normalizers, int64_t threads) {
+  thread_local Workspace code_space, row_space, sum_space, value_space, token_space;
+  const int64_t padded = round_up(head->columns, kColumns), blocks = round_up(head->rows, kBlock) / kBlock;
+  const int64_t team = count * padded * head->rows < kSerialWork ? 1 : threads;
+  auto* codes = static_cast<int8_t*>(code_space.get(count * padded));
+  auto* row_codes = static_cast<RowCodes*>(row_space.get(count * sizeof(RowCodes)));
+  auto* sums = static_cast<BlockSum*>(sum_space.get(count * blocks * sizeof(BlockSum)));
+  auto* team_values = static_cast<float*>(value_space.get(team * count * most * sizeof(float)));
+  auto* team_tokens = static_cast<int64_t*>(token_space.get(team * count * most * sizeof(int64_t)));
+  std::vector<Row> rows(count);
+  std::vector<Best> found(team * count);
+  for (int64_t row = 0; row < count; ++row) {
+    row_codes[row] = quantize_row(hidden + row * head->columns, head->columns, codes + row * padded, padded);
+    rows[row] = {wanted + row, edits_of(wanted[row]), wanted[row].normalizer != 0 || wanted[row].log_probabilities != 0};
+  }
+  for (int64_t each = 0; each < team * count; ++each) {
+    found[each] = {team_values + each * most, team_tokens + each * most, wanted[each % count].count};
+  }
+  const Tokens quantized{codes, row_codes, padded};
+#pragma omp parallel num_threads(team) if (team > 1)
+  {
+    thread_local Workspace logit_space;
+    auto* logits = static_cast<float*>(logit_space.get(count * kBlock * sizeof(float)));
+    const int64_t members = omp_get_num_threads(), member = omp_get_thread_num();
+    for (int64_t block = blocks * member / members; block < blocks * (member + 1) / members; ++block) {
+      const int64_t first = block * kBlock, size = std::min(kBlock, head->rows - first);
+      const Output output{logits, kBlock, first, nullptr};
+      for (int64_t panel = first / kPanel; panel * kPanel < first + size; ++panel) {
+        panel_of_outputs(*head, panel, quantized, 0, count, output);
+      }
+      for (int64_t row = 0; row < count; ++row) {
+        float* of_row = logits + row * kBlock;
+        if (rows[row].sums) sums[row * blocks + block] = block_sum(of_row, size);
+        set_aside(rows[row].edits, of_row, first, size);
+        found[member * count + row].scan(of_row, first, size);
+      }
+    }
+#pragma omp barrier
+#pragma omp for schedule(static)
+    for (int64_t row = 0; row < count; ++row) {
+      const Normalizer normalizer = rows[row].sums ? normalizer_of(sums + row * blocks, blocks) : Normalizer();
+      normalizers[row] = normalizer.peak + normalizer.log_sum;
+      Best best{values + row * most, tokens + row * most, wanted[row].count};
+      for (int64_t each = 0; each < members; ++each) {
+        const Best& part = found[each * count + row];
+        for (int64_t place = 0; place < part.found; ++place) {
+          const float logit = part.values[place];
+          best.offer(wanted[row].log_probabilities != 0 ? normalizer.log_probability(logit) : logit, part.tokens[place]);
+        }
+      }
+      for (const Edit& edit : rows[row].edits) best.offer(edited(wanted[row], normalizer, edit), edit.token);
+    }
+  }
+}
