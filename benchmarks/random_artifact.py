@@ -1,17 +1,17 @@
-"""An artifact of BART-base's shape with random weights: `python -m benchmarks.random_artifact FOLDER`.
+"""Artifacts of BART-base's shape with random weights, to measure speed and size on.
 
-It is there to measure speed and size on. It has no tokenizer, so that it can be run by an engine and not served.
+They have no tokenizer, so that they can be run by an engine and not served.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import torch
-import typer
 
-from quant.artifact import read_artifact, sizes, write_artifact
+from quant.artifact import write_artifact
 from quant.card import Card
 from quant.layout import Architecture, float_bytes, model_layout
 from quant.scheme import Layers, Scheme
@@ -36,20 +36,17 @@ BART_BASE = {
 }
 
 
-def main(
-    folder: Annotated[Path, typer.Argument(help="where to write it")],
-    layers: Annotated[str, typer.Option(help="encoder and decoder layers, E-D")] = "6-3",
-    bits: Annotated[str, typer.Option(help="bits of weights, embeddings and activations, W-E-A")] = "2-2-8",
-) -> None:
-    """Write the artifact and print its size."""
-    kept = Layers.parse(layers)
-    config = {**BART_BASE, "encoder_layers": kept.encoder, "decoder_layers": kept.decoder}
-    torch.manual_seed(0)
+def write_random_artifact(folder: Path, layers: Layers, scheme: Scheme, shape: Mapping[str, Any] = BART_BASE) -> None:
+    """Write a student of that many layers to a folder; always the same for the same arguments."""
+    config = {**shape, "encoder_layers": layers.encoder, "decoder_layers": layers.decoder}
+    generator = torch.Generator().manual_seed(0)
     weights = {
         # Norms near 1, so that values keep their size from layer to layer.
-        tensor.name: 0.02 * torch.randn(tensor.shape) + ("norm" in tensor.name and tensor.name.endswith("weight"))
-        for tensor in model_layout(Architecture.from_config(config), Scheme.parse(bits))
+        tensor.name: 0.02 * torch.randn(tensor.shape, generator=generator)
+        + ("norm" in tensor.name and tensor.name.endswith("weight"))
+        for tensor in model_layout(Architecture.from_config(config), scheme)
     }
+    teacher = Architecture.from_config(shape)
     card = Card(
         task="summarization",
         source_template="{source}",
@@ -58,15 +55,9 @@ def main(
         decoder_start="</s>",
         forced_bos=None,
         directions=(),
-        max_source_tokens=1024,
+        max_source_tokens=teacher.max_position_embeddings,
         teacher="random weights",
-        teacher_layers="6-6",
-        teacher_bytes=float_bytes(Architecture.from_config(BART_BASE)),
+        teacher_layers=str(teacher.layers),
+        teacher_bytes=float_bytes(teacher),
     )
-    write_artifact(folder, weights, config, {}, Scheme.parse(bits), "sha256:0", card)
-    size = sizes(read_artifact(folder))
-    print(f"{folder}: {layers} layers at {bits}, {size.packed / 2**20:.1f} MiB, {size.ratio:.1f}x smaller than BART-base")
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    write_artifact(folder, weights, config, {}, scheme, "sha256:0", card)

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import torch
 
-from benchmarks.engine import SHIPPED
 from compress.packed_student import dequantized_student
 from quant.artifact import read_artifact
 from quant.numerics import dequantize
+
+SHIPPED = Path(__file__).parents[2] / "models" / "mbart-de-en-2-2-8"
 
 
 def test_a_dequantized_student_has_the_artifacts_values() -> None:

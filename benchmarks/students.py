@@ -1,0 +1,17 @@
+"""The student that a bench runs: an artifact's folder, or one of random weights in a scratch folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.random_artifact import write_random_artifact
+from quant.scheme import Layers, Scheme
+
+
+def student_folder(artifact: Path | None, layers: str, bits: str, scratch: Path) -> Path:
+    """Folder of the artifact to measure; a random one has its layers and bits in its name."""
+    if artifact is not None:
+        return artifact
+    folder = scratch / f"random-{layers}-{bits.replace('/', '-')}"
+    write_random_artifact(folder, Layers.parse(layers), Scheme.parse(bits))
+    return folder

@@ -1,0 +1,25 @@
+"""Settings of the benches that are refused, and what is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.commands import BenchArrivals, BenchEngine
+from dqbart import run_command
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        (BenchEngine, ["--layers", "6-1,x"], "layers = '6-1,x': 'x' is not a layer pair"),
+        (BenchEngine, ["--bits", "3-2-8"], "bits = '3-2-8': 3-2-8 is not a scheme"),
+        (BenchEngine, ["--peer", "llama"], "peer = 'llama'"),
+        (BenchArrivals, ["--requests", "10"], "requests = '10'"),
+        (BenchArrivals, ["--beams", "4,65"], "beams = [4, 65]: at least one number, none above rows = 64"),
+    ],
+)
+def test_wrong_settings(command: type, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        run_command(command, "bench", arguments)
+    assert exit.value.code == 2
+    assert f"dqbart bench: error: {message}" in capsys.readouterr().err
