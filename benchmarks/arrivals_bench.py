@@ -39,18 +39,24 @@ AT_ONCE = math.inf
 WIDTH = 140
 
 
+class Static(NamedTuple):
+    """Static batching under one limit of rows; rates in requests a second."""
+
+    policy: StaticPolicy
+    capacity: float
+    rate: float
+    """The highest at which its tail latency is within continuous batching's; 0 where none was found."""
+    outcome: Outcome
+    """At continuous batching's rate."""
+
+
 class Comparison(NamedTuple):
     """One seed's runs; rates in requests a second."""
 
     seed: int
     capacity: float
     continuous: Outcome
-    static_capacity: float
-    static_rate: float
-    """The highest within the limit; 0 where none was found."""
-    static_policy: StaticPolicy
-    static: Outcome | None
-    """At `static_rate`."""
+    statics: list[Static]
 
     @property
     def rate(self) -> float:
@@ -58,7 +64,9 @@ class Comparison(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        return self.rate / self.static_rate if self.static_rate else math.inf
+        """Against static batching at its best limit."""
+        best = max(each.rate for each in self.statics)
+        return self.rate / best if best else math.inf
 
 
 def run_bench_arrivals(settings: BenchArrivals) -> int:
@@ -99,12 +107,7 @@ def _compare(settings: BenchArrivals, runner: Runner, seed: int, progress: Progr
         architecture.eos_token_id,
         architecture.max_position_embeddings,
     )
-    policies = [
-        StaticPolicy(rows, by_length, settings.ended_rows == "dropped")
-        for rows in STATIC_ROWS
-        for by_length in (False, True)
-    ]
-    task = progress.add_task(f"seed {seed}", total=3 + 2 * len(policies))
+    task = progress.add_task(f"seed {seed}", total=3 + len(STATIC_ROWS))
     queue = EngineSettings(max_batch_rows=settings.rows, max_queued_requests=settings.requests)
     # Nothing is being decoded while a static batch is encoded, so that nothing need wait for it.
     whole = EngineSettings(
@@ -128,59 +131,48 @@ def _compare(settings: BenchArrivals, runner: Runner, seed: int, progress: Progr
         late = settings.requests - math.ceil(0.99 * settings.requests)
         return static(engine(whole), load, rate, policy, (limit, late) if limited else None)
 
-    capacities: dict[StaticPolicy, float] = {}
-    for policy in policies:
-        outcome = statically(AT_ONCE, policy, limited=False)
-        assert outcome is not None
-        capacities[policy] = outcome.throughput
+    def best_static(rows: int) -> Static:
+        """By the order of requests that gives it more capacity."""
+        able = {}
+        for by_length in (False, True):
+            policy = StaticPolicy(rows, by_length, settings.ended_rows == "dropped")
+            outcome = statically(AT_ONCE, policy, limited=False)
+            assert outcome is not None
+            able[policy] = outcome.throughput
+        policy = max(able, key=lambda each: able[each])
+        found = highest_rate(lambda rate: statically(rate, policy, limited=True) is not None, 0.0, able[policy], HALVINGS)
+        at_rate = statically(SHARE_OF_CAPACITY * capacity, policy, limited=False)
+        assert at_rate is not None
         progress.advance(task)
-    best_rate, best_policy = 0.0, max(policies, key=lambda each: capacities[each])
-    # The most capable first: the others need only show that they hold a rate above the best one's.
-    for policy in sorted(policies, key=lambda each: -capacities[each]):
+        return Static(policy, able[policy], found, at_rate)
 
-        def holds(rate: float, policy: StaticPolicy = policy) -> bool:
-            return statically(rate, policy, limited=True) is not None
-
-        better = best_rate + capacities[policy] / 2**HALVINGS
-        if better < capacities[policy] and holds(better):
-            best_rate, best_policy = highest_rate(holds, better, capacities[policy], HALVINGS), policy
-        progress.console.print(
-            f"seed {seed}, static, {policy}: capacity {capacities[policy]:.2f}/s; best so far {best_rate:.2f}/s",
-            highlight=False,
-        )
-        progress.advance(task)
-    shown = statically(best_rate, best_policy, limited=False) if best_rate else None
-    return Comparison(seed, capacity, served, max(capacities.values()), best_rate, best_policy, shown)
+    return Comparison(seed, capacity, served, [best_static(rows) for rows in STATIC_ROWS])
 
 
 def comparison_table(compared: list[Comparison]) -> Table:
-    """Two lines a seed: both kinds of batching at the rate that each bears with the same tail latency."""
-    table = Table("seed", "batching", title="Arrivals", title_justify="left")
-    headings = ("capacity, 1/s", "rate, 1/s", "served, 1/s", "p50, s", "p90, s", "p99, s", "mean rows", "longest stall, ms")
+    """A line for continuous batching, and one for each limit of static batching's rows."""
+    table = Table("seed", "batching", title="Arrivals, served at the rate of continuous batching", title_justify="left")
+    headings = ("capacity, 1/s", "same p99 to, 1/s", "ratio", "p50, s", "p90, s", "p99, s", "mean rows", "longest stall, ms")
     for heading in headings:
         table.add_column(heading, justify="right")
     for each in compared:
-        lines = (
-            ("continuous", each.capacity, each.rate, each.continuous),
-            (f"static, {each.static_policy}", each.static_capacity, each.static_rate, each.static),
-        )
-        for name, capacity, rate, outcome in lines:
-            figures = ["none holds the limit"] if outcome is None else _cells(outcome)
-            table.add_row(str(each.seed), name, f"{capacity:.2f}", f"{rate:.2f}", *figures)
-        table.add_row("", "ratio of rates", "", f"{each.ratio:.2f}x", end_section=True)
+        table.add_row(str(each.seed), "continuous", f"{each.capacity:.1f}", f"{each.rate:.1f}", "", *_cells(each.continuous))
+        for other in each.statics:
+            ratio = f"{each.rate / other.rate:.2f}x" if other.rate else "none holds it"
+            cells = f"{other.capacity:.1f}", f"{other.rate:.1f}", ratio, *_cells(other.outcome)
+            table.add_row("", f"static, {other.policy}", *cells)
+        table.add_section()
     return table
 
 
 def _cells(outcome: Outcome) -> list[str]:
     percentiles = [f"{outcome.percentile(share):.2f}" for share in (0.5, 0.9, 0.99)]
     stall = f"{1e3 * outcome.longest_stall:.0f}"
-    return [f"{outcome.throughput:.2f}", *percentiles, f"{outcome.mean_rows:.1f}", stall]
+    return [*percentiles, f"{outcome.mean_rows:.1f}", stall]
 
 
 def _figures(compared: Comparison) -> dict[str, object]:
-    def figures(outcome: Outcome | None) -> dict[str, float] | None:
-        if outcome is None:
-            return None
+    def figures(outcome: Outcome) -> dict[str, float]:
         percentiles = {f"p{100 * share:.0f}": outcome.percentile(share) for share in (0.5, 0.9, 0.99)}
         others = {"throughput": outcome.throughput, "mean_rows": outcome.mean_rows, "longest_stall": outcome.longest_stall}
         return percentiles | others
@@ -190,9 +182,8 @@ def _figures(compared: Comparison) -> dict[str, object]:
         "capacity": compared.capacity,
         "rate": compared.rate,
         "continuous": figures(compared.continuous),
-        "static_capacity": compared.static_capacity,
-        "static_rate": compared.static_rate,
-        "static_settings": str(compared.static_policy),
-        "static": figures(compared.static),
+        "static": [
+            {**each._asdict(), "policy": str(each.policy), "outcome": figures(each.outcome)} for each in compared.statics
+        ],
         "ratio": compared.ratio,
     }

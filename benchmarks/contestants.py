@@ -50,16 +50,12 @@ class _Engine:
     def __init__(self, specification: Specification) -> None:
         import torch
 
-        from quant.artifact import read_artifact
-        from serving.engine.engine import Engine
-        from serving.engine.runners import runner_for
+        from serving.engine.engine import load_engine
         from serving.engine.settings import EngineSettings
 
         torch.set_num_threads(specification.threads)
-        settings = EngineSettings(max_batch_rows=256)
-        runner = runner_for(read_artifact(specification.folder), settings, specification.runner)
-        self._engine = Engine(runner, settings)
-        self._architecture = runner.architecture
+        self._engine = load_engine(specification.folder, EngineSettings(max_batch_rows=256), specification.runner)
+        self._architecture = self._engine.architecture
 
     def prepare(self, work: Work, new_tokens: int) -> Run:
         from serving.engine.engine import Finished

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 
 from quant.artifact import read_artifact
+from quant.layout import Architecture
 from serving.engine.admission import check_cache_bytes, check_request
 from serving.engine.errors import GenerationFailed
 from serving.engine.memory import give_back_freed_memory
@@ -97,6 +98,11 @@ class Engine:
         self._longest_stall = 0.0
         self.decoded_rows = 0
         """Rows that the last step decoded."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """Of the model."""
+        return self._runner.architecture
 
     def submit(self, request: Request) -> int:
         """Queue a request; its id. Raises InvalidRequest, SourceTooLong, EngineFull."""

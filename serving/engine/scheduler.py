@@ -75,13 +75,15 @@ class Scheduler:
         if self._encoding:
             return []
         rows, cache_bytes, longest = self.rows, self.cache_bytes, 0
+        # While rows decode, what is encoded together is what a step encodes: nobody waits for the encoding of those behind.
+        most = self._settings.encode_tokens_per_step if self._running else self._settings.max_encode_tokens
         while self._waiting:
             claim = self._waiting[0]
             rows += claim.rows
             cache_bytes += claim.cache_bytes
             longest = max(longest, padded_length(claim.source_tokens))
             tokens = longest * (len(self._encoding) + 1)
-            too_many_tokens = bool(self._encoding) and tokens > self._settings.max_encode_tokens
+            too_many_tokens = bool(self._encoding) and tokens > most
             too_large = rows > self._settings.max_batch_rows or cache_bytes > self._settings.max_cache_bytes
             if too_large or too_many_tokens:
                 break

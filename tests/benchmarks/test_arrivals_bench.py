@@ -10,28 +10,30 @@ from rich.console import Console
 
 from benchmarks import arrivals, arrivals_bench
 from benchmarks.arrivals import Outcome, StaticPolicy
-from benchmarks.arrivals_bench import Comparison, comparison_table, run_bench_arrivals
+from benchmarks.arrivals_bench import Comparison, Static, comparison_table, run_bench_arrivals
 from benchmarks.commands import BenchArrivals
 
 OUTCOME = Outcome((1.0, 2.0), 4.0, 3.0, 0.05)
 
 
-def test_the_ratio_is_of_the_rates() -> None:
-    compared = Comparison(0, 10.0, OUTCOME, 7.0, 4.0, StaticPolicy(8, True, True), OUTCOME)
+def test_the_ratio_is_to_static_batching_at_its_best_limit() -> None:
+    statics = [Static(StaticPolicy(rows, rows == 8, True), 7.0, rate, OUTCOME) for rows, rate in ((8, 4.0), (16, 2.0))]
+    compared = Comparison(0, 10.0, OUTCOME, statics)
     assert compared.ratio == 2.0
-    console = Console(width=140)
+    console = Console(width=160)
     with console.capture() as captured:
         console.print(comparison_table([compared]))
-    assert "static, 8 rows, by length" in captured.get()
-    assert "2.00x" in captured.get()
+    lines = captured.get().splitlines()
+    assert any("static, 8 rows, by length" in line and "2.00x" in line for line in lines)
+    assert any("static, 16 rows, in order" in line and "4.00x" in line for line in lines)
 
 
 def test_static_batching_that_never_holds_the_limit_is_shown() -> None:
-    compared = Comparison(0, 10.0, OUTCOME, 7.0, 0.0, StaticPolicy(8, False, False), None)
+    compared = Comparison(0, 10.0, OUTCOME, [Static(StaticPolicy(8, False, False), 7.0, 0.0, OUTCOME)])
     console = Console(width=200)
     with console.capture() as captured:
         console.print(comparison_table([compared]))
-    assert "none" in captured.get()
+    assert "none holds it" in captured.get()
     assert compared.ratio == float("inf")
 
 

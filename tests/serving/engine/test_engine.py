@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class WatchedRunner(PyTorchRunner):
     def __init__(self, model: Model) -> None:
         super().__init__(model)
         self.calls: list[str] = []
+        self.while_encoding: Callable[[], None] = lambda: None
 
     def begin(self, sources: Sequence[Source]) -> None:
         self.calls.append(f"begin {len(sources)}")
@@ -43,6 +44,7 @@ class WatchedRunner(PyTorchRunner):
 
     def encode(self, layers: int) -> bool:
         self.calls.append(f"encode {layers}")
+        self.while_encoding()
         return super().encode(layers)
 
     def abandon(self) -> None:
@@ -220,18 +222,13 @@ def test_what_is_being_encoded_is_abandoned_when_all_of_it_is_cancelled(runner: 
 
 
 def test_who_is_cancelled_while_being_encoded_with_others_is_never_decoded(runner: WatchedRunner) -> None:
-    engine = Engine(runner, EngineSettings(encode_tokens_per_step=1))
-    engine.submit(REQUEST)
-    engine.step()
+    engine = Engine(runner, EngineSettings())
     cancelled, other = engine.submit(LONG), engine.submit(LONG)
+    runner.while_encoding = lambda: engine.cancel(cancelled)
     engine.step()
-    engine.cancel(cancelled)
-    runner.calls.clear()
-    engine.step()
-    assert runner.calls == ["encode 1", "decode 2"]
+    assert runner.calls == ["begin 2", "encode 2", "decode 1"]
     ends = [end.request_id for _ in range(8) for end in engine.step()]
-    assert other in ends
-    assert cancelled not in ends
+    assert ends == [other]
     assert seen(engine) == stats()
 
 

@@ -97,14 +97,16 @@ def test_long_sources_are_sliced_while_others_run() -> None:
     assert [made.take_layers(), made.take_layers()] == [3, 3]
 
 
-def test_a_slice_counts_all_that_is_encoded_together() -> None:
-    """Two of 128 tokens: 256, so that 128 tokens' worth is half of the layers."""
+def test_while_rows_decode_only_what_a_step_encodes_is_encoded_together() -> None:
+    """One of 128 tokens fills the step; padded to it, the next one would not fit."""
     made = scheduler(claim(0), encode_tokens_per_step=128)
     admit(made)
-    made.submit(claim(1, source_tokens=120))
-    made.submit(claim(2, source_tokens=16))
-    assert made.admit() == [1, 2]
-    assert [made.take_layers(), made.take_layers()] == [3, 3]
+    for request_id, tokens in ((1, 120), (2, 16), (3, 60), (4, 60), (5, 1)):
+        made.submit(claim(request_id, source_tokens=tokens))
+    assert made.admit() == [1]
+    assert made.take_layers() == 6
+    made.encoded()
+    assert [admit(made), admit(made), admit(made)] == [[2, 3], [4, 5], []]
 
 
 def test_at_least_one_layer_is_run_and_no_more_than_there_are() -> None:
