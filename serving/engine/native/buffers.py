@@ -27,12 +27,6 @@ class Buffers:
         view = self._views[name, rows, columns] = memory[: rows * columns].view(rows, columns)
         return view
 
-    def shrink(self, most: int) -> None:
-        """Give back the memory of names that hold more than `most` numbers."""
-        for name in [name for name, memory in self._memory.items() if memory.numel() > most]:
-            del self._memory[name]
-            self._forget_views(name)
-
     def _forget_views(self, name: str) -> None:
         self._views = {key: view for key, view in self._views.items() if key[0] != name}
 

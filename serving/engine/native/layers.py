@@ -21,7 +21,7 @@ from serving.engine.native.library import kernels
 from serving.engine.native.linear import PackedLinear
 from serving.engine.pytorch.model import ACTIVATIONS, NORM_EPSILON, UnsupportedModel
 
-CHUNK = 64
+CHUNK = 128
 """Tokens that go through a feed-forward block together: its wide values stay in the second-level cache."""
 
 Block = Callable[[Tensor, Tensor], Tensor]
@@ -75,9 +75,8 @@ class Builder:
 
 
 class EncoderLayer:
-    def __init__(self, builder: Builder, index: int, heads: Heads) -> None:
+    def __init__(self, builder: Builder, index: int) -> None:
         name = f"model.encoder.layers.{index}"
-        self._heads = heads
         self._buffers = builder.buffers
         self._project = builder.linear(*(f"{name}.self_attn.{projection}_proj" for projection in "qkv"))
         self._output = builder.linear(f"{name}.self_attn.out_proj")
@@ -196,5 +195,6 @@ class Embedding:
             self._position_codes.data_ptr(),
             self._position_scale.data_ptr(),
             out.data_ptr(),
+            torch.get_num_threads(),
         )
         return self._norm(out)

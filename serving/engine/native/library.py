@@ -47,7 +47,7 @@ class DqWanted(ctypes.Structure):
 
 _SIGNATURES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
     "dq_linear": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_int64],
-    "dq_embed": [c_void_p, c_void_p, c_void_p, c_int64, c_float, c_void_p, c_void_p, c_void_p],
+    "dq_embed": [c_void_p, c_void_p, c_void_p, c_int64, c_float, c_void_p, c_void_p, c_void_p, c_int64],
     "dq_write_keys": [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_int64],
     "dq_scores": [
         *(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_float, c_void_p, c_int64, c_int64)

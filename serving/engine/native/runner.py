@@ -64,7 +64,7 @@ class NativeRunner:
         scale = math.sqrt(architecture.d_model) if architecture.scale_embedding else 1.0
         self._embed_source = Embedding(builder, "encoder", head, scale)
         self._embed = Embedding(builder, "decoder", head, scale)
-        self._encoder = [EncoderLayer(builder, index, self._encoder_heads) for index in range(architecture.encoder_layers)]
+        self._encoder = [EncoderLayer(builder, index) for index in range(architecture.encoder_layers)]
         self._decoder = [DecoderLayer(builder, index, self._decoder_heads) for index in range(architecture.decoder_layers)]
         final = architecture.normalizes_before
         self._final_norms = [builder.norm(f"model.{part}.layer_norm") for part in ("encoder", "decoder")] if final else None

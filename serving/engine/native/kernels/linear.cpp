@@ -50,8 +50,9 @@ extern "C" void dq_linear(const DqLinear* linear, const float* tokens, int64_t c
 
 // Rows of the embedding times their scale and `factor`, plus a row of positions: float32 [count, columns].
 extern "C" void dq_embed(const DqLinear* embedding, const int64_t* tokens, const int64_t* positions, int64_t count, float factor,
-                         const int8_t* position_codes, const float* position_scale, float* out) {
+                         const int8_t* position_codes, const float* position_scale, float* out, int64_t threads) {
   const int64_t columns = embedding->columns, padded = round_up(columns, kColumns), bits = embedding->bits, fields = 8 / bits;
+#pragma omp parallel for num_threads(threads) if (count > 64) schedule(static)
   for (int64_t each = 0; each < count; ++each) {
     const int64_t token = tokens[each], position = positions[each];
     const uint8_t* panel = embedding->codes + token / kPanel * panel_bytes(padded, bits);

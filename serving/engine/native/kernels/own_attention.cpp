@@ -65,6 +65,17 @@ void write_record(const Record& record, const Shape& shape, const float* keys, c
   }
 }
 
+// The sum of the lanes of each of four vectors.
+inline __m128i totals_of(const __m512i (&vectors)[4]) {
+  const auto halved = [](__m512i one, __m512i other) {
+    return _mm512_add_epi32(_mm512_unpacklo_epi32(one, other), _mm512_unpackhi_epi32(one, other));
+  };
+  const __m512i first = halved(vectors[0], vectors[1]), second = halved(vectors[2], vectors[3]);
+  const __m512i quarters = _mm512_add_epi32(_mm512_unpacklo_epi64(first, second), _mm512_unpackhi_epi64(first, second));
+  const __m256i pair = _mm256_add_epi32(_mm512_castsi512_si256(quarters), _mm512_extracti64x4_epi64(quarters, 1));
+  return _mm_add_epi32(_mm256_castsi256_si128(pair), _mm256_extracti128_si256(pair, 1));
+}
+
 void score_row(const DqOwnRow& row, int64_t layer, const Shape& shape, const float* query, float scaling, float* scores,
                int64_t padded) {
   thread_local Workspace code_space, row_space;
@@ -75,15 +86,23 @@ void score_row(const DqOwnRow& row, int64_t layer, const Shape& shape, const flo
   }
   for (int64_t position = 0; position <= row.position; ++position) {
     const Record record(row, layer, shape, position, row.ancestors[position]);
-    for (int64_t head = 0; head < shape.heads; ++head) {
-      __m512i sum = _mm512_setzero_si512();
-      for (int64_t byte = 0; byte < shape.padded_width; byte += kVectorBytes) {
-        const __mmask64 mask = bytes_left(shape.padded_width - byte);
-        const int64_t at = head * shape.padded_width + byte;
-        sum = _mm512_dpbusd_epi32(sum, _mm512_maskz_loadu_epi8(mask, record.keys + at), _mm512_maskz_loadu_epi8(mask, codes + at));
+    for (int64_t head = 0; head < shape.heads; head += 4) {
+      const int64_t four = std::min<int64_t>(4, shape.heads - head);
+      __m512i sums[4] = {};
+      for (int64_t each = 0; each < four; ++each) {
+        for (int64_t byte = 0; byte < shape.padded_width; byte += kVectorBytes) {
+          const __mmask64 mask = bytes_left(shape.padded_width - byte);
+          const int64_t at = (head + each) * shape.padded_width + byte;
+          const __m512i keys = _mm512_maskz_loadu_epi8(mask, record.keys + at);
+          sums[each] = _mm512_dpbusd_epi32(sums[each], keys, _mm512_maskz_loadu_epi8(mask, codes + at));
+        }
       }
-      const float exact = static_cast<float>(_mm512_reduce_add_epi32(sum) - 128 * rows[head].sum);
-      scores[head * padded + position] = exact * (rows[head].scale * scaling) * record.key_scale[head];
+      alignas(16) int32_t totals[4];
+      _mm_store_si128(reinterpret_cast<__m128i*>(totals), totals_of(sums));
+      for (int64_t each = 0; each < four; ++each) {
+        const float exact = static_cast<float>(totals[each] - 128 * rows[head + each].sum);
+        scores[(head + each) * padded + position] = exact * (rows[head + each].scale * scaling) * record.key_scale[head + each];
+      }
     }
   }
   for (int64_t head = 0; head < shape.heads; ++head) {

@@ -122,6 +122,6 @@ def test_embedding_rows_are_read_from_the_panels(bits: int) -> None:
     scales = positions.scale.contiguous()
     addresses = tokens.data_ptr(), places.data_ptr()
     position_addresses = positions.codes.data_ptr(), scales.data_ptr()
-    kernels().dq_embed(layer.address, *addresses, 6, ctypes.c_float(8.0), *position_addresses, out.data_ptr())
+    kernels().dq_embed(layer.address, *addresses, 6, ctypes.c_float(8.0), *position_addresses, out.data_ptr(), 1)
     looked_up = weight.codes[tokens].float() * weight.scale[tokens] * 8.0
     assert torch.equal(out, looked_up + dequantize(positions)[places])
