@@ -31,6 +31,7 @@ from rich.console import Console
 import dqbart
 from quant.artifact import is_artifact
 from quant.card import Task
+from serving.engine.runners import reason_against
 from serving.engine.settings import EngineSettings
 from serving.metrics import MULTIPROCESS_VARIABLE
 from serving.models import CheckedModel, ModelError, check_model, default_models
@@ -92,6 +93,8 @@ def serve_until_stopped(settings: Serve) -> None:
 
 def check(settings: Serve) -> tuple[list[CheckedModel], dict[Task, str]]:
     """The models to serve and the default of each task. Raises SystemExit naming the setting at fault."""
+    if reason := reason_against(settings.runner):
+        raise SystemExit(f"runner = {settings.runner!r} cannot be used here: {reason}; auto takes the fastest that can")
     named = settings.named_folders or discovered()
     try:
         models = [check_model(name, folder.resolve(), settings.max_batch_rows) for name, folder in named]

@@ -36,15 +36,33 @@ def runner_for(artifact: Artifact, settings: EngineSettings, name: RunnerName = 
     return _pytorch(artifact)
 
 
+def reason_against(name: RunnerName) -> str | None:
+    """Why no artifact can have the runner of that name on this machine; None where one may, and for `auto`."""
+    if name == "cuda":
+        from serving.engine.cuda.device import available
+
+        return available().reason or None
+    if name == "native":
+        from serving.engine.native.library import UnavailableError, kernels
+
+        try:
+            kernels()
+        except UnavailableError as error:
+            return str(error)
+    return None
+
+
 def _cuda(artifact: Artifact, settings: EngineSettings) -> Runner | str:
-    from serving.engine.cuda.device import available
-
-    found = available()
-    if not found.available:
-        return found.reason
+    if reason := reason_against("cuda"):
+        return reason
+    from serving.engine.cuda.device import InexactDevice
     from serving.engine.cuda.runner import CudaRunner
+    from serving.engine.pytorch.model import UnsupportedModel
 
-    return CudaRunner(artifact, settings.max_batch_rows, settings.max_cache_bytes)
+    try:
+        return CudaRunner(artifact, settings.max_batch_rows, settings.max_cache_bytes)
+    except (InexactDevice, UnsupportedModel) as error:
+        return str(error)
 
 
 def _native(artifact: Artifact, settings: EngineSettings) -> Runner | str:

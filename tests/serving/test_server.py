@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+import torch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -101,6 +102,12 @@ def test_settings_at_odds_with_the_models_stop_the_start(
     with pytest.raises(SystemExit) as exit:
         check(settings)
     assert message in str(exit.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_runner_that_cannot_be_used_stops_the_start() -> None:
+    with pytest.raises(SystemExit, match="runner = 'cuda' cannot be used here: torch finds no CUDA device"):
+        check(Serve(runner="cuda"))
 
 
 def test_a_port_in_use_stops_the_start() -> None:
