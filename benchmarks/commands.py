@@ -14,6 +14,7 @@ from pydantic_settings import CliPositionalArg
 
 from dqbart import Command
 from quant.scheme import Layers, Scheme
+from serving.engine.settings import RunnerName
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -25,7 +26,7 @@ class _Bench(Command):
         None, description="an artifact's folder (default: BART-base's shape with random weights)"
     )
     bits: str = Field("2-2-8", description="of the random student: bits of weights, embeddings and activations, W-E-A")
-    runner: Literal["auto", "cuda", "native", "pytorch"] = Field("auto", description="what runs the engine's model")
+    runner: RunnerName = Field("auto", description="what runs the engine's model")
     threads: Count = Field(2, description="CPU threads of either side")
     json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
 

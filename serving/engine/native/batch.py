@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from serving.engine.native.attention import Attend
 from serving.engine.native.buffers import Buffers
@@ -71,10 +70,6 @@ class Batch:
     def own_rows_address(self) -> int:
         return int(self._own.ctypes.data)
 
-    def attend(self, layer: int, queries: Tensor, stride: int, out: Tensor) -> None:
-        """Every row over its encoded source."""
-        self._attend(layer, queries, stride, out)
-
     def _rebuild(self) -> None:
         self._own = np.array(
             [
@@ -95,4 +90,5 @@ class Batch:
         blocks = np.array([[source.block_address(layer) for source in self.sources] for layer in layers], dtype=np.uint64)
         starts = np.cumsum([0, *(source.rows for source in self.sources)])
         lengths = np.array([source.length for source in self.sources])
-        self._attend = Attend(Span(blocks, lengths, starts), self._heads, self._buffers)
+        self.attend = Attend(Span(blocks, lengths, starts), self._heads, self._buffers)
+        """Every row over its encoded source."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from quant.artifact import Artifact
 from quant.numerics import Quantized
@@ -19,7 +18,7 @@ from serving.engine.native.buffers import Buffers
 from serving.engine.native.caches import Heads
 from serving.engine.native.library import kernels
 from serving.engine.native.linear import PackedLinear
-from serving.engine.pytorch.model import ACTIVATIONS, NORM_EPSILON, UnsupportedModel
+from serving.engine.pytorch.model import activation_of, norm_of
 
 CHUNK = 128
 """Tokens that go through a feed-forward block together: its wide values stay in the second-level cache."""
@@ -35,9 +34,7 @@ class Builder:
         self.artifact = artifact
         self.architecture = artifact.architecture
         self.buffers = buffers
-        name = self.architecture.activation_function
-        if name not in ACTIVATIONS:
-            raise UnsupportedModel(f"activation_function is {name!r}, supported are {', '.join(sorted(ACTIVATIONS))}")
+        self.activation = activation_of(self.architecture)
 
     def linear(self, *names: str) -> PackedLinear:
         weights = [self.artifact.quantized(f"{name}.weight") for name in names]
@@ -45,8 +42,7 @@ class Builder:
         return PackedLinear(weights, biases, self.artifact.scheme.weight_bits)
 
     def norm(self, name: str) -> Callable[[Tensor], Tensor]:
-        weight, bias = self.artifact.tensor(f"{name}.weight"), self.artifact.tensor(f"{name}.bias")
-        return lambda hidden: functional.layer_norm(hidden, weight.shape, weight, bias, NORM_EPSILON)
+        return norm_of(self.artifact, name)
 
     def around(self, norm: str) -> Callable[[Tensor, Block], Tensor]:
         """The normalization of a block, and the connection around it."""
@@ -57,18 +53,20 @@ class Builder:
 
     def feed_forward(self, name: str) -> Block:
         widen, narrow = self.linear(f"{name}.fc1"), self.linear(f"{name}.fc2")
-        activation = ACTIVATIONS[self.architecture.activation_function]
-        buffers = self.buffers
+        activation, buffers = self.activation, self.buffers
+
+        def through(hidden: Tensor, out: Tensor, residual: Tensor) -> None:
+            wide = widen(hidden, buffers.floats("wide", hidden.shape[0], widen.rows))
+            narrow(activation(wide), out, residual)
 
         def run(hidden: Tensor, residual: Tensor) -> Tensor:
             out = torch.empty_like(residual)
             if hidden.shape[0] <= CHUNK:
-                wide = widen(hidden, buffers.floats("wide", hidden.shape[0], widen.rows))
-                return narrow(activation(wide), out, residual)
-            for start in range(0, hidden.shape[0], CHUNK):
-                part = slice(start, start + CHUNK)
-                wide = widen(hidden[part], buffers.floats("wide", min(CHUNK, hidden.shape[0] - start), widen.rows))
-                narrow(activation(wide), out[part], residual[part])
+                # A decode step is spared the cutting.
+                through(hidden, out, residual)
+            else:
+                for parts in zip(*(torch.split(each, CHUNK) for each in (hidden, out, residual)), strict=True):
+                    through(*parts)
             return out
 
         return run

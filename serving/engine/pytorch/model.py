@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from quant.artifact import Artifact
-from quant.layout import EMBEDDING
+from quant.layout import EMBEDDING, Architecture
 from quant.numerics import Quantized, dequantize
 from serving.engine.pytorch.arithmetic import Arithmetic, arithmetic_of
 from serving.engine.pytorch.cache import Cache, Groups, KeyValueCache, key_mask
@@ -88,6 +88,20 @@ def _normalized(hidden: Tensor, norm: Norm | None) -> Tensor:
     return hidden if norm is None else norm(hidden)
 
 
+def activation_of(architecture: Architecture) -> Callable[[Tensor], Tensor]:
+    """The activation function of feed-forward blocks. Raises UnsupportedModel."""
+    name = architecture.activation_function
+    if name not in ACTIVATIONS:
+        raise UnsupportedModel(f"activation_function is {name!r}, supported are {', '.join(sorted(ACTIVATIONS))}")
+    return ACTIVATIONS[name]
+
+
+def norm_of(artifact: Artifact, name: str) -> Norm:
+    """The layer normalization of that name."""
+    weight, bias = artifact.tensor(f"{name}.weight"), artifact.tensor(f"{name}.bias")
+    return lambda hidden: functional.layer_norm(hidden, weight.shape, weight, bias, NORM_EPSILON)
+
+
 class _Layers:
     """Builds layers by the names of their weights."""
 
@@ -95,18 +109,14 @@ class _Layers:
         self.artifact = artifact
         self.arithmetic = arithmetic
         self.architecture = artifact.architecture
-        name = self.architecture.activation_function
-        if name not in ACTIVATIONS:
-            raise UnsupportedModel(f"activation_function is {name!r}, supported are {', '.join(sorted(ACTIVATIONS))}")
-        self.activation = ACTIVATIONS[name]
+        self.activation = activation_of(self.architecture)
 
     def linear(self, *names: str) -> Linear:
         weights = [self.artifact.quantized(f"{name}.weight") for name in names]
         return self.arithmetic.linear(weights, [self.artifact.tensor(f"{name}.bias") for name in names])
 
     def norm(self, name: str) -> Norm:
-        weight, bias = self.artifact.tensor(f"{name}.weight"), self.artifact.tensor(f"{name}.bias")
-        return lambda hidden: functional.layer_norm(hidden, weight.shape, weight, bias, NORM_EPSILON)
+        return norm_of(self.artifact, name)
 
     def residual(self, norm: str) -> _Residual:
         return _Residual(self.norm(norm), self.architecture.normalizes_before)

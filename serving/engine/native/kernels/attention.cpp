@@ -22,7 +22,6 @@ using namespace dqbart;
 namespace {
 
 constexpr int kTile = 8;                  // queries in registers
-constexpr int64_t kSerialWork = 1 << 20;  // multiplications below which starting threads costs more than it saves
 
 struct Shape {
   int64_t heads, width, padded_width;
@@ -164,6 +163,15 @@ void write_head(const Shape& shape, const Block& block, int64_t length, int64_t 
   }
 }
 
+// Calls work(source, head) for each, on a team of threads.
+template <typename Work>
+void for_each_head(int64_t sources, int64_t heads, int64_t team, const Work& work) {
+#pragma omp parallel for num_threads(team) if (team > 1) collapse(2) schedule(dynamic)
+  for (int64_t source = 0; source < sources; ++source) {
+    for (int64_t head = 0; head < heads; ++head) work(source, head);
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -178,14 +186,10 @@ int64_t dq_block_bytes(int64_t length, int64_t heads, int64_t width) {
 void dq_write_keys(uint8_t* const* blocks, const int64_t* starts, int64_t sources, int64_t heads, int64_t width, const float* keys,
                    const float* values, int64_t stride, int64_t threads) {
   const Shape shape(heads, width);
-  const int64_t team = starts[sources] - starts[0] < 32 ? 1 : threads;
-#pragma omp parallel for num_threads(team) if (team > 1) collapse(2) schedule(static)
-  for (int64_t source = 0; source < sources; ++source) {
-    for (int64_t head = 0; head < heads; ++head) {
-      const int64_t length = starts[source + 1] - starts[source], at = starts[source] * stride + head * width;
-      write_head(shape, Block(blocks[source], shape, length), length, head, keys + at, values + at, stride);
-    }
-  }
+  for_each_head(sources, heads, starts[sources] - starts[0] < 32 ? 1 : threads, [&](int64_t source, int64_t head) {
+    const int64_t length = starts[source + 1] - starts[source], at = starts[source] * stride + head * width;
+    write_head(shape, Block(blocks[source], shape, length), length, head, keys + at, values + at, stride);
+  });
 }
 
 // Scores of queries over their source's keys: float32 [queries, heads, padded], the lowest number where there is no key.
@@ -193,34 +197,26 @@ void dq_write_keys(uint8_t* const* blocks, const int64_t* starts, int64_t source
 void dq_scores(uint8_t* const* blocks, const int64_t* lengths, const int64_t* starts, int64_t sources, int64_t heads, int64_t width,
                const float* queries, int64_t stride, float scaling, float* scores, int64_t padded, int64_t threads) {
   const Shape shape(heads, width);
-  const int64_t count = starts[sources] - starts[0];
-  const int64_t team = count * padded * heads * width < kSerialWork ? 1 : threads;
-#pragma omp parallel for num_threads(team) if (team > 1) collapse(2) schedule(dynamic)
-  for (int64_t source = 0; source < sources; ++source) {
-    for (int64_t head = 0; head < heads; ++head) {
-      const int64_t first = starts[source], length = lengths[source];
-      score_head(shape, Block(blocks[source], shape, length), length, head, queries + first * stride + head * width,
-                 starts[source + 1] - first, stride, scaling, scores + ((first - starts[0]) * heads + head) * padded,
-                 heads * padded, padded);
-    }
-  }
+  const int64_t work = (starts[sources] - starts[0]) * padded * heads * width;
+  for_each_head(sources, heads, work < kSerialWork ? 1 : threads, [&](int64_t source, int64_t head) {
+    const int64_t first = starts[source], length = lengths[source];
+    score_head(shape, Block(blocks[source], shape, length), length, head, queries + first * stride + head * width,
+               starts[source + 1] - first, stride, scaling, scores + ((first - starts[0]) * heads + head) * padded,
+               heads * padded, padded);
+  });
 }
 
 // Values weighed by probabilities [queries, heads, padded]: float32 [queries, heads * width]. Sources as in dq_scores.
 void dq_weigh(uint8_t* const* blocks, const int64_t* lengths, const int64_t* starts, int64_t sources, int64_t heads, int64_t width,
               const float* probabilities, int64_t padded, float* out, int64_t threads) {
   const Shape shape(heads, width);
-  const int64_t count = starts[sources] - starts[0];
-  const int64_t team = count * padded * heads * width < kSerialWork ? 1 : threads;
-#pragma omp parallel for num_threads(team) if (team > 1) collapse(2) schedule(dynamic)
-  for (int64_t source = 0; source < sources; ++source) {
-    for (int64_t head = 0; head < heads; ++head) {
-      const int64_t first = starts[source];
-      weigh_head(shape, Block(blocks[source], shape, lengths[source]), head,
-                 probabilities + ((first - starts[0]) * heads + head) * padded, starts[source + 1] - first, heads * padded,
-                 out + first * heads * width + head * width, heads * width);
-    }
-  }
+  const int64_t work = (starts[sources] - starts[0]) * padded * heads * width;
+  for_each_head(sources, heads, work < kSerialWork ? 1 : threads, [&](int64_t source, int64_t head) {
+    const int64_t first = starts[source];
+    weigh_head(shape, Block(blocks[source], shape, lengths[source]), head,
+               probabilities + ((first - starts[0]) * heads + head) * padded, starts[source + 1] - first, heads * padded,
+               out + first * heads * width + head * width, heads * width);
+  });
 }
 
 }  // extern "C"

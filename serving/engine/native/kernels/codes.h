@@ -17,6 +17,8 @@ constexpr int kLanes = 16;         // float or int32 lanes of a vector
 constexpr int kVectorBytes = 64;   // bytes of a vector
 constexpr float kLevels = 127.0f;  // numerics.ACTIVATION_LEVELS
 
+constexpr int64_t kSerialWork = 1 << 20;  // multiplications below which starting threads costs more than it saves
+
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 inline __mmask16 lanes_left(int64_t count) {

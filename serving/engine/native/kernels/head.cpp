@@ -54,7 +54,6 @@ struct Best {
 };
 
 struct Row {
-  const DqWanted* wanted;
   std::vector<Edit> edits;
   bool sums;
 };
@@ -86,7 +85,7 @@ extern "C" void dq_head(const DqLinear* head, const float* hidden, int64_t count
   std::vector<Best> found(team * count);
   for (int64_t row = 0; row < count; ++row) {
     row_codes[row] = quantize_row(hidden + row * head->columns, head->columns, codes + row * padded, padded);
-    rows[row] = {wanted + row, edits_of(wanted[row]), wanted[row].normalizer != 0 || wanted[row].log_probabilities != 0};
+    rows[row] = {edits_of(wanted[row]), wanted[row].normalizer != 0 || wanted[row].log_probabilities != 0};
   }
   for (int64_t each = 0; each < team * count; ++each) {
     found[each] = {team_values + each * most, team_tokens + each * most, wanted[each % count].count};

@@ -1,4 +1,4 @@
-// A linear layer over packed codes; see linear.cpp for the layout.
+// A linear layer over packed codes; see panels.h for the layout.
 #pragma once
 
 #include <cstdint>

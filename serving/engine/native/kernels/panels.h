@@ -18,7 +18,6 @@
 namespace dqbart {
 
 constexpr int kTile = 8;                  // tokens in registers: with more, GCC 12 moves sums about, which costs a fifth
-constexpr int64_t kSerialWork = 1 << 20;  // multiplications below which starting threads costs more than it saves
 
 struct Tokens {
   const int8_t* codes;  // [tokens, stride]
