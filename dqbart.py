@@ -32,9 +32,9 @@ from pydantic_settings import (
 )
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "compress": ("compress.commands:Compress", "Make a small, quantized student of a teacher checkpoint."),
-    "evaluate": ("compress.commands:Evaluate", "Measure a model's quality on a data set."),
-    "inspect": ("compress.commands:Inspect", "Show what an artifact holds: scheme, layers, sizes."),
+    "compress": ("compress.commands.compress:Compress", "Make a small, quantized student of a teacher checkpoint."),
+    "evaluate": ("compress.commands.evaluate:Evaluate", "Measure a model's quality on a data set."),
+    "inspect": ("compress.commands.inspect:Inspect", "Show what an artifact holds: scheme, layers, sizes."),
     "serve": ("serving.settings:Serve", "Serve artifacts over HTTP and gRPC."),
     "translate": ("serving.clients:Translate", "Ask a running server for translations."),
     "summarize": ("serving.clients:Summarize", "Ask a running server for summaries."),

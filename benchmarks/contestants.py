@@ -89,7 +89,7 @@ class _Transformers:
     def __init__(self, specification: Specification) -> None:
         import torch
 
-        from compress.packed_student import dequantized_student
+        from compress.model.packed_student import dequantized_student
         from quant.artifact import read_artifact
 
         torch.set_num_threads(specification.threads)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ctranslate2.converters.transformers import BartLoader
 
-from compress.packed_student import dequantized_student
+from compress.model.packed_student import dequantized_student
 from quant.artifact import Artifact
 
 

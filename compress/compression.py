@@ -13,18 +13,18 @@ from rich.console import Console
 from safetensors.torch import save_file
 from transformers import set_seed
 
-from compress.decoding import DecodingSettings
-from compress.evaluation import Evaluation, evaluate
-from compress.evaluation_file import EVALUATION_FILE
-from compress.losses import LayerMap
+from compress.data.text_format import Encoded, Example
+from compress.model.quantized_modules import full_precision_weights, quantize_modules
+from compress.model.student import build_student, spaced_layers
+from compress.model.teacher import Teacher
 from compress.model_card import write_model_card
-from compress.progress import TrainingProgress
-from compress.quantized_modules import full_precision_weights, quantize_modules
-from compress.student import build_student, spaced_layers
-from compress.teacher import Teacher
-from compress.text_format import Encoded, Example
-from compress.training import Trainer, TrainingSettings
-from compress.training_state import ResumeError, TrainingState
+from compress.scoring.decoding import DecodingSettings
+from compress.scoring.evaluation import Evaluation, evaluate
+from compress.scoring.evaluation_file import EVALUATION_FILE
+from compress.training.loop import Trainer, TrainingSettings
+from compress.training.losses import LayerMap
+from compress.training.progress import TrainingProgress
+from compress.training.state import ResumeError, TrainingState
 from quant.artifact import write_artifact
 from quant.scheme import Layers, Scheme
 

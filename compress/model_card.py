@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from compress.evaluation_file import EVALUATION_FILE, direction, read_evaluations
+from compress.scoring.evaluation_file import EVALUATION_FILE, direction, read_evaluations
 from quant.artifact import read_artifact, sizes
 from quant.card import Card
 

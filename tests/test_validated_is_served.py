@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from compress.decoding import DecodingSettings, generate
-from compress.packed_student import load_student
-from compress.text_format import Example
+from compress.data.text_format import Example
+from compress.model.packed_student import load_student
+from compress.scoring.decoding import DecodingSettings, generate
 from serving.engine.engine import Engine, Finished, load_engine
 from serving.engine.request import GenerationParameters, Request, Result
 from serving.engine.settings import EngineSettings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from compress.packed_student import dequantized_student
+from compress.model.packed_student import dequantized_student
 from quant.artifact import Artifact, read_artifact, write_artifact
 from quant.layout import Architecture, model_layout
 from quant.scheme import Scheme

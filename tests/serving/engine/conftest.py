@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import BartConfig, BartForConditionalGeneration, MBartConfig, MBartForConditionalGeneration
 
-from compress.quantized_modules import full_precision_weights, quantize_modules
+from compress.model.quantized_modules import full_precision_weights, quantize_modules
 from quant.artifact import Artifact, read_artifact, write_artifact
 from quant.card import Card
 from quant.scheme import Scheme

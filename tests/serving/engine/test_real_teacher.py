@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, MBartForConditionalGeneration
 
-from compress.quantized_modules import full_precision_weights, quantize_modules
+from compress.model.quantized_modules import full_precision_weights, quantize_modules
 from quant.artifact import write_artifact
 from quant.card import Card
 from quant.scheme import Scheme

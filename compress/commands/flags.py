@@ -1,0 +1,75 @@
+"""Flags that commands share, each declared once with its default and meaning.
+
+The modules of flags import nothing heavy, so that `--help` is quick; the work is imported when a command runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from dqbart import Command
+
+if TYPE_CHECKING:
+    from compress.data.dataset import Fields
+    from compress.scoring.decoding import DecodingSettings
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class DataFlags(Command):
+    """What every command that reads examples and decodes them has: columns, languages, lengths, decoding."""
+
+    source_field: str | None = Field(None, description="column of the source text (default: by task)")
+    target_field: str | None = Field(None, description="column of the target text (default: by task)")
+    question_field: str | None = Field(None, description="column of the question (default: question)")
+    context_field: str | None = Field(None, description="column of the context (default: context)")
+    source_language: str | None = Field(None, description="language code of the source column, e.g. de_DE (mBART)")
+    target_language: str | None = Field(None, description="language code of the target column, e.g. en_XX (mBART)")
+    max_target_tokens: Count = Field(128, description="longer targets are truncated in training, in tokens")
+    num_beams: Count | None = Field(None, description="beams in decoding (default: the model's own)")
+    length_penalty: float | None = Field(None, description="length penalty in decoding (default: the model's own)")
+    max_new_tokens: Count | None = Field(None, description="longest output in tokens (default: the model's own)")
+    min_new_tokens: Annotated[int, Field(ge=0)] | None = Field(None, description="shortest output in tokens")
+    no_repeat_ngram_size: Annotated[int, Field(ge=0)] | None = Field(None, description="n-grams of this size never repeat")
+    device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one")
+
+    def fields(self) -> Fields:
+        from compress.data.dataset import Fields
+
+        return Fields(self.source_field, self.target_field, self.question_field, self.context_field)
+
+    def decoding(self) -> DecodingSettings:
+        from compress.scoring.decoding import DecodingSettings
+
+        return DecodingSettings(
+            self.num_beams, self.length_penalty, self.max_new_tokens, self.min_new_tokens, self.no_repeat_ngram_size
+        )
+
+    def languages(self) -> tuple[str, ...]:
+        return tuple(language for language in (self.source_language, self.target_language) if language)
+
+
+class TrainingFlags(DataFlags):
+    """What `compress` and `finetune` share: the optimizer, batches, validation, resuming."""
+
+    epochs: Annotated[float, Field(gt=0)] = Field(20.0, description="passes over the training data")
+    max_steps: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="optimizer steps, in place of epochs; 0: only pack"
+    )
+    learning_rate: Annotated[float, Field(gt=0)] = Field(3e-5, description="peak learning rate of AdamW")
+    schedule: Literal["linear", "cosine"] = Field("linear", description="decay of the learning rate after warm-up")
+    warmup: Share = Field(0.05, description="share of the steps in which the learning rate rises")
+    weight_decay: Weight = Field(0.0, description="weight decay of AdamW, on matrices only")
+    batch_tokens: Count = Field(4096, description="padded source or target tokens in a batch, whichever are more")
+    accumulate: Count = Field(1, description="batches whose gradients make one optimizer step")
+    clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="largest gradient norm")
+    bf16: Literal["auto", "on", "off"] = Field("auto", description="bf16 autocast; auto: where the device is quick at it")
+    seed: int = Field(0, description="seed of data order and dropout")
+    validate_every: Count | None = Field(None, description="steps between validations (default: once an epoch)")
+    valid_examples: Count = Field(500, description="validation examples used, from the start of the data")
+    limit: Count | None = Field(None, description="training rows used, from the start of the data (default: all)")
+    resume: bool = Field(False, description="continue the run that was saved in OUTPUT")

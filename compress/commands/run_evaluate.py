@@ -1,0 +1,114 @@
+"""Runs `dqbart evaluate`: loads either kind of model, scores it, writes JSON, prints a table."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from transformers import PreTrainedModel
+
+from compress.commands.evaluate import Evaluate
+from compress.data.dataset import Languages, load_examples
+from compress.data.text_format import TextFormat
+from compress.device import pick_device
+from compress.errors import EXPECTED_ERRORS, CompressError
+from compress.model.packed_student import load_student
+from compress.model.teacher import load_teacher
+from compress.model_card import write_model_card
+from compress.scoring.evaluation import Evaluation, data_digest, evaluate
+from compress.scoring.evaluation_file import EVALUATION_FILE, direction, keep_evaluation, read_evaluations
+from compress.training.progress import progress_bar
+from quant.artifact import is_artifact
+
+
+class EvaluationError(CompressError):
+    """A model that cannot be evaluated as asked."""
+
+
+def run_evaluate(settings: Evaluate) -> int:
+    """Returns the exit code: 0 done, 1 failed."""
+    console = Console()
+    packed = is_artifact(Path(settings.model))
+    name = settings.name or Path(settings.model).resolve().name
+    default = Path(settings.model) / EVALUATION_FILE if packed else Path(f"{name}.evaluation.json")
+    output = settings.output or default
+    try:
+        read_evaluations(output)  # what cannot be added to is an error before the work, not after it
+        evaluation = _evaluate(settings, console)
+        record = {"model": name, "data": Path(settings.data).name, "command": _command(settings), **evaluation.record}
+        # Shown before it is written: a full disk or a read-only folder does not cost the figures.
+        console.print(_table(record))
+        keep_evaluation(output, record)
+        if packed and output == default:
+            write_model_card(Path(settings.model))
+        if settings.hypotheses:
+            settings.hypotheses.write_text("".join(f"{' '.join(text.split())}\n" for text in evaluation.hypotheses))
+    except EXPECTED_ERRORS as error:
+        print(f"dqbart evaluate: error: {error}", file=sys.stderr)
+        return 1
+    console.print(f"kept in {output}", highlight=False)
+    return 0
+
+
+def _evaluate(settings: Evaluate, console: Console) -> Evaluation:
+    device = pick_device(settings.device)
+    model, text_format = _load(settings)
+    languages = Languages(settings.source_language, settings.target_language)
+    task = text_format.card.task
+    examples = load_examples(settings.data, "test", task, settings.fields(), languages, settings.limit)
+    with progress_bar(console) as bar:
+        bar_task = bar.add_task("generating", total=len(examples))
+        evaluation = evaluate(
+            model.to(device),
+            text_format,
+            examples,
+            settings.decoding(),
+            settings.batch_tokens,
+            settings.max_target_tokens,
+            lambda finished: bar.advance(bar_task, finished),
+        )
+    evaluation.record["data_digest"] = data_digest(examples)
+    return evaluation
+
+
+def _load(settings: Evaluate) -> tuple[PreTrainedModel, TextFormat]:
+    if is_artifact(Path(settings.model)):
+        model, text_format, artifact = load_student(Path(settings.model))
+        if settings.task not in (None, artifact.card.task):
+            raise EvaluationError(f"--task is {settings.task}, but {settings.model} was made for {artifact.card.task}")
+        if settings.languages() not in (artifact.card.language_pairs or ((),)):
+            known = ", ".join(artifact.card.directions) or "no languages"
+            asked = " to ".join(settings.languages()) or "no --source-language and --target-language"
+            raise EvaluationError(f"{settings.model} has {known}, not {asked}")
+        return model, text_format
+    if settings.task is None:
+        raise EvaluationError(f"{settings.model} is no packed artifact, so --task is needed")
+    teacher = load_teacher(settings.model, settings.task, settings.languages())
+    return teacher.model, teacher.text_format
+
+
+def _command(settings: Evaluate) -> str:
+    """The command that repeats the figure: every flag that is not at its default; files by their names only."""
+    flags = []
+    for name, value in settings.model_dump(exclude_defaults=True, exclude={"model", "output", "hypotheses", "name"}).items():
+        shown = Path(value).name if name == "data" and Path(value).is_file() else value
+        flags.append(f"--{name.replace('_', '-')} {shlex.quote(str(shown))}")
+    return f"dqbart evaluate {shlex.quote(Path(settings.model).resolve().name)} {' '.join(flags)}"
+
+
+def _table(record: dict[str, object]) -> Table:
+    """A row a figure: side by side, the names of four ROUGE scores would not fit a terminal."""
+    scores = record["scores"]
+    assert isinstance(scores, dict)
+    shown = {name: str(record[name]) for name in ("model", "data")}
+    shown |= {"direction": direction(record), "examples": str(record["examples"])}
+    shown |= {name: f"{value:.2f}" for name, value in scores.items()}
+    shown |= {"seconds": str(record["seconds"])}
+    table = Table(show_header=False)
+    for name, value in shown.items():
+        if value:
+            table.add_row(name, value)
+    return table

@@ -1,0 +1,132 @@
+"""Examples from local files or hub data sets, through `datasets`.
+
+A local file is JSON lines, CSV or Parquet by its ending (.gz is fine). Anything else is a hub id, written
+NAME[:CONFIG][@SPLIT].
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.data.text_format import Example
+from compress.errors import CompressError
+from quant.card import Task
+
+_LOADERS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
+
+# Column names tried in turn where no flag names them: those of the data sets people have.
+_SOURCE_TARGET = {
+    "translation": (("source", "target"),),
+    "summarization": (("source", "target"), ("article", "highlights"), ("document", "summary"), ("text", "summary")),
+}
+
+
+class DatasetError(CompressError):
+    """Data that cannot be read. The message names the file or column, and what there is instead."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Columns named by flags; None where the task's defaults apply."""
+
+    source: str | None = None
+    target: str | None = None
+    question: str | None = None
+    context: str | None = None
+
+
+@dataclass(frozen=True)
+class Languages:
+    """Language codes of the source and the target column; `both` adds every pair in the other direction."""
+
+    source: str | None = None
+    target: str | None = None
+    both: bool = False
+
+
+def load_examples(
+    name: str, split: str, task: Task, fields: Fields, languages: Languages, limit: int | None = None
+) -> list[Example]:
+    """Read examples, dropping those with an empty source or target. Raises DatasetError."""
+    table = _load_table(name, split)
+    if limit is not None:
+        table = table.select(range(min(limit, len(table))))
+    columns = table.column_names
+    sources, target = _columns(name, task, fields, columns)
+    examples: list[Example] = []
+    for row in table:
+        texts, answer = _texts(name, row, sources, target, languages)
+        if answer and all(texts.values()):
+            examples.append(Example(texts, answer, languages.source, languages.target))
+            if languages.both:
+                examples.append(Example({"source": answer}, texts["source"], languages.target, languages.source))
+    if not examples:
+        raise DatasetError(f"{name} has no example with a source and a target (of {len(table)} rows)")
+    return examples
+
+
+def _load_table(name: str, split: str) -> Any:
+    import datasets
+
+    datasets.disable_progress_bars()
+    path = Path(name)
+    suffix = next((ending for ending in reversed(path.suffixes) if ending != ".gz"), "")
+    try:
+        if path.is_file():
+            if suffix not in _LOADERS:
+                raise DatasetError(f"{name} ends in {suffix or 'nothing'}: {', '.join(_LOADERS)} are read, .gz too")
+            return datasets.load_dataset(_LOADERS[suffix], data_files=str(path), split="train")
+        if suffix in _LOADERS or path.is_absolute():
+            raise DatasetError(f"{name} does not exist")
+        match = re.fullmatch(r"([^:@]+)(?::([^@]+))?(?:@(.+))?", name)
+        if match is None:
+            raise DatasetError(f"{name!r} is no file and no hub id: write NAME[:CONFIG][@SPLIT]")
+        return datasets.load_dataset(match[1], match[2], split=match[3] or split)
+    except DatasetError:
+        raise
+    except Exception as error:  # `datasets` raises its own, pandas', pyarrow's and the hub's errors
+        raise DatasetError(f"{name} cannot be read: {str(error).strip() or type(error).__name__}") from error
+
+
+def _columns(name: str, task: Task, fields: Fields, columns: Sequence[str]) -> tuple[dict[str, str], str]:
+    """Which columns hold the source texts and the target."""
+    if task == "question-answering":
+        sources = {"question": fields.question or "question", "context": fields.context or "context"}
+        wanted, target = sources, fields.target or "answer"
+    else:
+        if task == "translation" and "translation" in columns and not (fields.source or fields.target):
+            return {"source": "translation"}, "translation"
+        pairs = _SOURCE_TARGET[task]
+        default = next((pair for pair in pairs if set(pair) <= set(columns)), pairs[0])
+        wanted, target = {"source": fields.source or default[0]}, fields.target or default[1]
+    if missing := [column for column in (*wanted.values(), target) if column not in columns]:
+        raise DatasetError(f"{name} has no column {', '.join(missing)}: it has {', '.join(columns)}")
+    return wanted, target
+
+
+def _texts(
+    name: str, row: Mapping[str, Any], sources: Mapping[str, str], target: str, languages: Languages
+) -> tuple[dict[str, str], str]:
+    if target == "translation":
+        pair = row["translation"]
+        return {"source": _language_entry(name, pair, languages.source)}, _language_entry(name, pair, languages.target)
+    return {field: _text(row[column]) for field, column in sources.items()}, _text(row[target])
+
+
+def _language_entry(name: str, pair: Mapping[str, str], language: str | None) -> str:
+    """The entry of a translation dict for a code: `de_DE`, or `de`."""
+    for key in (language or "", (language or "").split("_")[0]):
+        if key in pair:
+            return _text(pair[key])
+    raise DatasetError(f"{name}: its translation entries have {', '.join(pair)}, not {language}")
+
+
+def _text(value: Any) -> str:
+    """Whitespace trimmed; a list of passages joined by spaces; missing values empty."""
+    if isinstance(value, list):
+        return " ".join(_text(entry) for entry in value)
+    return "" if value is None else str(value).strip()

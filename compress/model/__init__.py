@@ -1,0 +1,1 @@
+"""Teachers and students: loading, fewer layers, quantized modules."""

@@ -1,0 +1,61 @@
+"""Score a teacher or a packed artifact on a data set, both decoded by the same code with the same settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from compress.data.text_format import Example, TextFormat
+from compress.scoring.decoding import DecodingSettings, decoding_record, generate
+from compress.scoring.metrics import Scores, score
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores with everything needed to repeat them."""
+
+    scores: Scores
+    hypotheses: list[str]
+    record: dict[str, Any]
+
+
+def evaluate(
+    model: PreTrainedModel,
+    text_format: TextFormat,
+    examples: Sequence[Example],
+    decoding: DecodingSettings,
+    batch_tokens: int,
+    max_target_tokens: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Evaluation:
+    """Generate for every example and score against the targets. Sources past the model's limit are truncated and counted."""
+    encoded = text_format.encode(examples, max_target_tokens)
+    started = time.perf_counter()
+    hypotheses = generate(model, text_format, examples, encoded, decoding, batch_tokens, progress)
+    seconds = time.perf_counter() - started
+    scores = score(text_format.card.task, hypotheses, [example.target for example in examples])
+    record = {
+        "examples": len(examples),
+        "truncated": sum(example.truncated for example in encoded),
+        "source_language": examples[0].source_language,
+        "target_language": examples[0].target_language,
+        "scores": {name: round(value, 2) for name, value in scores.values.items()},
+        "signatures": scores.signatures,
+        "decoding": decoding_record(decoding.resolved(model)),
+        "seconds": round(seconds, 1),
+    }
+    return Evaluation(scores, hypotheses, record)
+
+
+def data_digest(examples: Sequence[Example]) -> str:
+    """sha256 over the texts, so that a figure names the data that it was measured on."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps([dict(example.texts), example.target]).encode())
+    return f"sha256:{digest.hexdigest()}"

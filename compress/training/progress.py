@@ -1,0 +1,81 @@
+"""What a training run shows: a bar with the time left, every loss and the throughput below it; a log file."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from compress.training.loop import StepReport
+
+# Where there is no terminal, a bar would print nothing before its end: a plain line at most this often instead.
+_PLAIN_SECONDS = 20
+
+
+def progress_bar(console: Console) -> Progress:
+    """The bar that all long work of this package shows."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console)
+
+
+class TrainingProgress:
+    """A context manager around a run; also appends each report to a JSON-lines log."""
+
+    def __init__(self, steps: int, start: int, log: Path, console: Console) -> None:
+        self._bar = progress_bar(console)
+        self._task = self._bar.add_task("training", total=steps, completed=start)
+        self._figures = Text()
+        self._live = Live(Group(self._bar, self._figures), console=console)
+        self._console = console
+        self._log = log
+        self._printed = 0.0
+
+    def __enter__(self) -> TrainingProgress:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._live.stop()
+
+    def report(self, report: StepReport) -> None:
+        """Show losses, learning rate and throughput (tokens a second, padding not counted)."""
+        losses = " ".join(f"{name} {value:.3f}" for name, value in report.losses.items())
+        figures = f"{losses}  lr {report.learning_rate:.1e}  {report.tokens_per_second:,.0f} tokens/s"
+        self._bar.update(self._task, completed=report.step)
+        self._figures.plain = figures
+        if not self._console.is_terminal and time.monotonic() - self._printed >= _PLAIN_SECONDS:
+            self._printed = time.monotonic()
+            left = self._bar.tasks[0].time_remaining
+            time_left = "" if left is None else f"  {left / 60:.0f} min left"
+            self._say(f"step {report.step}/{report.steps}  {figures}{time_left}")
+        self._write({"step": report.step, **report.losses, "tokens_per_second": round(report.tokens_per_second)})
+
+    @contextmanager
+    def validating(self, examples: int) -> Iterator[Callable[[int], None]]:
+        """A second bar; yields the function to call with the number of examples finished."""
+        task = self._bar.add_task("validating", total=examples)
+        yield lambda finished: self._bar.advance(task, finished)
+        self._bar.remove_task(task)
+
+    def validated(self, step: int, scores: Mapping[str, float], best: bool) -> None:
+        """A line with the scores; `best` says that the artifact was written anew."""
+        shown = ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
+        self._say(f"step {step}: {shown}{' (best, packed)' if best else ''}")
+        self._write({"step": step, "validation": {name: round(value, 3) for name, value in scores.items()}, "best": best})
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        with self._log.open("a") as file:
+            file.write(json.dumps(entry) + "\n")

@@ -1,0 +1,144 @@
+"""The three commands as a user types them, on tiny teachers of every format."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from compress.commands.compress import Compress
+from compress.commands.evaluate import Evaluate
+from compress.commands.inspect import Inspect
+from dqbart import run_command
+
+COMMANDS = {"compress": Compress, "evaluate": Evaluate, "inspect": Inspect}
+DIRECTION = ["--source-language", "de_DE", "--target-language", "en_XX"]
+
+
+def dqbart(name: str, *arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        run_command(COMMANDS[name], name, list(arguments))
+    return int(stopped.value.code or 0)
+
+
+def compress_arguments(teacher: str, pairs: str, output: Path, *more: str) -> list[str]:
+    data = ["--train", pairs, "--valid", pairs, "--valid-examples", "4", "--device", "cpu"]
+    return [teacher, "--layers", "1-1", "--bits", "2-2-8", "--output", str(output), *data, *more]
+
+
+@pytest.mark.parametrize("name", ["mbart50", "mbart-cc25"])
+def test_a_translator_from_teacher_to_evaluation(teachers, pairs, tmp_path: Path, name: str, capsys) -> None:
+    output = tmp_path / "student"
+    training = ["--task", "translation", "--both-directions", "--max-steps", "2", *DIRECTION]
+    assert dqbart("compress", *compress_arguments(teachers[name], pairs, output, *training)) == 0
+    evaluation = ["--data", pairs, "--limit", "6", "--num-beams", "2", "--device", "cpu", *DIRECTION]
+    assert dqbart("evaluate", str(output), *evaluation, "--hypotheses", str(tmp_path / "out.txt")) == 0
+    (record,) = json.loads((output / "evaluation.json").read_text())["evaluations"]
+    assert (record["examples"], record["decoding"]["num_beams"]) == (6, 2)
+    assert set(record["scores"]) == {"BLEU", "chrF"}
+    assert "--num-beams 2" in record["command"]
+    assert len((tmp_path / "out.txt").read_text().splitlines()) == 6
+    assert "de_DE → en_XX" in (output / "README.md").read_text()
+    capsys.readouterr()
+    assert dqbart("inspect", str(output)) == 0
+    shown = capsys.readouterr().out
+    assert "2-2-8" in shown
+    assert "1-1 (teacher" in shown
+    assert "chrF" in shown
+
+
+@pytest.mark.parametrize(("task", "metric"), [("summarization", "ROUGE-Lsum"), ("question-answering", "ROUGE-L")])
+def test_bart_tasks_pack_and_evaluate_beside_their_teacher(teachers, tmp_path: Path, task: str, metric: str) -> None:
+    rows = [{"source": "guten tag", "question": "was", "context": "guten tag", "answer": "tag", "target": "tag"}] * 3
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    output, records = tmp_path / "student", tmp_path / "evaluations.json"
+    arguments = compress_arguments(teachers["bart"], str(data), output, "--task", task, "--max-steps", "0")
+    assert dqbart("compress", *arguments) == 0
+    shared = ["--task", task, "--data", str(data), "--device", "cpu", "--output", str(records)]
+    for model in (teachers["bart"], str(output)):
+        assert dqbart("evaluate", model, *shared) == 0
+    evaluations = json.loads(records.read_text())["evaluations"]
+    assert [entry["model"] for entry in evaluations] == ["bart", "student"]
+    assert evaluations[0]["decoding"] == evaluations[1]["decoding"]
+    assert all(metric in entry["scores"] for entry in evaluations)
+
+
+def test_an_evaluation_that_is_repeated_replaces_the_older_one(teachers, pairs, tmp_path: Path) -> None:
+    output = tmp_path / "student"
+    assert (
+        dqbart(
+            "compress", *compress_arguments(teachers["bart"], pairs, output, "--task", "summarization", "--max-steps", "0")
+        )
+        == 0
+    )
+    for _ in range(2):
+        assert dqbart("evaluate", str(output), "--data", pairs, "--limit", "2", "--device", "cpu") == 0
+    assert len(json.loads((output / "evaluation.json").read_text())["evaluations"]) == 1
+
+
+def test_figures_that_cannot_be_written_are_shown_all_the_same(teachers, pairs, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "no-such-folder" / "evaluation.json"
+    shared = ["--task", "summarization", "--data", pairs, "--limit", "2", "--device", "cpu"]
+    assert dqbart("evaluate", teachers["bart"], *shared, "--output", str(output)) == 1
+    captured = capsys.readouterr()
+    assert "ROUGE-Lsum" in captured.out
+    assert "dqbart evaluate: error:" in captured.err
+    assert str(output) in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bits", "3-2-8"], "2, 4 or 8"),
+        (["--layers", "six"], "write E-D like 6-3"),
+        (["--accumulate", "0"], "accumulate"),
+        (["--task", "poetry"], "translation"),
+    ],
+)
+def test_bad_flags_name_what_is_accepted(teachers, pairs, tmp_path: Path, capsys, arguments, message: str) -> None:
+    given = compress_arguments(teachers["bart"], pairs, tmp_path / "x", "--task", "summarization", *arguments)
+    assert dqbart("compress", *given) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "summarization", "--layers", "4-1"], "4 layers cannot be made from 3 teacher layers"),
+        (["--task", "question-answering"], "no column question, context, answer"),
+        (["--task", "translation", "--both-directions"], "--source-language and --target-language"),
+        (["--task", "summarization", "--source-template", "summarize: {text}"], "it must use {source}"),
+        (["--task", "summarization", "--device", "tpu"], "cpu, cuda and auto"),
+    ],
+)
+def test_bad_input_is_one_line_not_a_traceback(teachers, pairs, tmp_path: Path, capsys, arguments, message: str) -> None:
+    assert dqbart("compress", *compress_arguments(teachers["bart"], pairs, tmp_path / "x", *arguments)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("dqbart compress: error: ") or "dqbart compress: error: " in error
+    assert message in error
+
+
+def test_inspecting_a_teacher_says_what_is_missing(teachers, capsys) -> None:
+    assert dqbart("inspect", teachers["bart"]) == 1
+    assert "dqbart inspect: error:" in capsys.readouterr().err
+
+
+def test_ctrl_c_saves_and_the_run_continues(teachers, pairs, tmp_path: Path) -> None:
+    arguments = compress_arguments(teachers["mbart50"], pairs, tmp_path, "--task", "translation", *DIRECTION)
+    command = [sys.executable, "-m", "dqbart", "compress", *arguments, "--batch-tokens", "100", "--validate-every", "5"]
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen([*command, "--max-steps", "100000"], cwd=root, stdout=subprocess.PIPE, text=True)
+    log = tmp_path / "training" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "continue with --resume" in output
+    saved = json.loads((tmp_path / "training" / "last" / "state.json").read_text())
+    assert saved["step"] > 0

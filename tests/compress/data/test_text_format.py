@@ -1,0 +1,36 @@
+"""The card's format, read off real tokenizer classes, gives the service's codec the ids that training saw."""
+
+from pathlib import Path
+
+import pytest
+
+from compress.commands.compress import Compress
+from compress.data.text_format import Example
+from compress.model.packed_student import load_student
+from dqbart import run_command
+from serving.text import TextCodec
+
+TEXTS = ["guten tag", "  zwei   worte ", "was ist das?", "a", "unknown ÄÖ 漢 signs"]
+
+
+@pytest.mark.parametrize("name", ["bart", "mbart50", "mbart-cc25"])
+def test_training_and_service_write_the_same_ids(teachers, pairs: str, tmp_path: Path, name: str) -> None:
+    task = "summarization" if name == "bart" else "translation"
+    languages = [] if name == "bart" else ["--source-language", "de_DE", "--target-language", "en_XX", "--both-directions"]
+    arguments = [teachers[name], "--task", task, "--train", pairs, "--valid", pairs, "--layers", "1-1"]
+    with pytest.raises(SystemExit) as stopped:
+        run_command(Compress, "compress", [*arguments, "--max-steps", "0", "--output", str(tmp_path), *languages])
+    assert stopped.value.code == 0
+
+    _, text_format, artifact = load_student(tmp_path)
+    codec = TextCodec(tmp_path, artifact.card, artifact.architecture.vocab_size)
+    for source, target in artifact.card.language_pairs or ((None, None),):
+        examples = [Example({"source": text}, "ja", source, target) for text in TEXTS]
+        for example, encoded in zip(examples, text_format.encode(examples, 32), strict=True):
+            served = codec.encode(example.texts, source, target)
+            assert list(served.source_ids) == encoded.source_ids
+            # The decoder is trained on what it is started with.
+            assert served.decoder_start_token_id == encoded.decoder_ids[0]
+            if served.forced_bos_token_id is not None:
+                assert served.forced_bos_token_id == encoded.label_ids[0]
+            assert codec.decode(encoded.label_ids) == text_format.decode(encoded.label_ids) == "ja"

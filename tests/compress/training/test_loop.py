@@ -1,0 +1,124 @@
+"""The loop on a tiny teacher: it learns, it resumes to the same weights, it saves when interrupted."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from compress.compression import EXIT_INTERRUPTED, Compression, Plan
+from compress.data.dataset import Fields, Languages, load_examples
+from compress.model.teacher import load_teacher
+from compress.scoring.decoding import DecodingSettings
+from compress.training.loop import NonFiniteLossError, TrainingSettings
+from compress.training.losses import LossWeights
+from compress.training.state import ResumeError
+from quant.artifact import read_artifact
+from quant.scheme import Layers, Scheme
+
+TRAINING = TrainingSettings(
+    epochs=1.0,
+    max_steps=12,
+    learning_rate=3e-3,
+    schedule="linear",
+    warmup=0.1,
+    weight_decay=0.01,
+    batch_tokens=200,
+    accumulate=2,
+    clip_norm=1.0,
+    bf16=False,
+    seed=3,
+    validate_every=6,
+    losses=LossWeights(),
+)
+
+
+class Run:
+    """A compression of the tiny mBART into `folder`."""
+
+    def __init__(self, teachers: dict[str, str], pairs: str, folder: Path, training: TrainingSettings = TRAINING) -> None:
+        teacher = load_teacher(teachers["mbart50"], "translation", ("de_DE", "en_XX"))
+        decoding = DecodingSettings(num_beams=1, max_new_tokens=8)
+        self.plan = Plan(Layers(2, 1), "last", Scheme.parse("2-2-8"), training, decoding, 32)
+        console = Console(quiet=True)
+        self.compression = Compression(teacher, self.plan, folder, torch.device("cpu"), console)
+        languages = Languages("de_DE", "en_XX", both=True)
+        self.train = load_examples(pairs, "train", "translation", Fields(), languages)
+        self.valid = load_examples(pairs, "train", "translation", Fields(), languages, limit=4)
+
+    def __call__(self, resume: bool = False) -> int:
+        return self.compression.run(self.train, self.valid, resume)
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        return self.compression.student.state_dict()
+
+
+def test_training_lowers_the_loss_and_keeps_the_best(teachers, pairs, tmp_path: Path) -> None:
+    assert Run(teachers, pairs, tmp_path, replace(TRAINING, max_steps=60, validate_every=30))() == 0
+    entries = [json.loads(line) for line in (tmp_path / "training" / "log.jsonl").read_text().splitlines()]
+    totals = [entry["total"] for entry in entries if "total" in entry]
+    assert totals[-1] < 0.7 * totals[0]
+    assert {"task", "logits", "attention", "hidden"} <= set(entries[0])
+    assert read_artifact(tmp_path).scheme == Scheme.parse("2-2-8")
+    assert (tmp_path / "training" / "best.safetensors").is_file()
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(teachers, pairs, tmp_path: Path, monkeypatch) -> None:
+    whole = Run(teachers, pairs, tmp_path / "whole")
+    assert whole() == 0
+
+    torch.manual_seed(99)  # what happened before a run must not matter
+    interrupted = Run(teachers, pairs, tmp_path / "parts")
+    validate = interrupted.compression._validate
+
+    def interrupting(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return validate(*arguments)
+
+    monkeypatch.setattr(interrupted.compression, "_validate", interrupting)
+    assert interrupted() == EXIT_INTERRUPTED
+
+    resumed = Run(teachers, pairs, tmp_path / "parts")
+    assert resumed(resume=True) == 0
+    assert all(torch.equal(resumed.weights[name], tensor) for name, tensor in whole.weights.items())
+    packed, resumed_packed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(resumed_packed[name], tensor) for name, tensor in packed.items())
+
+
+def test_resuming_with_other_settings_says_which(teachers, pairs, tmp_path: Path) -> None:
+    Run(teachers, pairs, tmp_path)()
+    with pytest.raises(ResumeError, match=r"training was .*'seed': 3.* is .*'seed': 4"):
+        Run(teachers, pairs, tmp_path, replace(TRAINING, seed=4))(resume=True)
+
+
+def test_an_earlier_run_is_not_overwritten(teachers, pairs, tmp_path: Path) -> None:
+    Run(teachers, pairs, tmp_path)()
+    with pytest.raises(ResumeError, match="holds an earlier run: --resume continues it"):
+        Run(teachers, pairs, tmp_path)()
+
+
+def test_resuming_nothing_is_an_error(teachers, pairs, tmp_path: Path) -> None:
+    with pytest.raises(ResumeError, match="nothing to resume"):
+        Run(teachers, pairs, tmp_path)(resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(teachers, pairs, tmp_path: Path) -> None:
+    run = Run(teachers, pairs, tmp_path)
+    with torch.no_grad():
+        run.compression.student.model.encoder.layernorm_embedding.weight.fill_(torch.inf)
+    with pytest.raises(NonFiniteLossError, match="step 1"):
+        run()
+
+
+def test_no_steps_only_packs(teachers, pairs, tmp_path: Path) -> None:
+    (tmp_path / "evaluation.json").write_text('{"evaluations": []}')
+    assert Run(teachers, pairs, tmp_path, replace(TRAINING, max_steps=0))() == 0
+    assert read_artifact(tmp_path).architecture.layers == Layers(2, 1)
+    assert not (tmp_path / "training").exists()
+    assert not (tmp_path / "evaluation.json").exists(), "scores of other weights were kept"
