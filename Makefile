@@ -23,7 +23,7 @@ test: $(VENV)/everything.installed
 check: $(VENV)/everything.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy quant compress serving benchmarks dqbart.py
+	$(VENV)/bin/mypy quant compress serving pipelines benchmarks dqbart.py
 
 # Installed again only when pyproject.toml or a kernel has changed.
 $(VENV)/serving.installed: pyproject.toml $(KERNELS) | $(VENV)/bin/pip

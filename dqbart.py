@@ -32,9 +32,14 @@ from pydantic_settings import (
 )
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "finetune": ("compress.commands.finetune:Finetune", "Make a teacher: fine-tune, or pretrain by denoising."),
     "compress": ("compress.commands.compress:Compress", "Make a small, quantized student of a teacher checkpoint."),
     "evaluate": ("compress.commands.evaluate:Evaluate", "Measure a model's quality on a data set."),
+    "compare": ("compress.commands.compare:Compare", "Show what changed from a teacher to its student."),
+    "export": ("compress.commands.export:Export", "Write an artifact for transformers and other engines."),
     "inspect": ("compress.commands.inspect:Inspect", "Show what an artifact holds: scheme, layers, sizes."),
+    "sweep": ("pipelines.commands:Sweep", "Compress a teacher in many ways, and compare the students."),
+    "pseudo-label": ("pipelines.commands:PseudoLabel", "Write a teacher's own outputs, to train students on."),
     "serve": ("serving.settings:Serve", "Serve artifacts over HTTP and gRPC."),
     "translate": ("serving.clients:Translate", "Ask a running server for translations."),
     "summarize": ("serving.clients:Summarize", "Ask a running server for summaries."),
@@ -42,13 +47,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench engine": ("benchmarks.commands:BenchEngine", "Compare the engine's speed with a peer's."),
     "bench memory": ("benchmarks.commands:BenchMemory", "Measure the memory of a loaded student."),
     "bench arrivals": ("benchmarks.commands:BenchArrivals", "Compare continuous with static batching."),
+    "bench training": ("benchmarks.commands:BenchTraining", "Compare a training step with the naive loop's."),
 }
 """Command → where its class is, and the line that the list of commands shows. The first of two words is a group."""
 
 GROUPS = {"bench": "Measure speed and memory."}
 """Group → the line that the list of commands shows."""
 
-EXTRAS = {"compress": "dqbart[compress]", "benchmarks": "dqbart[compress,bench]"}
+EXTRAS = {"compress": "dqbart[compress]", "pipelines": "dqbart[compress]", "benchmarks": "dqbart[compress,bench]"}
 """Package → the extra that brings what it imports, where the plain install may lack it."""
 
 

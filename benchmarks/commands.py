@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
 from dqbart import Command
+from quant.card import Task
 from quant.scheme import Layers, Scheme
 from serving.engine.settings import RunnerName
 
@@ -98,3 +99,37 @@ class BenchArrivals(_Bench):
         from benchmarks.arrivals_bench import run_bench_arrivals
 
         sys.exit(run_bench_arrivals(self))
+
+
+class BenchTraining(Command):
+    """Speed of a training step beside the naive loop: all outputs of teacher and student, float32; in turns, on the CPU."""
+
+    teacher: CliPositionalArg[str] = Field(description="folder or hub id of a fine-tuned BART or mBART checkpoint")
+    task: Task = Field(description="decides column names and the source template")
+    train: str = Field(description="training data: a .jsonl, .csv or .parquet file, or a hub id NAME[:CONFIG][@SPLIT]")
+    source_language: str | None = Field(None, description="language code of the source column, e.g. de_DE (mBART)")
+    target_language: str | None = Field(None, description="language code of the target column, e.g. en_XX (mBART)")
+    layers: str = Field("6-3", description="encoder and decoder layers of the student, E-D")
+    bits: str = Field("2-2-8", description="bits of weights, embeddings and activations, W-E-A")
+    attention_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the MSE between attention maps")
+    hidden_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="weight of the MSE between hidden states")
+    examples: Annotated[int, Field(ge=1, le=8192)] = Field(1000, description="rows of the data in a round, from its start")
+    batch_tokens: Count = Field(4096, description="padded source or target tokens in a batch, whichever are more")
+    rounds: Count = Field(5, description="alternating rounds of each, of which the median counts")
+    threads: Count = Field(2, description="CPU threads of either side")
+    json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
+
+    @field_validator("layers")
+    @classmethod
+    def _layers(cls, value: str) -> str:
+        return str(Layers.parse(value))
+
+    @field_validator("bits")
+    @classmethod
+    def _bits(cls, value: str) -> str:
+        return str(Scheme.parse(value))
+
+    def cli_cmd(self) -> None:
+        from benchmarks.training_bench import run_bench_training
+
+        sys.exit(run_bench_training(self))

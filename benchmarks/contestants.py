@@ -31,7 +31,7 @@ class Specification(NamedTuple):
     name: str
     kind: Literal["engine", "transformers", "ctranslate2"]
     folder: Path
-    """An artifact; of CTranslate2 a converted model."""
+    """An artifact; of CTranslate2 a converted model; of `transformers` a plain checkpoint, too."""
     threads: int
     """In all: replicas share them."""
     runner: RunnerName = "auto"
@@ -88,12 +88,17 @@ class _Engine:
 class _Transformers:
     def __init__(self, specification: Specification) -> None:
         import torch
+        from transformers import AutoModelForSeq2SeqLM
 
         from compress.model.packed_student import dequantized_student
-        from quant.artifact import read_artifact
+        from quant.artifact import is_artifact, read_artifact
 
         torch.set_num_threads(specification.threads)
-        self._model = dequantized_student(read_artifact(specification.folder)).to(getattr(torch, specification.dtype))
+        dtype = getattr(torch, specification.dtype)
+        if is_artifact(specification.folder):
+            self._model = dequantized_student(read_artifact(specification.folder)).to(dtype)
+        else:
+            self._model = AutoModelForSeq2SeqLM.from_pretrained(specification.folder, dtype=dtype).eval()
 
     def prepare(self, work: Work, new_tokens: int) -> Run:
         import torch

@@ -88,7 +88,7 @@ def _measure_student(settings: BenchEngine, folder: Path, layers: str, scratch: 
             ours, theirs = measure([engine.seconds, peers[best].seconds], work, settings.new_tokens, settings.rounds)
             progress.advance(task)
             target = TARGETS[work].get(layers) if settings.peer == "ctranslate2" else None
-            moved = step_bytes(artifact.architecture, artifact.scheme, work, settings.new_tokens)
+            moved = step_bytes(artifact.architecture, artifact.scheme, work, settings.new_tokens, artifact.structure)
             rows.append(Row(folder.name, work, ours, theirs, best, target, moved))
     return rows
 

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.works import Work
-from quant.layout import ATTENTION_PROJECTIONS, EMBEDDING, Architecture, model_layout
+from quant.layout import EMBEDDING, Architecture, heads_of, model_layout
 from quant.scheme import Scheme
+from quant.structure import UNIFORM, Structure
 
 SCALE_BYTES = 4
 """In memory, a scale is a float32."""
@@ -45,20 +46,27 @@ class Bandwidth(NamedTuple):
     cache: float
 
 
-def step_bytes(architecture: Architecture, scheme: Scheme, work: Work, new_tokens: int) -> StepBytes:
+def step_bytes(
+    architecture: Architecture, scheme: Scheme, work: Work, new_tokens: int, structure: Structure = UNIFORM
+) -> StepBytes:
     """Bytes a step, weights at their bits (ternary in 2-bit fields), caches of int8 codes with a scale a token and head."""
     # Keys and values of the source are computed when it is encoded, not in the steps.
-    computed_once = tuple(f"encoder_attn.{name}" for name in ATTENTION_PROJECTIONS[1:3])
+    computed_once = ("encoder_attn.k_proj", "encoder_attn.v_proj")
     head = layers = 0
-    for tensor in model_layout(architecture, scheme):
+    for tensor in model_layout(architecture, scheme, structure):
         size = 4 * tensor.count if tensor.bits is None else tensor.count * tensor.bits // 8 + SCALE_BYTES * tensor.shape[0]
         if tensor.name == EMBEDDING:
             head = size
         elif tensor.part == "decoder" and not any(name in tensor.name for name in computed_once):
             layers += size
-    position = 2 * (architecture.d_model + SCALE_BYTES * architecture.decoder_attention_heads) * architecture.decoder_layers
+    # Keys and values of a position in all layers.
+    head_bytes = 2 * (architecture.d_model // architecture.decoder_attention_heads + SCALE_BYTES)
+    cross, own = (
+        head_bytes * sum(heads_of(architecture, structure, "decoder", attention))
+        for attention in ("encoder_attn", "self_attn")
+    )
     rows = work.batch * work.beams
-    return StepBytes(head, layers, work.batch * work.source_tokens * position, rows * (new_tokens + 1) * position // 2)
+    return StepBytes(head, layers, work.batch * work.source_tokens * cross, rows * (new_tokens + 1) * own // 2)
 
 
 def measure_bandwidth() -> Bandwidth:

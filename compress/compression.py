@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from safetensors.torch import save_file
 from transformers import set_seed
 
 from compress.data.text_format import Encoded, Example
-from compress.model.quantized_modules import full_precision_weights, quantize_modules
+from compress.manifest import Manifest, write_manifest
+from compress.model.quantized_modules import (
+    COMPUTED,
+    WeightScales,
+    full_precision_weights,
+    packable_weights,
+    quantize_modules,
+)
 from compress.model.student import build_student, spaced_layers
 from compress.model.teacher import Teacher
 from compress.model_card import write_model_card
 from compress.scoring.decoding import DecodingSettings
 from compress.scoring.evaluation import Evaluation, evaluate
 from compress.scoring.evaluation_file import EVALUATION_FILE
+from compress.structuring import NO_GOALS, StructureGoals, StructureSearch
+from compress.training.group import Alone, Group
 from compress.training.loop import Trainer, TrainingSettings
 from compress.training.losses import LayerMap
-from compress.training.progress import TrainingProgress
-from compress.training.state import ResumeError, TrainingState
-from quant.artifact import write_artifact
+from compress.training.observers import LOG_ONLY, Observation
+from compress.training.origin import origin
+from compress.training.run import TrainingRun
+from quant.artifact import is_artifact, write_artifact
 from quant.scheme import Layers, Scheme
-
-EXIT_INTERRUPTED = 130
+from quant.structure import UNIFORM
+from quant.whole_files import save_tensors, whole_files
 
 
 @dataclass(frozen=True)
@@ -37,85 +45,134 @@ class Plan:
 
     layers: Layers
     single_layer: str
-    scheme: Scheme
+    scheme: Scheme | None
+    """None trains a student in full precision, which is saved as a plain checkpoint."""
     training: TrainingSettings
     decoding: DecodingSettings
     max_target_tokens: int
+    scales: WeightScales = COMPUTED
+    structure: StructureGoals = NO_GOALS
 
 
 class Compression:
     """One run: teacher and data in, artifact and training state out."""
 
-    def __init__(self, teacher: Teacher, plan: Plan, output: Path, device: torch.device, console: Console) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        plan: Plan,
+        output: Path,
+        device: torch.device,
+        console: Console,
+        group: Group | None = None,
+        flags: Mapping[str, Any] | None = None,
+        observation: Observation = LOG_ONLY,
+    ) -> None:
+        """`flags` are for the manifest."""
+        self.group: Group = group or Alone()
+        self.flags = flags or {}
+        self.observation = observation
         self.teacher = teacher
         self.plan = plan
         self.output = output
         self.console = console
-        self.best: float | None = None
+        self.structure = UNIFORM
         set_seed(plan.training.seed)
         self.student = build_student(teacher.model, plan.layers, plan.single_layer)
-        quantize_modules(self.student, plan.scheme)
         self.student.to(device)
         teacher.model.to(device)
 
     def run(self, train: Sequence[Example], valid: Sequence[Example], resume: bool) -> int:
         """Returns the exit code: 0 when trained to the end, 130 when interrupted (and saved)."""
-        if self._last.exists() and not resume:
-            raise ResumeError(f"{self.output} holds an earlier run: --resume continues it, another --output starts anew")
+        run = self._training_run(train, valid)
+        run.check(resume)
         encoded = self._encode(train, "train")
-        trainer = Trainer(self.student, self.teacher.model, self._layer_map(), encoded, self.plan.training)
-        if resume:
-            self._resume(trainer)
+        self._encode(valid, "valid")  # each validation encodes anew; here, what is cut off is shown
+        layers = self._quantize(encoded, run)
+        trainer = Trainer(
+            self.student,
+            self.teacher.model,
+            layers,
+            encoded,
+            self.plan.training,
+            group=self.group,
+            bad_batches=self._bad_batches,
+        )
         if trainer.steps == 0:
-            self.pack()
+            if self.group.rank == 0:
+                self.pack(run.manifest)
             self.console.print("packed without training (--max-steps 0)")
             return 0
-        with TrainingProgress(trainer.steps, trainer.step, self.output / "training" / "log.jsonl", self.console) as progress:
 
-            def validate(step: int) -> None:
-                with progress.validating(len(valid)) as advance:
-                    evaluation = self._validate(valid, advance)
-                progress.validated(step, evaluation.scores.values, self._keep_if_best(evaluation, step))
+        def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
+            scores = self._validate(valid, advance).scores
+            return scores.values, scores.selected
 
-            def save() -> None:
-                trainer.state().save(self._last, self._record())
+        def keep_best(step: int) -> None:
+            self.pack(run.manifest)
+            save_tensors(
+                self.output / "training" / "best.safetensors", full_precision_weights(self.student), {"step": str(step)}
+            )
 
-            finished = trainer.train(validate, save, progress.report)
-        if not finished:
-            self.console.print(f"interrupted at step {trainer.step}, saved; continue with --resume")
-            return EXIT_INTERRUPTED
-        return 0
+        code = run.train(trainer, len(valid), validate, keep_best)
+        if self.group.rank == 0 and is_artifact(self.output):
+            write_model_card(self.output)  # with the manifest as it is at the end
+        return code
 
-    def pack(self) -> None:
-        """Write the student as it is now as the artifact; scores of what stood there before go."""
+    def pack(self, manifest: Manifest) -> None:
+        """Write the student as it is: the artifact, in full precision a plain checkpoint. Scores of what was there go."""
         (self.output / EVALUATION_FILE).unlink(missing_ok=True)
+        if self.plan.scheme is None:
+            self.student.generation_config = self.plan.decoding.resolved(self.student)
+            with whole_files(self.output) as partial:
+                self.student.save_pretrained(partial)
+                self.teacher.text_format.tokenizer.save_pretrained(partial)
+            write_manifest(self.output, manifest)
+            return
         generation = self.plan.decoding.resolved(self.student).to_diff_dict()
         generation.pop("transformers_version", None)
         config = {key: value for key, value in self.student.config.to_dict().items() if value is not None}
         config.pop("_name_or_path", None)  # where the teacher lay on this machine
-        weights = full_precision_weights(self.student)
+        weights = packable_weights(self.student)
         card = self.teacher.text_format.card
-        write_artifact(self.output, weights, config, generation, self.plan.scheme, self.teacher.digest, card)
+        scheme, structure = self.plan.scheme, self.structure
+        write_artifact(self.output, weights, config, generation, scheme, self.teacher.digest, card, structure)
         self.teacher.text_format.tokenizer.save_pretrained(self.output)
+        write_manifest(self.output, manifest)
         write_model_card(self.output)
 
     @property
-    def _last(self) -> Path:
-        return self.output / "training" / "last"
+    def _bad_batches(self) -> Path:
+        return self.output / "training" / "bad_batch"
 
     def _encode(self, examples: Sequence[Example], split: str) -> list[Encoded]:
         encoded = self.teacher.text_format.encode(examples, self.plan.max_target_tokens)
-        truncated = sum(example.truncated for example in encoded)
-        tokens = sum(len(example.source_ids) + len(example.label_ids) for example in encoded)
-        self.console.print(f"{split}: {len(encoded):,} examples, {tokens:,} tokens, {truncated:,} truncated")
+        self.console.print(self.teacher.text_format.summary(split, encoded, self.plan.max_target_tokens), soft_wrap=True)
         return encoded
 
-    def _layer_map(self) -> LayerMap:
-        teacher, layers = self.teacher.architecture, self.plan.layers
-        return LayerMap(
-            spaced_layers(teacher.encoder_layers, layers.encoder, self.plan.single_layer),
-            spaced_layers(teacher.decoder_layers, layers.decoder, self.plan.single_layer),
+    def _quantize(self, encoded: Sequence[Encoded], run: TrainingRun) -> LayerMap:
+        """Make the student what it is trained and packed as; returns what of the teacher it is compared with."""
+        plan, architecture = self.plan, self.teacher.architecture
+        layers = LayerMap(
+            spaced_layers(architecture.encoder_layers, plan.layers.encoder, plan.single_layer),
+            spaced_layers(architecture.decoder_layers, plan.layers.decoder, plan.single_layer),
         )
+        if plan.scheme is None:
+            return layers
+        search = StructureSearch(
+            goals=plan.structure,
+            scheme=plan.scheme,
+            teacher_bytes=self.teacher.text_format.card.teacher_bytes,
+            examples=encoded,
+            training=plan.training,
+            output=self.output,
+            console=self.console,
+            clip=plan.scales.bound,
+        )
+        found = search.structure(self.student, self.teacher.model, layers, self.group, run.found)
+        run.found, self.structure = found.to_dict(), found.structure
+        quantize_modules(self.student, plan.scheme, self.structure, plan.scales)
+        return replace(layers, kept_heads=found.kept_heads)
 
     def _validate(self, valid: Sequence[Example], advance: Any) -> Evaluation:
         tokens = 2 * self.plan.training.batch_tokens
@@ -123,31 +180,7 @@ class Compression:
             self.student, self.teacher.text_format, valid, self.plan.decoding, tokens, self.plan.max_target_tokens, advance
         )
 
-    def _keep_if_best(self, evaluation: Evaluation, step: int) -> bool:
-        score = evaluation.scores.selected
-        if self.best is not None and score <= self.best:
-            return False
-        self.best = score
-        self.pack()
-        best = {name: tensor.detach().cpu().contiguous() for name, tensor in full_precision_weights(self.student).items()}
-        save_file(best, self.output / "training" / "best.safetensors", metadata={"step": str(step)})
-        return True
-
-    def _record(self) -> dict[str, Any]:
-        return {"best": self.best, "plan": self._plan_record()}
-
-    def _plan_record(self) -> dict[str, Any]:
+    def _training_run(self, train: Sequence[Example], valid: Sequence[Example]) -> TrainingRun:
         plan = {**asdict(self.plan), "layers": str(self.plan.layers), "scheme": str(self.plan.scheme)}
-        record: dict[str, Any] = json.loads(json.dumps({**plan, "teacher": self.teacher.digest}))
-        return record
-
-    def _resume(self, trainer: Trainer) -> None:
-        state, record = TrainingState.load(self._last)
-        saved, wanted = record["plan"], self._plan_record()
-        if saved != wanted:
-            differing = [key for key in wanted if saved.get(key) != wanted[key]]
-            changes = "; ".join(f"{key} was {saved.get(key)}, is {wanted[key]}" for key in differing)
-            raise ResumeError(f"{self._last} is of a run with other settings: {changes}")
-        trainer.resume(state)
-        self.best = record["best"]
-        self.console.print(f"resumed at step {trainer.step} of {trainer.steps}")
+        given = origin("compress", self.flags, self.plan.training.seed, self.student.device, self.teacher, train, valid)
+        return TrainingRun(self.output, {**plan, "teacher": self.teacher.digest}, self.console, given, self.observation)

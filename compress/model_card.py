@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from compress.manifest import read_manifest, summary
 from compress.scoring.evaluation_file import EVALUATION_FILE, direction, read_evaluations
-from quant.artifact import read_artifact, sizes
+from quant.artifact import Artifact, read_artifact, sizes
 from quant.card import Card
+from quant.layout import FEED_FORWARD, blocks
 
 CARD_FILE = "README.md"
 NOTES_FILE = "NOTES.md"
@@ -18,12 +20,14 @@ def write_model_card(folder: Path) -> None:
     artifact = read_artifact(folder)
     size = sizes(artifact)
     card = artifact.card
+    manifest = read_manifest(folder)
     notes = (folder / NOTES_FILE).read_text().strip() if (folder / NOTES_FILE).is_file() else ""
     lines = [
         f"# {folder.resolve().name}",
         "",
         f"A {card.task} model of {artifact.architecture.layers} layers at {artifact.scheme} (bits of weights-embeddings-"
-        f"activations), distilled from {card.teacher} ({card.teacher_layers} layers) by `dqbart compress`.",
+        f"activations){departures(artifact)}, distilled from {card.teacher} ({card.teacher_layers} layers) by "
+        "`dqbart compress`.",
         "",
         "| | |",
         "| --- | --- |",
@@ -34,11 +38,25 @@ def write_model_card(folder: Path) -> None:
         *([f"| directions | {arrows(card)} |"] if card.directions else []),
         f"| longest source | {card.max_source_tokens} tokens |",
         f"| teacher weights | `{artifact.source_digest}` |",
+        *(f"| {name} | {line} |" for name, line in (summary(manifest) if manifest else {}).items()),
         "",
         *_evaluation_lines(read_evaluations(folder / EVALUATION_FILE)),
         *([notes, ""] if notes else []),
     ]
     (folder / CARD_FILE).write_text("\n".join(lines))
+
+
+def departures(artifact: Artifact) -> str:
+    """How it departs from layers and scheme: `, 9 of 48 heads removed, other bits in 5 of 21 blocks`; empty for most."""
+    names, structure = blocks(artifact.architecture), artifact.structure
+    attentions = [name for name in names if not name.endswith(FEED_FORWARD)]
+    before, left = (
+        sum(heads.get(name, getattr(artifact.architecture, f"{name.split('.')[0]}_attention_heads")) for name in attentions)
+        for heads in ({}, structure.heads)
+    )
+    removed = f", {before - left} of {before} heads removed" if structure.heads else ""
+    bits = f", other bits in {len(structure.block_bits)} of {len(names)} blocks" if structure.block_bits else ""
+    return removed + bits
 
 
 def arrows(card: Card) -> str:

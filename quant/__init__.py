@@ -6,7 +6,10 @@ torch and safetensors only, so that the serving image stays small.
     scheme      the notation: 2-2-8, 6-3
     numerics    quantize, dequantize, fake-quantize, and the two integer products (linear, attention)
     packing     codes to bytes and back: 8-bit, 4-bit, five ternary digits a byte
+    structure   other bits in some blocks, fewer heads in some attentions
     layout      which tensors a BART or mBART model has, and how each is stored
     card        what the model is for, and how a text becomes source ids
+    header      what a weights file says of itself
+    checking    tensors against the layout
     artifact    the folder: written whole, read with every fault listed at once
 """

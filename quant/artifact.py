@@ -1,19 +1,18 @@
 """The artifact: a folder that says what it is.
 
     config.json             the `transformers` configuration of the student, plus `quantization_config` and `dqbart`
-    model.safetensors       packed tensors; its header repeats format, version, architecture, scheme and source digest
+    model.safetensors       packed tensors; its header says what they are (`quant.header`)
     generation_config.json  the decoding settings that the model was evaluated with
     tokenizer files, README.md (the model card), evaluation.json: written by whoever made the model
 
-Writing goes to temporary files first, so that a folder never holds half of a file. Reading compares what is there with
-what the architecture and the scheme demand, and lists every missing, leftover and mis-shaped tensor at once, before any
-tensor is unpacked: a foreign file costs no more memory than its own bytes.
+Writing goes to temporary files first, so that a folder never holds half of a file; the same model gives the same bytes.
+Reading compares what is there with what architecture, scheme and structure demand, and lists every missing, leftover and
+mis-shaped tensor at once, before any tensor is unpacked: a foreign file costs no more memory than its own bytes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,25 +21,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from quant.card import Card, CardError
-from quant.layout import (
-    EMBEDDING,
-    TIED_TO_EMBEDDING,
-    Architecture,
-    ArchitectureError,
-    TensorLayout,
-    float_bytes,
-    model_layout,
-)
+from quant.checking import card_faults, stored_faults, weight_faults
+from quant.header import FORMAT, HeaderError, format_fault, header_of, quantization_config, read_header
+from quant.layout import Architecture, ArchitectureError, TensorLayout, float_bytes, model_layout, structure_faults
 from quant.numerics import Quantized, quantize
 from quant.packing import PackingError, pack, unpack
-from quant.scheme import Layers, NotationError, Scheme
+from quant.scheme import Scheme
+from quant.structure import UNIFORM, Structure
+from quant.whole_files import save_tensors, whole_files
 
-FORMAT = "dqbart"
-FORMAT_VERSION = "1"
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
@@ -59,6 +51,7 @@ class Artifact:
     path: Path
     architecture: Architecture
     scheme: Scheme
+    structure: Structure
     config: dict[str, Any]
     generation_config: dict[str, Any]
     source_digest: str
@@ -80,7 +73,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Bytes of an artifact's weights file, of the same layers in float32, and of the teacher in float32."""
+    """Bytes of an artifact's weights file, of the same tensors in float32, and of the teacher in float32."""
 
     packed: int
     float32: int
@@ -103,54 +96,43 @@ def is_artifact(folder: Path) -> bool:
 
 def write_artifact(
     folder: Path,
-    weights: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor | Quantized],
     config: Mapping[str, Any],
     generation_config: Mapping[str, Any],
     scheme: Scheme,
     source_digest: str,
     card: Card,
+    structure: Structure = UNIFORM,
 ) -> None:
     """Quantize, pack and write a model.
 
-    `weights` are the student's full-precision tensors by their `transformers` names, `source_digest` the sha256 of the
-    teacher's weights. Tied copies of the embedding may be among them. Raises ArtifactError listing missing, leftover and
-    mis-shaped tensors, and those that hold NaN or infinity; ArchitectureError for a `config` that is not supported.
+    `weights` are the student's tensors by their `transformers` names: a matrix in full precision is quantized, one that is
+    already codes and scale is packed as it is. Tied copies of the embedding may be among them. `source_digest` is the sha256
+    of the teacher's weights. `config` has the heads of an attention that was not pruned. Raises ArtifactError listing
+    missing, leftover and mis-shaped tensors, those that hold NaN or infinity, and what of the structure the model does not
+    have; ArchitectureError for a `config` that is not supported.
     """
     architecture = Architecture.from_config(config)
-    layout = list(model_layout(architecture, scheme))
-    faults = [fault for tensor in layout for fault in _weight_faults(tensor, weights)]
-    faults += _leftover_faults(layout, weights) + _card_faults(card, architecture)
-    if faults:
+    if faults := structure_faults(architecture, structure):
+        raise ArtifactError(_listed(f"cannot pack the model for {folder}", faults))
+    layout = list(model_layout(architecture, scheme, structure))
+    if faults := weight_faults(layout, weights) + card_faults(card, architecture):
         raise ArtifactError(_listed(f"cannot pack the model for {folder}", faults))
     packed: dict[str, Tensor] = {}
     for tensor in layout:
         packed.update(_packed(tensor, weights[tensor.name]))
-    header = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "architecture": architecture.model_type,
-        "scheme": str(scheme),
-        "layers": str(architecture.layers),
-        "source_digest": source_digest,
-    }
-    quantization = _quantization_config(scheme, architecture)
+    header = header_of(architecture, scheme, structure, source_digest)
+    quantization = quantization_config(architecture, scheme, structure)
     texts = {
         CONFIG_FILE: _json_text({**config, "quantization_config": quantization, "dqbart": card.to_dict()}),
         GENERATION_FILE: _json_text(generation_config),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    partials = {name: folder / f"{name}.partial" for name in (WEIGHTS_FILE, *texts)}
-    try:
-        save_file(packed, partials[WEIGHTS_FILE], metadata=header)
+    with whole_files(folder) as partial:
+        save_tensors(partial / WEIGHTS_FILE, packed, header)
         for name, text in texts.items():
-            partials[name].write_text(text, encoding="utf-8")
+            (partial / name).write_text(text, encoding="utf-8")
         # safetensors lets the owner alone read what it writes; the other files have the modes that the user wants.
-        shutil.copymode(partials[CONFIG_FILE], partials[WEIGHTS_FILE])
-        for name, partial in partials.items():
-            os.replace(partial, folder / name)
-    finally:
-        for partial in partials.values():
-            partial.unlink(missing_ok=True)
+        shutil.copymode(partial / CONFIG_FILE, partial / WEIGHTS_FILE)
 
 
 def read_artifact(folder: Path) -> Artifact:
@@ -163,51 +145,37 @@ def read_artifact(folder: Path) -> Artifact:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            _check_format(path, header)
+            if fault := format_fault(header):
+                raise ArtifactError(f"{path} {fault}")
             architecture, card = _read_config(folder / CONFIG_FILE, config)
-            scheme = _check_header(path, header, architecture, config)
-            layout = list(model_layout(architecture, scheme))
-            _check_tensors(path, file, layout)
+            scheme, structure = read_header(header, architecture, config.get("quantization_config"))
+            layout = list(model_layout(architecture, scheme, structure))
+            if faults := stored_faults(layout, file):
+                raise ArtifactError(_listed(str(path), faults))
             tensors = {tensor.name: _unpacked(path, file, tensor) for tensor in layout}
+    except HeaderError as error:
+        raise ArtifactError(_listed(str(path), error.faults)) from error
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path} is no whole safetensors file: {error}") from error
-    return Artifact(folder, architecture, scheme, config, generation_config, header["source_digest"], card, tensors)
+    digest = header["source_digest"]
+    return Artifact(folder, architecture, scheme, structure, config, generation_config, digest, card, tensors)
 
 
 def sizes(artifact: Artifact) -> Sizes:
     """Measured size of the weights file beside what it replaces."""
     packed = (artifact.path / WEIGHTS_FILE).stat().st_size
-    return Sizes(packed, float_bytes(artifact.architecture), artifact.card.teacher_bytes)
+    return Sizes(packed, float_bytes(artifact.architecture, artifact.structure), artifact.card.teacher_bytes)
 
 
-def _weight_faults(tensor: TensorLayout, weights: Mapping[str, Tensor]) -> list[str]:
-    if tensor.name not in weights:
-        return [f"{tensor.name} is missing"]
-    weight = weights[tensor.name]
-    if tuple(weight.shape) != tensor.shape:
-        return [f"{tensor.name} has shape {list(weight.shape)}, {list(tensor.shape)} expected"]
-    return [] if bool(weight.isfinite().all()) else [f"{tensor.name} holds NaN or infinity"]
-
-
-def _leftover_faults(layout: list[TensorLayout], weights: Mapping[str, Tensor]) -> list[str]:
-    faults = []
-    for name in sorted(weights.keys() - {tensor.name for tensor in layout}):
-        if name in TIED_TO_EMBEDDING:
-            if EMBEDDING in weights and not torch.equal(weights[name], weights[EMBEDDING]):
-                faults.append(f"{name} differs from {EMBEDDING}, to which it should be tied")
-        elif name != "final_logits_bias":
-            faults.append(f"{name} is left over")
-        elif bool(weights[name].any()):
-            faults.append("final_logits_bias is not zero, which is not supported")
-    return faults
-
-
-def _packed(tensor: TensorLayout, weight: Tensor) -> dict[str, Tensor]:
-    weight = weight.detach().cpu()
+def _packed(tensor: TensorLayout, weight: Tensor | Quantized) -> dict[str, Tensor]:
     if tensor.bits is None:
+        assert isinstance(weight, Tensor), f"{tensor.name} is stored in floating point"
         # A copy of its own: safetensors refuses tensors that share memory, as tensors cut from one buffer do.
-        return {tensor.name: weight.to(torch.float32, copy=True, memory_format=torch.contiguous_format)}
-    codes, scale = quantize(weight, tensor.bits, tensor.granularity)
+        copy = weight.detach().cpu().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        return {tensor.name: copy}
+    if isinstance(weight, Tensor):
+        weight = quantize(weight.detach().cpu(), tensor.bits, tensor.granularity)
+    codes, scale = weight.codes.cpu(), weight.scale.cpu()
     return {f"{tensor.name}.codes": pack(codes, tensor.bits), f"{tensor.name}.scale": scale.half()}
 
 
@@ -232,65 +200,9 @@ def _read_config(path: Path, config: Mapping[str, Any]) -> tuple[Architecture, C
         architecture, card = Architecture.from_config(config), Card.from_dict(config.get("dqbart", {}))
     except (ArchitectureError, CardError) as error:
         raise ArtifactError(f"{path}: {error}") from error
-    if faults := _card_faults(card, architecture):
+    if faults := card_faults(card, architecture):
         raise ArtifactError(_listed(str(path), faults))
     return architecture, card
-
-
-def _card_faults(card: Card, architecture: Architecture) -> list[str]:
-    positions = architecture.max_position_embeddings
-    if card.max_source_tokens <= positions:
-        return []
-    return [f"max_source_tokens is {card.max_source_tokens}, the model has {positions} positions"]
-
-
-def _quantization_config(scheme: Scheme, architecture: Architecture) -> dict[str, str]:
-    return {"layers": str(architecture.layers), "quant_method": FORMAT, "scheme": str(scheme)}
-
-
-def _check_format(path: Path, header: Mapping[str, str]) -> None:
-    if header.get("format") != FORMAT:
-        raise ArtifactError(f"{path} is not a {FORMAT} file: its header says format={header.get('format')!r}")
-    if header.get("format_version") != FORMAT_VERSION:
-        found = header.get("format_version")
-        raise ArtifactError(f"{path} has format version {found!r}, this release reads version {FORMAT_VERSION!r}")
-
-
-def _check_header(path: Path, header: Mapping[str, str], architecture: Architecture, config: Mapping[str, Any]) -> Scheme:
-    faults = [
-        f"the header lacks {key}" for key in ("scheme", "layers", "architecture", "source_digest") if key not in header
-    ]
-    if faults:
-        raise ArtifactError(_listed(str(path), faults))
-    if header["architecture"] != architecture.model_type:
-        faults.append(f"the header says {header['architecture']}, {CONFIG_FILE} says {architecture.model_type}")
-    try:
-        scheme, layers = Scheme.parse(header["scheme"]), Layers.parse(header["layers"])
-    except NotationError as error:
-        raise ArtifactError(f"{path}: {error}") from error
-    if layers != architecture.layers:
-        faults.append(f"the header says layers {layers}, {CONFIG_FILE} says {architecture.layers}")
-    expected, found = _quantization_config(scheme, architecture), config.get("quantization_config")
-    if found != expected:
-        asked, said = json.dumps(expected), json.dumps(found)
-        faults.append(f"the header asks for quantization_config {asked}, {CONFIG_FILE} says {said}")
-    if faults:
-        raise ArtifactError(_listed(str(path), faults))
-    return scheme
-
-
-def _check_tensors(path: Path, file: Any, layout: list[TensorLayout]) -> None:
-    expected = {name: stored for tensor in layout for name, stored in tensor.stored().items()}
-    found = set(file.keys())
-    faults = [f"{name} is missing" for name in expected if name not in found]
-    faults += [f"{name} is left over" for name in sorted(found - expected.keys())]
-    for name, (dtype, shape) in expected.items():
-        if name in found:
-            entry = file.get_slice(name)
-            if entry.get_dtype() != dtype or tuple(entry.get_shape()) != shape:
-                faults.append(f"{name} is {entry.get_dtype()} {entry.get_shape()}, {dtype} {list(shape)} expected")
-    if faults:
-        raise ArtifactError(_listed(str(path), faults))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

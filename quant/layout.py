@@ -4,22 +4,31 @@ Names are those of the stock `transformers` classes. A stored matrix is two tens
 NAME.scale (float16); everything else is one float32 tensor. Tied weights (token embeddings, head) are stored once, as
 `model.shared.weight`. `final_logits_bias`, a buffer that is zero in every released checkpoint, is not stored: a model in
 which it is not zero is refused when it is packed.
+
+Where a `Structure` names other bits or fewer heads for a block, the block's matrices follow it: a pruned attention has
+fewer outputs of `q_proj`, `k_proj` and `v_proj`, and fewer inputs of `out_proj`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from quant.packing import packed_bytes
 from quant.scheme import POSITION_BITS, Granularity, Layers, Scheme
+from quant.structure import UNIFORM, Structure
 
 SUPPORTED = ("bart", "mbart")
-ATTENTION_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj")
+FEED_FORWARD = "feed_forward"
 EMBEDDING = "model.shared.weight"
 TIED_TO_EMBEDDING = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
 
+_IN_A_BLOCK = re.compile(
+    r"(?:model\.)?(?P<layer>(?:en|de)coder\.layers\.[0-9]+)\."
+    r"(?:(?P<attention>self_attn|encoder_attn)|fc1|fc2|feed_forward)(?:\..+)?"
+)
 _KINDS: dict[str, tuple[type, str]] = {"int": (int, "a whole number"), "bool": (bool, "true or false")}
 # Far beyond any released model, and near enough that a damaged config cannot make us list millions of layers.
 _MOST_LAYERS = 256
@@ -120,8 +129,56 @@ class TensorLayout:
         return packed_bytes(self.count, self.bits) + 2 * self.scale_shape[0]
 
 
-def model_layout(architecture: Architecture, scheme: Scheme) -> Iterator[TensorLayout]:
-    """Every tensor of the model under the scheme, in the order of the forward pass."""
+def blocks(architecture: Architecture) -> list[str]:
+    """The names of the model's blocks, in the order of the forward pass: attentions and feed-forward networks."""
+    return [
+        f"{part}.layers.{index}.{block}"
+        for part in ("encoder", "decoder")
+        for index in range(getattr(architecture, f"{part}_layers"))
+        for block in (*_attentions(part), FEED_FORWARD)
+    ]
+
+
+def block_of(tensor: str) -> str | None:
+    """The block of a tensor (`model.encoder.layers.0.fc1.weight` is of `encoder.layers.0.feed_forward`), or of a module.
+
+    None for what belongs to no block: embeddings and normalizations.
+    """
+    match = _IN_A_BLOCK.fullmatch(tensor)
+    return match and f"{match['layer']}.{match['attention'] or FEED_FORWARD}"
+
+
+def heads_of(architecture: Architecture, structure: Structure, part: str, attention: str) -> list[int]:
+    """Heads of an attention (`self_attn`, `encoder_attn`) in each layer of a part (`encoder`, `decoder`)."""
+    configured = getattr(architecture, f"{part}_attention_heads")
+    layers = range(getattr(architecture, f"{part}_layers"))
+    return [structure.heads.get(f"{part}.layers.{index}.{attention}", configured) for index in layers]
+
+
+def structure_faults(architecture: Architecture, structure: Structure) -> list[str]:
+    """What keeps the structure from being one of this architecture: unknown blocks, and more heads than there were."""
+    known = set(blocks(architecture))
+    faults = [
+        f"{name} names {block}, a block that a model of {architecture.layers} layers does not have"
+        for name, entries in (("block_bits", structure.block_bits), ("heads", structure.heads))
+        for block in entries
+        if block not in known
+    ]
+    for block, heads in structure.heads.items():
+        if block in known:
+            configured = _configured_heads(architecture, block)
+            if configured is None:
+                faults.append(f"heads names {block}, which is no attention")
+            elif heads > configured:
+                faults.append(f"heads of {block} is {heads}, the model has {configured}")
+    return faults
+
+
+def model_layout(architecture: Architecture, scheme: Scheme, structure: Structure = UNIFORM) -> Iterator[TensorLayout]:
+    """Every tensor of the model under the scheme, in the order of the forward pass.
+
+    The structure is taken to have no `structure_faults`.
+    """
     width, vocabulary = architecture.d_model, architecture.vocab_size
     yield TensorLayout(EMBEDDING, (vocabulary, width), "embedding", scheme.embedding_bits)
     for part in ("encoder", "decoder"):
@@ -130,20 +187,20 @@ def model_layout(architecture: Architecture, scheme: Scheme) -> Iterator[TensorL
         yield TensorLayout(f"{stack}.embed_positions.weight", positions, "positions", POSITION_BITS)
         yield from _norm(f"{stack}.layernorm_embedding", width, part)
         for index in range(getattr(architecture, f"{part}_layers")):
-            yield from _layer(f"{stack}.layers.{index}", part, architecture, scheme)
+            yield from _layer(f"{part}.layers.{index}", part, architecture, scheme, structure)
         if architecture.normalizes_before:
             yield from _norm(f"{stack}.layer_norm", width, part)
 
 
-def float_bytes(architecture: Architecture) -> int:
+def float_bytes(architecture: Architecture, structure: Structure = UNIFORM) -> int:
     """Bytes of the same model's weights in float32: what compression ratios are measured against."""
-    return sum(4 * tensor.count for tensor in model_layout(architecture, Scheme(8, 8, 8)))
+    return sum(4 * tensor.count for tensor in model_layout(architecture, Scheme(8, 8, 8), structure))
 
 
-def footprint(architecture: Architecture, scheme: Scheme) -> dict[str, int]:
+def footprint(architecture: Architecture, scheme: Scheme, structure: Structure = UNIFORM) -> dict[str, int]:
     """Stored bytes by part, without the file's header."""
     sizes: dict[str, int] = {}
-    for tensor in model_layout(architecture, scheme):
+    for tensor in model_layout(architecture, scheme, structure):
         sizes[tensor.part] = sizes.get(tensor.part, 0) + tensor.stored_bytes
     return sizes
 
@@ -172,21 +229,36 @@ def _size_faults(config: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def _layer(name: str, part: Any, architecture: Architecture, scheme: Scheme) -> Iterator[TensorLayout]:
-    width = architecture.d_model
-    hidden = getattr(architecture, f"{part}_ffn_dim")
-    for attention in ("self_attn", "encoder_attn") if part == "decoder" else ("self_attn",):
-        for projection in ATTENTION_PROJECTIONS:
-            yield from _linear(f"{name}.{attention}.{projection}", (width, width), part, scheme)
+def _attentions(part: str) -> tuple[str, ...]:
+    return ("self_attn", "encoder_attn") if part == "decoder" else ("self_attn",)
+
+
+def _configured_heads(architecture: Architecture, block: str) -> int | None:
+    """Heads of an attention before any was removed; None for a feed-forward network."""
+    part, *_, kind = block.split(".")
+    return None if kind == FEED_FORWARD else int(getattr(architecture, f"{part}_attention_heads"))
+
+
+def _layer(
+    layer: str, part: Any, architecture: Architecture, scheme: Scheme, structure: Structure
+) -> Iterator[TensorLayout]:
+    name, width = f"model.{layer}", architecture.d_model
+    hidden, configured = getattr(architecture, f"{part}_ffn_dim"), getattr(architecture, f"{part}_attention_heads")
+
+    def linear(module: str, shape: tuple[int, int], block: str) -> Iterator[TensorLayout]:
+        bits = structure.block_bits.get(f"{layer}.{block}", scheme.weight_bits)
+        yield TensorLayout(f"{name}.{module}.weight", shape, part, bits, scheme.granularity)
+        yield TensorLayout(f"{name}.{module}.bias", shape[:1], part)
+
+    for attention in _attentions(part):
+        inner = structure.heads.get(f"{layer}.{attention}", configured) * (width // configured)
+        for projection in ("q_proj", "k_proj", "v_proj"):
+            yield from linear(f"{attention}.{projection}", (inner, width), attention)
+        yield from linear(f"{attention}.out_proj", (width, inner), attention)
         yield from _norm(f"{name}.{attention}_layer_norm", width, part)
-    yield from _linear(f"{name}.fc1", (hidden, width), part, scheme)
-    yield from _linear(f"{name}.fc2", (width, hidden), part, scheme)
+    yield from linear("fc1", (hidden, width), FEED_FORWARD)
+    yield from linear("fc2", (width, hidden), FEED_FORWARD)
     yield from _norm(f"{name}.final_layer_norm", width, part)
-
-
-def _linear(name: str, shape: tuple[int, int], part: Any, scheme: Scheme) -> Iterator[TensorLayout]:
-    yield TensorLayout(f"{name}.weight", shape, part, scheme.weight_bits, scheme.granularity)
-    yield TensorLayout(f"{name}.bias", shape[:1], part)
 
 
 def _norm(name: str, width: int, part: Any) -> Iterator[TensorLayout]:

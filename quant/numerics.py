@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from quant.scheme import Granularity
+from quant.scheme import WEIGHT_BITS, Granularity
 
 CLIP = 2.5
 TERNARY_THRESHOLD = 0.7
@@ -47,27 +47,23 @@ class Quantized(NamedTuple):
     scale: Tensor
 
 
-def quantize(weight: Tensor, bits: int, granularity: Granularity) -> Quantized:
+def quantize(weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP) -> Quantized:
     """Quantize a matrix [rows, columns] to `bits`; one scale a row or one for the matrix.
 
-    An all-zero row gets scale 0 and codes 0. Raises ValueError for bits other than 2, 4 and 8.
+    Values are clipped to ±`clip` first. An all-zero row gets scale 0 and codes 0. Raises ValueError for bits other than 2, 4
+    and 8.
     """
-    clipped = weight.detach().float().clamp(-CLIP, CLIP)
-    axes = (1,) if granularity == "row" else (0, 1)
-    magnitude = clipped.abs()
-    if bits == 2:
-        above = magnitude > TERNARY_THRESHOLD * magnitude.mean(axes, keepdim=True)
-        level = (magnitude * above).sum(axes, keepdim=True) / above.sum(axes, keepdim=True).clamp(min=1)
-        scale = _round_to_half(level)
-        codes = torch.where(above & (scale > 0), clipped.sign(), torch.zeros_like(clipped))
-    elif bits in (4, 8):
-        levels = 2 ** (bits - 1) - 1
-        scale = _round_to_half(magnitude.amax(axes, keepdim=True) / levels)
-        # A scale that float16 rounds down to 0 leaves codes of 0, as an all-zero row does.
-        codes = (clipped / torch.where(scale > 0, scale, torch.inf)).round().clamp(-levels, levels)
-    else:
-        raise ValueError(f"bits is {bits}: 2, 4 and 8 are accepted")
+    codes, scale = _whole_numbers(weight, bits, granularity, clip)
     return Quantized(codes.to(torch.int8), scale)
+
+
+def quantize_with_scale(weight: Tensor, scale: Tensor, bits: int) -> Quantized:
+    """Quantize a matrix [rows, columns] with given scales [rows, 1] or [1, 1], already exact in float16.
+
+    Codes are round(w / scale), a half to the even neighbour, kept within ±(2^(bits-1) - 1): {-1, 0, 1} with 2 bits. Scale 0
+    gives codes 0.
+    """
+    return Quantized(_codes(weight.detach().float(), scale, levels(bits)).to(torch.int8), scale)
 
 
 def dequantize(quantized: Quantized) -> Tensor:
@@ -75,9 +71,22 @@ def dequantize(quantized: Quantized) -> Tensor:
     return quantized.codes.float() * quantized.scale
 
 
-def fake_quantize(weight: Tensor, bits: int, granularity: Granularity) -> Tensor:
+def fake_quantize(weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP) -> Tensor:
     """Quantize, then dequantize: the values that a packed model has."""
-    return dequantize(quantize(weight, bits, granularity))
+    codes, scale = _whole_numbers(weight, bits, granularity, clip)
+    return codes.mul_(scale)
+
+
+def levels(bits: int) -> int:
+    """The largest code: 1 with 2 bits, 7 with 4, 127 with 8. Raises ValueError for other bits."""
+    if bits not in WEIGHT_BITS:
+        raise ValueError(f"bits is {bits}: 2, 4 and 8 are accepted")
+    return int(2 ** (bits - 1) - 1)
+
+
+def round_to_half(scale: Tensor) -> Tensor:
+    """Scales float32 rounded to the values that float16 has: those that are stored."""
+    return scale.to(torch.float16).float()
 
 
 def quantize_activation(values: Tensor) -> Quantized:
@@ -131,5 +140,26 @@ def quantized_attention(query: Quantized, key: Quantized, value: Quantized, mask
     return (folded.codes @ value.codes).mul_(folded.scale)
 
 
-def _round_to_half(scale: Tensor) -> Tensor:
-    return scale.to(torch.float16).float()
+def _whole_numbers(weight: Tensor, bits: int, granularity: Granularity, clip: float) -> Quantized:
+    """As `quantize`, with codes still in float32."""
+    weight = weight.detach().float()
+    axes = (1,) if granularity == "row" else (0, 1)
+    if bits == 2:
+        return _ternary(weight, axes, clip)
+    # No code is beyond the last level, so that the weights themselves need no clipping, only the scale.
+    peak = torch.maximum(weight.amax(axes, keepdim=True), -weight.amin(axes, keepdim=True)).clamp_(max=clip)
+    scale = round_to_half(peak / levels(bits))
+    return Quantized(_codes(weight, scale, levels(bits)), scale)
+
+
+def _ternary(weight: Tensor, axes: tuple[int, ...], clip: float) -> Quantized:
+    magnitude = weight.abs().clamp_(max=clip)
+    above = (magnitude > TERNARY_THRESHOLD * magnitude.mean(axes, keepdim=True)).float()
+    count = above.sum(axes, keepdim=True)
+    scale = round_to_half(magnitude.mul_(above).sum(axes, keepdim=True) / count.clamp_(min=1))
+    return Quantized(above.mul_(weight.sign()).mul_(scale > 0), scale)
+
+
+def _codes(weight: Tensor, scale: Tensor, levels: int) -> Tensor:
+    # A scale of 0, as of an all-zero row and of one that float16 rounds down to 0, leaves codes of 0.
+    return (weight / torch.where(scale > 0, scale, torch.inf)).round_().clamp_(-levels, levels)

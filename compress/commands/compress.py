@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
 from compress.commands.flags import Count, TrainingFlags, Weight
 from quant.card import Task
 from quant.scheme import Layers, Scheme
+
+FULL_PRECISION = "full"
+"""What `--bits` says for a student that is distilled and not quantized."""
+
+
+def _without_x(value: object) -> object:
+    return value.strip().removesuffix("x") if isinstance(value, str) else value
+
+
+Ratio = Annotated[float, BeforeValidator(_without_x), Field(gt=1)]
+"""How many times smaller: `20x` or 20."""
 
 
 class Compress(TrainingFlags):
@@ -19,11 +30,16 @@ class Compress(TrainingFlags):
 
     teacher: CliPositionalArg[str] = Field(description="folder or hub id of a fine-tuned BART or mBART checkpoint")
     task: Task = Field(description="decides column names, the source template and the metric")
-    train: str = Field(description="training data: a .jsonl, .csv or .parquet file, or a hub id NAME[:CONFIG][@SPLIT]")
+    train: list[str] = Field(
+        min_length=1, description="training data: .jsonl, .csv or .parquet files, or hub ids NAME[:CONFIG][@SPLIT]"
+    )
     valid: str = Field(description="validation data, likewise; the best checkpoint on it is kept")
     output: Path = Field(description="folder of the artifact (and, below it, of the training state)")
     layers: str = Field("6-3", description="encoder and decoder layers of the student, E-D")
-    bits: str = Field("2-2-8", description="bits of weights, embeddings and activations, W-E-A; /row or /matrix scales")
+    bits: str = Field(
+        "2-2-8",
+        description="bits of weights, embeddings and activations, W-E-A; /row or /matrix scales; full: none is quantized",
+    )
     single_layer: Literal["first", "last"] = Field("last", description="the teacher layer that a stack of one layer takes")
     both_directions: bool = Field(False, description="translation: train on each pair both ways")
     source_template: str | None = Field(None, description="text given to the tokenizer, e.g. 'summarize: {source}'")
@@ -32,6 +48,26 @@ class Compress(TrainingFlags):
     logits_weight: Weight = Field(1.0, description="weight of the MSE between logits of student and teacher")
     attention_weight: Weight = Field(1.0, description="weight of the MSE between attention maps")
     hidden_weight: Weight = Field(1.0, description="weight of the MSE between hidden states")
+    kl_weight: Weight = Field(0.0, description="weight of KL(teacher || student) on the next token's probabilities")
+    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the softmax of both in that term")
+    scales: Literal["computed", "learned"] = Field(
+        "computed", description="scales of weights: from the weights (the paper), or trained with them (LSQ)"
+    )
+    clip: Annotated[float, Field(ge=0)] = Field(
+        2.5, description="weights are clipped to ± this before scales are computed; 0: they are not"
+    )
+    prune_heads: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of all attention heads removed before training, those that matter least on the training data"
+    )
+    target_ratio: Ratio | None = Field(
+        None, description="bits by block so that weights are so many times smaller than the teacher's in float32, e.g. 20x"
+    )
+    measure_batches: Count = Field(16, description="batches that heads and blocks are measured on for these two")
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _one_file(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     @field_validator("layers")
     @classmethod
@@ -41,7 +77,15 @@ class Compress(TrainingFlags):
     @field_validator("bits")
     @classmethod
     def _bits(cls, value: str) -> str:
-        return str(Scheme.parse(value))
+        return value if value == FULL_PRECISION else str(Scheme.parse(value))
+
+    @model_validator(mode="after")
+    def _quantized(self) -> Self:
+        if self.bits == FULL_PRECISION and (self.prune_heads or self.target_ratio):
+            raise ValueError(
+                f"bits = {FULL_PRECISION} makes a plain checkpoint, which can have neither prune_heads nor target_ratio"
+            )
+        return self
 
     def cli_cmd(self) -> None:
         from compress.commands.run_compress import run_compress

@@ -19,6 +19,12 @@ class Evaluate(DataFlags):
     data: str = Field(description="data: a .jsonl, .csv or .parquet file, or a hub id NAME[:CONFIG][@SPLIT]")
     task: Task | None = Field(None, description="needed for a teacher; an artifact knows its own")
     limit: Count | None = Field(None, description="examples used, from the start of the data (default: all)")
+    source_template: str | None = Field(
+        None, description="of a teacher: text given to the tokenizer, e.g. 'summarize: {source}'"
+    )
+    max_source_tokens: Count | None = Field(
+        None, description="of a teacher: longer sources are truncated (default: all positions)"
+    )
     batch_tokens: Count = Field(8192, description="padded source tokens times beams in a batch")
     output: Path | None = Field(
         None, description="JSON file of evaluations (default: evaluation.json in an artifact; NAME.evaluation.json here)"

@@ -5,9 +5,9 @@ The modules of flags import nothing heavy, so that `--help` is quick; the work i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dqbart import Command
 
@@ -27,6 +27,7 @@ class DataFlags(Command):
     target_field: str | None = Field(None, description="column of the target text (default: by task)")
     question_field: str | None = Field(None, description="column of the question (default: question)")
     context_field: str | None = Field(None, description="column of the context (default: context)")
+    references_field: str | None = Field(None, description="column of a list of references, for scores (default: none)")
     source_language: str | None = Field(None, description="language code of the source column, e.g. de_DE (mBART)")
     target_language: str | None = Field(None, description="language code of the target column, e.g. en_XX (mBART)")
     max_target_tokens: Count = Field(128, description="longer targets are truncated in training, in tokens")
@@ -35,12 +36,15 @@ class DataFlags(Command):
     max_new_tokens: Count | None = Field(None, description="longest output in tokens (default: the model's own)")
     min_new_tokens: Annotated[int, Field(ge=0)] | None = Field(None, description="shortest output in tokens")
     no_repeat_ngram_size: Annotated[int, Field(ge=0)] | None = Field(None, description="n-grams of this size never repeat")
+    allow_pickle: bool = Field(
+        False, description="read a checkpoint that has pickled weights only (.bin); pickles of strangers can run code"
+    )
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one")
 
     def fields(self) -> Fields:
         from compress.data.dataset import Fields
 
-        return Fields(self.source_field, self.target_field, self.question_field, self.context_field)
+        return Fields(self.source_field, self.target_field, self.question_field, self.context_field, self.references_field)
 
     def decoding(self) -> DecodingSettings:
         from compress.scoring.decoding import DecodingSettings
@@ -73,3 +77,17 @@ class TrainingFlags(DataFlags):
     valid_examples: Count = Field(500, description="validation examples used, from the start of the data")
     limit: Count | None = Field(None, description="training rows used, from the start of the data (default: all)")
     resume: bool = Field(False, description="continue the run that was saved in OUTPUT")
+    tensorboard: bool = Field(True, description="write event files to OUTPUT/training/tensorboard")
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        None, description="serve Prometheus metrics on this port while training; 0: any free one (default: none)"
+    )
+    workers: Count = Field(1, description="processes that share each step by its batches, on the machines of RAY_ADDRESS")
+
+    @model_validator(mode="after")
+    def _whole_shares(self) -> Self:
+        if self.accumulate % self.workers:
+            raise ValueError(
+                f"accumulate = {self.accumulate}, workers = {self.workers}: accumulate must be a multiple of workers, "
+                "as each takes the same number of a step's batches"
+            )
+        return self

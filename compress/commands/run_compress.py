@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import torch
 from rich.console import Console
 
-from compress.commands.compress import Compress
-from compress.compression import EXIT_INTERRUPTED, Compression, Plan
+from compress.commands.compress import FULL_PRECISION, Compress
+from compress.commands.flags import TrainingFlags
+from compress.compression import Compression, Plan
 from compress.data.dataset import DatasetError, Languages, load_examples
-from compress.device import pick_device, quick_at_bf16
+from compress.device import quick_at_bf16
 from compress.errors import EXPECTED_ERRORS
+from compress.model.quantized_modules import WeightScales
 from compress.model.teacher import load_teacher
+from compress.model_card import departures
+from compress.structuring import StructureGoals
+from compress.training.group import Group
 from compress.training.loop import TrainingSettings
 from compress.training.losses import LossWeights
+from compress.training.observers import Observation
+from compress.training.origin import recorded_flags
+from compress.training.run import EXIT_INTERRUPTED
+from compress.training.workers import train_in_workers
 from quant.artifact import read_artifact, sizes
 from quant.scheme import Layers, Scheme
 
@@ -30,11 +40,16 @@ def run_compress(settings: Compress) -> int:
     except KeyboardInterrupt:
         print("dqbart compress: interrupted before training", file=sys.stderr)
         return EXIT_INTERRUPTED
-    if code == 0:
-        size = sizes(read_artifact(settings.output))
+    if code == 0 and settings.bits == FULL_PRECISION:
         console.print(
-            f"[bold]{settings.output}[/bold]: {settings.layers} layers at {settings.bits}, {size.packed / 1e6:.2f} MB, "
-            f"{size.ratio:.1f}x smaller than the teacher's float32 weights",
+            f"[bold]{settings.output}[/bold]: {settings.layers} layers in float32", highlight=False, soft_wrap=True
+        )
+    elif code == 0:
+        artifact = read_artifact(settings.output)
+        size = sizes(artifact)
+        console.print(
+            f"[bold]{settings.output}[/bold]: {settings.layers} layers at {settings.bits}{departures(artifact)}, "
+            f"{size.packed / 1e6:.2f} MB, {size.ratio:.1f}x smaller than the teacher's float32 weights",
             highlight=False,
             soft_wrap=True,
         )
@@ -42,7 +57,12 @@ def run_compress(settings: Compress) -> int:
 
 
 def _compress(settings: Compress, console: Console) -> int:
-    device = pick_device(settings.device)
+    work = partial(_train, settings)
+    return train_in_workers(work, settings.workers, settings.device, settings.output, settings.resume, console)
+
+
+def _train(settings: Compress, group: Group, device: torch.device, resume: bool, console: Console) -> int:
+    """What each process does."""
     languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
     if settings.both_directions and len(settings.languages()) != 2:
         raise DatasetError("--both-directions needs --source-language and --target-language")
@@ -53,22 +73,33 @@ def _compress(settings: Compress, console: Console) -> int:
         settings.both_directions,
         settings.source_template,
         settings.max_source_tokens,
+        settings.allow_pickle,
     )
     plan = Plan(
         layers=Layers.parse(settings.layers),
         single_layer=settings.single_layer,
-        scheme=Scheme.parse(settings.bits),
-        training=_training(settings, device),
+        scheme=None if settings.bits == FULL_PRECISION else Scheme.parse(settings.bits),
+        training=training_settings(settings, device, _losses(settings)),
         decoding=settings.decoding(),
         max_target_tokens=min(settings.max_target_tokens, teacher.architecture.max_position_embeddings),
+        scales=WeightScales(learned=settings.scales == "learned", clip=settings.clip),
+        structure=StructureGoals(settings.prune_heads, settings.target_ratio, settings.measure_batches),
     )
-    compression = Compression(teacher, plan, settings.output, device, console)
-    train = load_examples(settings.train, "train", settings.task, settings.fields(), languages, settings.limit)
-    valid = load_examples(settings.valid, "validation", settings.task, settings.fields(), languages, settings.valid_examples)
-    return compression.run(train, valid, settings.resume)
+    observation = Observation(settings.tensorboard, settings.metrics_port)
+    flags = recorded_flags(settings)
+    compression = Compression(teacher, plan, settings.output, device, console, group, flags, observation)
+    fields, tell = settings.fields(), partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    train = [
+        example
+        for name in settings.train
+        for example in load_examples(name, "train", settings.task, fields, languages, settings.limit, tell)
+    ]
+    valid = load_examples(settings.valid, "validation", settings.task, fields, languages, settings.valid_examples, tell)
+    return compression.run(train, valid, resume)
 
 
-def _training(settings: Compress, device: torch.device) -> TrainingSettings:
+def training_settings(settings: TrainingFlags, device: torch.device, losses: LossWeights) -> TrainingSettings:
+    """What the flags shared by all training commands say, for `device`."""
     return TrainingSettings(
         epochs=settings.epochs,
         max_steps=settings.max_steps,
@@ -82,5 +113,16 @@ def _training(settings: Compress, device: torch.device) -> TrainingSettings:
         bf16=settings.bf16 == "on" or (settings.bf16 == "auto" and quick_at_bf16(device)),
         seed=settings.seed,
         validate_every=settings.validate_every,
-        losses=LossWeights(settings.task_weight, settings.logits_weight, settings.attention_weight, settings.hidden_weight),
+        losses=losses,
+    )
+
+
+def _losses(settings: Compress) -> LossWeights:
+    return LossWeights(
+        task=settings.task_weight,
+        logits=settings.logits_weight,
+        attention=settings.attention_weight,
+        hidden=settings.hidden_weight,
+        kl=settings.kl_weight,
+        temperature=settings.temperature,
     )

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from transformers import PreTrainedModel
 
 from compress.commands.evaluate import Evaluate
 from compress.data.dataset import Languages, load_examples
-from compress.data.text_format import TextFormat
 from compress.device import pick_device
-from compress.errors import EXPECTED_ERRORS, CompressError
-from compress.model.packed_student import load_student
-from compress.model.teacher import load_teacher
+from compress.errors import EXPECTED_ERRORS
 from compress.model_card import write_model_card
 from compress.scoring.evaluation import Evaluation, data_digest, evaluate
 from compress.scoring.evaluation_file import EVALUATION_FILE, direction, keep_evaluation, read_evaluations
+from compress.scoring.scored_model import load_scored
 from compress.training.progress import progress_bar
 from quant.artifact import is_artifact
-
-
-class EvaluationError(CompressError):
-    """A model that cannot be evaluated as asked."""
 
 
 def run_evaluate(settings: Evaluate) -> int:
@@ -55,10 +49,14 @@ def run_evaluate(settings: Evaluate) -> int:
 
 def _evaluate(settings: Evaluate, console: Console) -> Evaluation:
     device = pick_device(settings.device)
-    model, text_format = _load(settings)
+    template, longest = settings.source_template, settings.max_source_tokens
+    model, text_format = load_scored(
+        settings.model, settings.task, settings.languages(), template, longest, settings.allow_pickle
+    )
     languages = Languages(settings.source_language, settings.target_language)
     task = text_format.card.task
-    examples = load_examples(settings.data, "test", task, settings.fields(), languages, settings.limit)
+    tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    examples = load_examples(settings.data, "test", task, settings.fields(), languages, settings.limit, tell)
     with progress_bar(console) as bar:
         bar_task = bar.add_task("generating", total=len(examples))
         evaluation = evaluate(
@@ -72,22 +70,6 @@ def _evaluate(settings: Evaluate, console: Console) -> Evaluation:
         )
     evaluation.record["data_digest"] = data_digest(examples)
     return evaluation
-
-
-def _load(settings: Evaluate) -> tuple[PreTrainedModel, TextFormat]:
-    if is_artifact(Path(settings.model)):
-        model, text_format, artifact = load_student(Path(settings.model))
-        if settings.task not in (None, artifact.card.task):
-            raise EvaluationError(f"--task is {settings.task}, but {settings.model} was made for {artifact.card.task}")
-        if settings.languages() not in (artifact.card.language_pairs or ((),)):
-            known = ", ".join(artifact.card.directions) or "no languages"
-            asked = " to ".join(settings.languages()) or "no --source-language and --target-language"
-            raise EvaluationError(f"{settings.model} has {known}, not {asked}")
-        return model, text_format
-    if settings.task is None:
-        raise EvaluationError(f"{settings.model} is no packed artifact, so --task is needed")
-    teacher = load_teacher(settings.model, settings.task, settings.languages())
-    return teacher.model, teacher.text_format
 
 
 def _command(settings: Evaluate) -> str:
@@ -105,6 +87,7 @@ def _table(record: dict[str, object]) -> Table:
     assert isinstance(scores, dict)
     shown = {name: str(record[name]) for name in ("model", "data")}
     shown |= {"direction": direction(record), "examples": str(record["examples"])}
+    shown |= {"truncated": str(record["truncated"])} if record["truncated"] else {}
     shown |= {name: f"{value:.2f}" for name, value in scores.items()}
     shown |= {"seconds": str(record["seconds"])}
     table = Table(show_header=False)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
 from compress.commands.inspect import Inspect
 from compress.errors import EXPECTED_ERRORS
+from compress.manifest import read_manifest, summary
 from compress.model_card import arrows
 from compress.scoring.evaluation_file import EVALUATION_FILE, direction, read_evaluations
 from quant.artifact import Artifact, read_artifact, sizes
-from quant.layout import footprint
+from quant.layout import blocks, footprint, heads_of
+from quant.structure import UNIFORM
 
 
 def run_inspect(settings: Inspect) -> int:
@@ -20,12 +23,19 @@ def run_inspect(settings: Inspect) -> int:
     try:
         artifact = read_artifact(settings.model)
         records = read_evaluations(settings.model / EVALUATION_FILE)
+        manifest = read_manifest(settings.model)
+        origin = summary(manifest) if manifest else {}
     except EXPECTED_ERRORS as error:
         print(f"dqbart inspect: error: {error}", file=sys.stderr)
         return 1
     console = Console()
     console.print(_summary(artifact))
     console.print(_parts(artifact))
+    if origin:
+        table = Table(title="Training", title_justify="left", show_header=False)
+        for name, line in origin.items():
+            table.add_row(name, line)
+        console.print(table)
     if records:
         table = Table("model", "data", "direction", "examples", "scores", title="Evaluation", title_justify="left")
         for record in records:
@@ -46,9 +56,11 @@ def _summary(artifact: Artifact) -> Table:
         "architecture": f"{architecture.model_type}, width {architecture.d_model}, vocabulary {architecture.vocab_size:,}",
         "layers": f"{architecture.layers} (teacher {card.teacher}: {card.teacher_layers})",
         "scheme": f"{artifact.scheme} (bits of weights-embeddings-activations)",
+        "other bits": _listed(artifact, artifact.structure.block_bits),
+        "pruned heads": _heads_left(artifact),
         "weights file": f"{size.packed / 1e6:.2f} MB",
         "ratio": f"{size.ratio:.1f}x smaller than the teacher's {size.teacher / 1e6:.1f} MB in float32",
-        "same layers": f"{size.float32 / size.packed:.1f}x smaller than {size.float32 / 1e6:.1f} MB in float32",
+        "same tensors": f"{size.float32 / size.packed:.1f}x smaller than {size.float32 / 1e6:.1f} MB in float32",
         "longest source": f"{card.max_source_tokens} tokens",
         "teacher weights": artifact.source_digest,
     }
@@ -58,9 +70,28 @@ def _summary(artifact: Artifact) -> Table:
     return table
 
 
+def _listed(artifact: Artifact, entries: Mapping[str, int]) -> str:
+    """Blocks by their value: `8: encoder.layers.0.self_attn, decoder.layers.0.feed_forward`."""
+    names = [block for block in blocks(artifact.architecture) if block in entries]
+    values = sorted(set(entries.values()))
+    return "\n".join(f"{value}: {', '.join(block for block in names if entries[block] == value)}" for value in values)
+
+
+def _heads_left(artifact: Artifact) -> str:
+    """How many heads are gone, and how many each pruned attention has left."""
+    if not artifact.structure.heads:
+        return ""
+    kinds = (("encoder", "self_attn"), ("decoder", "self_attn"), ("decoder", "encoder_attn"))
+    before, left = (
+        sum(sum(heads_of(artifact.architecture, structure, *kind)) for kind in kinds)
+        for structure in (UNIFORM, artifact.structure)
+    )
+    return f"{before - left} of {before} removed, left in\n{_listed(artifact, artifact.structure.heads)}"
+
+
 def _parts(artifact: Artifact) -> Table:
     table = Table("part", "bytes", "share", title="Size by part", title_justify="left")
-    sizes_by_part = footprint(artifact.architecture, artifact.scheme)
+    sizes_by_part = footprint(artifact.architecture, artifact.scheme, artifact.structure)
     total = sum(sizes_by_part.values())
     for part, count in sizes_by_part.items():
         table.add_row(part, f"{count:,}", f"{count / total:.1%}")

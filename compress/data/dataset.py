@@ -7,7 +7,8 @@ NAME[:CONFIG][@SPLIT].
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class Fields:
     target: str | None = None
     question: str | None = None
     context: str | None = None
+    references: str | None = None
+    """A list of texts; those that are not the target are further references."""
 
 
 @dataclass(frozen=True)
@@ -49,27 +52,54 @@ class Languages:
 
 
 def load_examples(
-    name: str, split: str, task: Task, fields: Fields, languages: Languages, limit: int | None = None
+    name: str,
+    split: str,
+    task: Task,
+    fields: Fields,
+    languages: Languages,
+    limit: int | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Example]:
-    """Read examples, dropping those with an empty source or target. Raises DatasetError."""
-    table = _load_table(name, split)
+    """Read examples, dropping those with an empty source or target, of which `tell` is told. Raises DatasetError."""
+    table = load_table(name, split)
     if limit is not None:
         table = table.select(range(min(limit, len(table))))
-    columns = table.column_names
-    sources, target = _columns(name, task, fields, columns)
+    sources, target = columns_of(name, task, fields, table.column_names)
     examples: list[Example] = []
+    empty: Counter[str] = Counter()
+    dropped = 0
     for row in table:
-        texts, answer = _texts(name, row, sources, target, languages)
-        if answer and all(texts.values()):
-            examples.append(Example(texts, answer, languages.source, languages.target))
-            if languages.both:
-                examples.append(Example({"source": answer}, texts["source"], languages.target, languages.source))
+        pair = _own_languages(name, row, languages) if task == "translation" else languages
+        texts, answer = texts_of(name, row, sources, target, pair)
+        if missing := [field for field, text in {**texts, "target": answer}.items() if not text]:
+            dropped += 1
+            empty.update(missing)
+            continue
+        more = _more_references(row, fields.references, answer)
+        examples.append(Example(texts, answer, pair.source, pair.target, more))
+        if pair.both:
+            examples.append(Example({"source": answer}, texts["source"], pair.target, pair.source))
+    reasons = ", ".join(f"{count:,} with an empty {field}" for field, count in empty.items())
     if not examples:
-        raise DatasetError(f"{name} has no example with a source and a target (of {len(table)} rows)")
+        wanted = " and ".join(f"a {field}" for field in (*sources, "target"))
+        raise DatasetError(f"{name} has no example with {wanted}, of {len(table):,} rows{reasons and f': {reasons}'}")
+    if dropped:
+        tell(f"{name}: {dropped:,} of {len(table):,} rows dropped: {reasons}")
     return examples
 
 
-def _load_table(name: str, split: str) -> Any:
+def _own_languages(name: str, row: Mapping[str, Any], languages: Languages) -> Languages:
+    """Those of a row that names its own, as pseudo-labels do: it is an example of this one direction."""
+    source, target = row.get("source_language"), row.get("target_language")
+    if source is None or target is None:
+        return languages
+    if {source, target} != {languages.source, languages.target}:
+        asked = f"{languages.source} and {languages.target}"
+        raise DatasetError(f"{name} has a row of {source} to {target}, but the languages are {asked}")
+    return Languages(source, target)
+
+
+def load_table(name: str, split: str) -> Any:
     import datasets
 
     datasets.disable_progress_bars()
@@ -92,8 +122,11 @@ def _load_table(name: str, split: str) -> Any:
         raise DatasetError(f"{name} cannot be read: {str(error).strip() or type(error).__name__}") from error
 
 
-def _columns(name: str, task: Task, fields: Fields, columns: Sequence[str]) -> tuple[dict[str, str], str]:
+def columns_of(name: str, task: Task, fields: Fields, columns: Sequence[str]) -> tuple[dict[str, str], str]:
     """Which columns hold the source texts and the target."""
+    if fields.references and fields.references not in columns:
+        there = ", ".join(columns) or "none at all"
+        raise DatasetError(f"{name} has no column {fields.references}: it has {there}; --references-field names another")
     if task == "question-answering":
         sources = {"question": fields.question or "question", "context": fields.context or "context"}
         wanted, target = sources, fields.target or "answer"
@@ -104,17 +137,30 @@ def _columns(name: str, task: Task, fields: Fields, columns: Sequence[str]) -> t
         default = next((pair for pair in pairs if set(pair) <= set(columns)), pairs[0])
         wanted, target = {"source": fields.source or default[0]}, fields.target or default[1]
     if missing := [column for column in (*wanted.values(), target) if column not in columns]:
-        raise DatasetError(f"{name} has no column {', '.join(missing)}: it has {', '.join(columns)}")
+        flags = " and ".join(f"--{field}-field" for field in (*wanted, "target"))
+        there = ", ".join(columns) or "none at all"
+        raise DatasetError(f"{name} has no column {', '.join(missing)}: it has {there}; {flags} name others")
     return wanted, target
 
 
-def _texts(
+def texts_of(
     name: str, row: Mapping[str, Any], sources: Mapping[str, str], target: str, languages: Languages
 ) -> tuple[dict[str, str], str]:
     if target == "translation":
-        pair = row["translation"]
+        pair = row["translation"] or {}
+        if not isinstance(pair, Mapping):
+            raise DatasetError(f"{name}: translation holds {pair!r}, an object of language codes to texts is expected")
+        if not pair:
+            return {"source": ""}, ""
         return {"source": _language_entry(name, pair, languages.source)}, _language_entry(name, pair, languages.target)
     return {field: _text(row[column]) for field, column in sources.items()}, _text(row[target])
+
+
+def _more_references(row: Mapping[str, Any], column: str | None, target: str) -> tuple[str, ...]:
+    """The texts of a column, each once, without empty ones and the target."""
+    value = row[column] if column else None
+    texts = [_text(entry) for entry in (value if isinstance(value, list) else [value])]
+    return tuple(text for text in dict.fromkeys(texts) if text and text != target)
 
 
 def _language_entry(name: str, pair: Mapping[str, str], language: str | None) -> str:

@@ -18,6 +18,12 @@ class Example:
     target: str
     source_language: str | None = None
     target_language: str | None = None
+    more_references: tuple[str, ...] = ()
+    """Texts that are as right as the target; scores know them, training does not."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return (self.target, *self.more_references)
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,19 @@ class TextFormat:
             source_ids = self.card.source_ids(source[:room], self.token_id, example.source_language)
             encoded.append(Encoded(source_ids, decoder, labels, truncated))
         return encoded
+
+    def summary(self, split: str, encoded: Sequence[Encoded], max_target_tokens: int) -> str:
+        """What `encode` made of a split, for the user: how much it is, and how much of it was cut off."""
+        tokens = sum(len(example.source_ids) + len(example.label_ids) for example in encoded)
+        truncated = sum(example.truncated for example in encoded)
+        shown = f"{split}: {len(encoded):,} examples, {tokens:,} tokens, {truncated:,} truncated"
+        if not truncated:
+            return shown
+        limits = f"sources to {self.card.max_source_tokens:,} tokens, targets to {max_target_tokens:,}"
+        if truncated == len(encoded):
+            flags = "--max-source-tokens and --max-target-tokens set these limits"
+            return f"{shown}\nwarning: EVERY example of {split} is truncated ({limits}); {flags}"
+        return f"{shown} ({truncated / len(encoded):.1%}; {limits})"
 
     def decoder_start_id(self, target_language: str | None) -> int:
         return self.card.decoder_start_id(self.token_id, target_language)

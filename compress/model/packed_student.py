@@ -1,4 +1,7 @@
-"""A packed artifact as a stock `transformers` model: with quantized modules, or with plain dequantized weights."""
+"""A packed artifact as a stock `transformers` model: with quantized modules, or with plain dequantized weights.
+
+Attentions that were pruned are stock modules with fewer heads.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from compress.data.text_format import TextFormat
+from compress.model.heads import resize_heads
 from compress.model.quantized_modules import freeze_quantized, quantize_modules
 from quant.artifact import Artifact, read_artifact
 from quant.layout import EMBEDDING, TIED_TO_EMBEDDING
@@ -19,7 +23,7 @@ def load_student(folder: Path) -> tuple[PreTrainedModel, TextFormat, Artifact]:
     """The artifact in a folder as a model with quantized modules, which computes what the engine computes."""
     artifact = read_artifact(folder)
     model = _stock_model(artifact, "eager")
-    quantize_modules(model, artifact.scheme)
+    quantize_modules(model, artifact.scheme, artifact.structure)
     model.load_state_dict(_dequantized_weights(artifact), strict=True)
     freeze_quantized(model.eval(), artifact)
     model.generation_config = GenerationConfig.from_dict(artifact.generation_config)
@@ -38,6 +42,7 @@ def _stock_model(artifact: Artifact, attention: str) -> PreTrainedModel:
     model: PreTrainedModel = AutoModelForSeq2SeqLM.from_config(
         AutoConfig.for_model(**entries), attn_implementation=attention
     )
+    resize_heads(model, artifact.structure.heads)
     return model
 
 

@@ -3,10 +3,14 @@
 Each module keeps its full-precision parameter under its stock name and quantizes it on the way. In training, values are
 fake-quantized and gradients go straight through. In evaluation, the same codes go through the integer products of
 `quant.numerics`, which is the arithmetic of the engine: what is validated here is what is served.
+
+Scales of weights are computed from the weights, as in the paper, or learned (`compress.model.straight_through`). What is
+packed are the codes and scales of these modules, so that no second quantization can differ from the trained one.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,10 +19,18 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
-from compress.model.straight_through import fake_quantize_activation, fake_quantize_weight, straight_through
+from compress.model.straight_through import (
+    fake_quantize_activation,
+    fake_quantize_weight,
+    fake_quantize_with_learned_scale,
+    initial_clip_values,
+    quantize_with_learned_scale,
+    straight_through,
+)
 from quant.artifact import Artifact
-from quant.layout import EMBEDDING, TIED_TO_EMBEDDING
+from quant.layout import EMBEDDING, TIED_TO_EMBEDDING, block_of
 from quant.numerics import (
+    CLIP,
     Quantized,
     dequantize,
     quantize,
@@ -27,22 +39,47 @@ from quant.numerics import (
     quantized_linear,
 )
 from quant.scheme import POSITION_BITS, Granularity, Scheme
+from quant.structure import UNIFORM, Structure
 
 ATTENTION = "dqbart_quantized"
+_CLIP_VALUES = ".clip_values"
+_TIED = {*TIED_TO_EMBEDDING, *(name.removesuffix(".weight") + _CLIP_VALUES for name in TIED_TO_EMBEDDING)}
 
 
-class _QuantizedWeight(nn.Module):
-    """A full-precision parameter and, in evaluation, its quantized form, computed once."""
+@dataclass(frozen=True)
+class WeightScales:
+    """Where the scales of weights come from."""
 
-    def __init__(self, weight: Tensor, bits: int, granularity: Granularity) -> None:
+    learned: bool = False
+    """Trained with the weights, from the computed ones on."""
+    clip: float = CLIP
+    """Weights are clipped to ± this before scales are computed (and, learned, before training); 0 is off."""
+
+    @property
+    def bound(self) -> float:
+        return self.clip or float("inf")
+
+
+COMPUTED = WeightScales()
+"""The paper's: from the weights, clipped to ±2.5."""
+
+
+class QuantizedWeight(nn.Module):
+    """A full-precision parameter [rows, columns] and, in evaluation, its quantized form, computed once."""
+
+    def __init__(self, weight: Tensor, bits: int, granularity: Granularity, scales: WeightScales) -> None:
         super().__init__()
         assert isinstance(weight, nn.Parameter)
         self.weight = weight
         self.bits = bits
         self.granularity: Granularity = granularity
+        self.clip = scales.bound
+        self.clip_values: nn.Parameter | None = None
+        if scales.learned:
+            self.clip_values = nn.Parameter(initial_clip_values(weight, bits, granularity, self.clip))
         self._evaluated: Quantized | None = None
 
-    def train(self, mode: bool = True) -> _QuantizedWeight:
+    def train(self, mode: bool = True) -> QuantizedWeight:
         if mode:
             self._evaluated = None
         super().train(mode)
@@ -52,11 +89,26 @@ class _QuantizedWeight(nn.Module):
         self._evaluated = None
         super()._load_from_state_dict(*args, **kwargs)
 
+    def quantize(self) -> Quantized:
+        """Codes int8 and scale of the weights as they are now."""
+        if self.clip_values is not None:
+            return quantize_with_learned_scale(self.weight, self.clip_values, self.bits)
+        return quantize(self.weight, self.bits, self.granularity, self.clip)
+
+    def fake_quantize(self) -> Tensor:
+        """The values of `quantize`, float32, with a straight-through gradient."""
+        return self._fake_quantize(self.weight, self.clip_values)
+
+    def _fake_quantize(self, weight: Tensor, clip_values: Tensor | None) -> Tensor:
+        if clip_values is not None:
+            return fake_quantize_with_learned_scale(weight, clip_values, self.bits)
+        return fake_quantize_weight(weight, self.bits, self.granularity, self.clip)
+
     @property
     def quantized(self) -> Quantized:
-        """Codes (as whole float32 numbers, ready for a product) and scale."""
+        """In evaluation: codes (as whole float32 numbers, ready for a product) and scale."""
         if self._evaluated is None or self._evaluated.codes.device != self.weight.device:
-            self.freeze(quantize(self.weight, self.bits, self.granularity))
+            self.freeze(self.quantize())
         assert self._evaluated is not None
         return self._evaluated
 
@@ -66,28 +118,35 @@ class _QuantizedWeight(nn.Module):
         self._evaluated = Quantized(quantized.codes.float().to(device), quantized.scale.to(device))
 
 
-class QuantizedLinear(_QuantizedWeight):
+class QuantizedLinear(QuantizedWeight):
     """A linear layer [..., columns] → [..., rows] over quantized weights and, unless off, per-token quantized inputs."""
 
-    def __init__(self, linear: nn.Linear, bits: int, granularity: Granularity, quantizes_activations: bool) -> None:
-        super().__init__(linear.weight, bits, granularity)
+    def __init__(
+        self,
+        linear: nn.Linear,
+        bits: int,
+        granularity: Granularity,
+        quantizes_activations: bool,
+        scales: WeightScales = COMPUTED,
+    ) -> None:
+        super().__init__(linear.weight, bits, granularity, scales)
         self.bias = linear.bias
         self.quantizes_activations = quantizes_activations
 
     def forward(self, tokens: Tensor) -> Tensor:
         if self.training:
             inputs = fake_quantize_activation(tokens) if self.quantizes_activations else tokens
-            return functional.linear(inputs, fake_quantize_weight(self.weight, self.bits, self.granularity), self.bias)
+            return functional.linear(inputs, self.fake_quantize(), self.bias)
         if self.quantizes_activations:
             return quantized_linear(quantize_activation(tokens), self.quantized, self.bias)
         return functional.linear(tokens, dequantize(self.quantized), self.bias)
 
 
-class QuantizedEmbedding(_QuantizedWeight):
+class QuantizedEmbedding(QuantizedWeight):
     """Token embeddings with one scale a row, so that only the rows that are looked up need quantizing."""
 
-    def __init__(self, embedding: nn.Embedding, bits: int) -> None:
-        super().__init__(embedding.weight, bits, "row")
+    def __init__(self, embedding: nn.Embedding, bits: int, scales: WeightScales = COMPUTED) -> None:
+        super().__init__(embedding.weight, bits, "row", scales)
         self.padding_idx = embedding.padding_idx
         self.embed_scale = getattr(embedding, "embed_scale", 1.0)
 
@@ -98,15 +157,16 @@ class QuantizedEmbedding(_QuantizedWeight):
         """Dequantized rows [..., width] of `input_ids`."""
         if self.training:
             rows = functional.embedding(input_ids, self.weight, self.padding_idx)
-            return fake_quantize_weight(rows.flatten(0, -2), self.bits, "row").view_as(rows)
+            clip_values = None if self.clip_values is None else self.clip_values[input_ids].flatten()
+            return self._fake_quantize(rows.flatten(0, -2), clip_values).view_as(rows)
         return self.quantized.codes[input_ids] * self.quantized.scale[input_ids]
 
 
 class QuantizedPositions(QuantizedEmbedding):
     """Learned positions; called as the stock module is, with ids that only give the shape, or with positions."""
 
-    def __init__(self, embedding: nn.Embedding) -> None:
-        super().__init__(embedding, POSITION_BITS)
+    def __init__(self, embedding: nn.Embedding, scales: WeightScales = COMPUTED) -> None:
+        super().__init__(embedding, POSITION_BITS, scales)
         self.padding_idx = None
         self.offset: int = embedding.offset  # type: ignore[assignment]
 
@@ -119,34 +179,61 @@ class QuantizedPositions(QuantizedEmbedding):
         return self.look_up(position_ids + self.offset)
 
 
-def quantize_modules(model: PreTrainedModel, scheme: Scheme) -> None:
-    """Swap the quantized modules into a stock BART or mBART model, in place."""
-    stacks = (model.model.encoder, model.model.decoder)
-    for stack in stacks:
-        stack.embed_tokens = QuantizedEmbedding(stack.embed_tokens, scheme.embedding_bits)
-        stack.embed_positions = QuantizedPositions(stack.embed_positions)
-        for module in list(stack.layers.modules()):
-            for name, child in list(module.named_children()):
-                if isinstance(child, nn.Linear):
-                    quantized = QuantizedLinear(child, scheme.weight_bits, scheme.granularity, scheme.quantizes_activations)
-                    setattr(module, name, quantized)
-    model.model.shared = QuantizedEmbedding(model.model.shared, scheme.embedding_bits)
-    model.lm_head = QuantizedLinear(model.lm_head, scheme.embedding_bits, "row", scheme.quantizes_activations)
+def quantize_modules(
+    model: PreTrainedModel, scheme: Scheme, structure: Structure = UNIFORM, scales: WeightScales = COMPUTED
+) -> None:
+    """Swap the quantized modules into a stock BART or mBART model, in place.
+
+    Bits are the scheme's, in the blocks that `structure` names the block's. Pruned attentions already have the heads left
+    (`compress.model.heads`).
+    """
+    embed = QuantizedEmbedding(model.model.shared, scheme.embedding_bits, scales)
+    for stack in (model.model.encoder, model.model.decoder):
+        stack.embed_tokens = _tied(QuantizedEmbedding(stack.embed_tokens, scheme.embedding_bits), embed)
+        stack.embed_positions = QuantizedPositions(stack.embed_positions, scales)
+    for name, module in list(model.named_modules()):
+        block = block_of(name)
+        if block is not None and isinstance(module, nn.Linear):
+            bits = structure.block_bits.get(block, scheme.weight_bits)
+            quantized = QuantizedLinear(module, bits, scheme.granularity, scheme.quantizes_activations, scales)
+            model.set_submodule(name, quantized)
+    model.model.shared = embed
+    head = QuantizedLinear(model.lm_head, scheme.embedding_bits, "row", scheme.quantizes_activations)
+    model.lm_head = _tied(head, embed)
     model.set_attn_implementation(ATTENTION if scheme.quantizes_activations else "eager")
     model.train(model.training)
 
 
 def freeze_quantized(model: PreTrainedModel, artifact: Artifact) -> None:
     """Make the quantized modules of a model evaluate with the codes and scales of an artifact, as they were stored."""
-    for name, module in model.named_modules():
-        if isinstance(module, _QuantizedWeight):
-            weight = f"{name}.weight"
-            module.freeze(artifact.quantized(EMBEDDING if weight in TIED_TO_EMBEDDING else weight))
+    for name, module in quantized_weights(model).items():
+        module.freeze(artifact.quantized(EMBEDDING if name in TIED_TO_EMBEDDING else name))
+
+
+def quantized_weights(model: PreTrainedModel) -> dict[str, QuantizedWeight]:
+    """The quantized modules by the stock names of their weights."""
+    return {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, QuantizedWeight)}
 
 
 def full_precision_weights(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The student's full-precision tensors by their stock names, tied copies left out."""
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in TIED_TO_EMBEDDING}
+    """The student's full-precision tensors by their stock names, and learned clip values; tied copies are left out."""
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in _TIED}
+
+
+def packable_weights(model: PreTrainedModel) -> dict[str, Tensor | Quantized]:
+    """What `quant.artifact.write_artifact` takes: codes and scales of quantized weights, the rest in full precision."""
+    modules = quantized_weights(model)
+    return {
+        name: modules[name].quantize() if name in modules else tensor
+        for name, tensor in full_precision_weights(model).items()
+        if not name.endswith(_CLIP_VALUES)
+    }
+
+
+def _tied(module: QuantizedWeight, to: QuantizedWeight) -> QuantizedWeight:
+    """The module with the other's clip values, as it already has the other's weight, whose clip range it shares."""
+    module.clip_values, module.clip = to.clip_values, to.clip
+    return module
 
 
 def _attention(
@@ -170,12 +257,13 @@ def _attention(
     scores = fake_quantize_activation(query) @ fake_quantize_activation(key).mT * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
-    probabilities = torch.softmax(scores.float(), dim=-1)
+    probabilities = torch.softmax(scores, dim=-1, dtype=torch.float32)
     # As in evaluation, the probabilities are quantized together with the scale of the value row they will weigh.
-    value_codes, value_scale = quantize_activation(value.detach())
-    folded = dequantize(quantize_activation(probabilities.detach() * value_scale.mT)) / value_scale.mT
+    value_codes, value_scale = quantize_activation(value)
+    codes, scale = quantize_activation(probabilities.detach() * value_scale.mT)
+    folded = codes.mul_(scale).div_(value_scale.mT)
     weights = functional.dropout(straight_through(probabilities, folded), dropout, module.training)
-    output = weights @ straight_through(value, value_codes * value_scale)
+    output = weights @ straight_through(value, value_codes.mul_(value_scale))
     return output.transpose(1, 2), probabilities
 
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from transformers import PreTrainedModel
 
 from compress.data.text_format import TextFormat
 from compress.errors import CompressError
+from compress.model.checkpoint import CheckpointError, load_checkpoint
 from quant.card import SOURCE_LANGUAGE, TARGET_LANGUAGE, Card, CardError, Task
-from quant.layout import Architecture, ArchitectureError, float_bytes
+from quant.layout import Architecture, float_bytes
 
 DEFAULT_TEMPLATES: dict[Task, str] = {
     "translation": "{source}",
@@ -46,18 +45,15 @@ def load_teacher(
     both_directions: bool = False,
     source_template: str | None = None,
     max_source_tokens: int | None = None,
+    allow_pickle: bool = False,
 ) -> Teacher:
     """Load a local folder or a hub id; `languages` are the source's and the target's code. Raises TeacherError."""
-    transformers_logging.disable_progress_bar()
     try:
-        config = AutoConfig.from_pretrained(name)
-        architecture = Architecture.from_config(config.to_dict())
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForSeq2SeqLM.from_pretrained(name, attn_implementation="eager", dtype=torch.float32).eval()
-    except ArchitectureError as error:
+        model, tokenizer = load_checkpoint(name, allow_pickle, attn_implementation="eager")
+    except CheckpointError as error:
         raise TeacherError(f"teacher {name}: {error}") from error
-    except (OSError, ValueError) as error:
-        raise TeacherError(f"teacher {name} cannot be loaded: {error}") from error
+    model = model.eval()
+    architecture = Architecture.from_config(model.config.to_dict())
     limit = architecture.max_position_embeddings
     if max_source_tokens is not None and not 8 <= max_source_tokens <= limit:
         raise TeacherError(f"max_source_tokens is {max_source_tokens}: teacher {name} has positions for 8 to {limit}")

@@ -45,10 +45,20 @@ class DecodingSettings:
         return config
 
 
+_RECORDED = ("num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "min_length", "max_length")
+
+
 def decoding_record(config: GenerationConfig) -> dict[str, float | int | bool | None]:
     """The decoding settings that a quality figure must name."""
-    names = ("num_beams", "length_penalty", "early_stopping", "no_repeat_ngram_size", "min_length", "max_length")
-    return {name: getattr(config, name) for name in names if getattr(config, name, None) is not None}
+    return {name: getattr(config, name) for name in _RECORDED if getattr(config, name, None) is not None}
+
+
+def decode_alike(model: PreTrainedModel, other: PreTrainedModel) -> None:
+    """Give `model` the decoding settings of `other`, in place; its tokens stay its own."""
+    config = DecodingSettings().resolved(other)
+    for name in _RECORDED:
+        setattr(model.generation_config, name, getattr(config, name, None))
+    model.generation_config.max_new_tokens = model.generation_config.min_new_tokens = None
 
 
 @torch.inference_mode()

@@ -34,12 +34,13 @@ def evaluate(
     max_target_tokens: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
-    """Generate for every example and score against the targets. Sources past the model's limit are truncated and counted."""
+    """Generate for every example and score against its references. Sources past the model's limit are cut and counted."""
     encoded = text_format.encode(examples, max_target_tokens)
     started = time.perf_counter()
     hypotheses = generate(model, text_format, examples, encoded, decoding, batch_tokens, progress)
     seconds = time.perf_counter() - started
-    scores = score(text_format.card.task, hypotheses, [example.target for example in examples])
+    references = [example.references for example in examples]
+    scores = score(text_format.card.task, hypotheses, references)
     record = {
         "examples": len(examples),
         "truncated": sum(example.truncated for example in encoded),
@@ -50,6 +51,8 @@ def evaluate(
         "decoding": decoding_record(decoding.resolved(model)),
         "seconds": round(seconds, 1),
     }
+    if (most := max(map(len, references))) > 1:
+        record["references"] = most
     return Evaluation(scores, hypotheses, record)
 
 
@@ -57,5 +60,5 @@ def data_digest(examples: Sequence[Example]) -> str:
     """sha256 over the texts, so that a figure names the data that it was measured on."""
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(json.dumps([dict(example.texts), example.target]).encode())
+        digest.update(json.dumps([dict(example.texts), *example.references]).encode())
     return f"sha256:{digest.hexdigest()}"

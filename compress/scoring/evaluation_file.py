@@ -28,10 +28,10 @@ def read_evaluations(path: Path) -> list[dict[str, Any]]:
 
 
 def keep_evaluation(path: Path, record: Mapping[str, Any]) -> None:
-    """Add a record to a JSON file, in place of an older one of the same model, data, direction and decoding."""
+    """Add a record to a JSON file, in place of an older one of the same model, data, references, direction and decoding."""
 
     def identity(entry: Mapping[str, Any]) -> tuple[str, ...]:
-        keys = ("model", "data", "source_language", "target_language", "decoding")
+        keys = ("model", "data", "source_language", "target_language", "decoding", "references")
         return tuple(json.dumps(entry.get(key), sort_keys=True) for key in keys)
 
     kept = [entry for entry in read_evaluations(path) if identity(entry) != identity(record)] + [dict(record)]

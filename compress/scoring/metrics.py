@@ -1,12 +1,27 @@
-"""Each task's own metric, by the well-kept libraries."""
+"""Each task's own metric, by the well-kept libraries.
+
+An example may have several references. BLEU and chrF take them as sacreBLEU does; each ROUGE score is the best over the
+references, as in SciTLDR (Cachola et al., Findings of EMNLP 2020, section 5).
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
 
 from quant.card import Task
+
+References = Sequence[Sequence[str]]
+"""For each example, its references: one or more."""
+
+ROUGE = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "ROUGE-Lsum": "rougeLsum"}
+SELECTION: dict[Task, str] = {"translation": "BLEU", "summarization": "ROUGE-Lsum", "question-answering": "ROUGE-Lsum"}
+"""The score that selects checkpoints."""
+SENTENCE: dict[Task, str] = {**SELECTION, "translation": "chrF"}
+"""The score of a single output. BLEU is made for whole corpora: most sentences lack a 4-gram match."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
@@ -24,34 +39,59 @@ class Scores:
         return self.values[self.selection]
 
 
-def score(task: Task, hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
-    """BLEU and chrF (sacreBLEU's defaults) for translation; ROUGE-1/2/L/Lsum F1 with stemmer for the other tasks."""
-    return _translation_scores(hypotheses, references) if task == "translation" else _rouge_scores(hypotheses, references)
+def score(task: Task, hypotheses: Sequence[str], references: References) -> Scores:
+    """BLEU and chrF (sacreBLEU's defaults) for translation; mean ROUGE-1/2/L/Lsum F1 with stemmer for the other tasks."""
+    if task == "translation":
+        values, signatures = {}, {}
+        for name, metric in translation_metrics().items():
+            values[name] = metric.corpus_score(hypotheses, reference_streams(references)).score
+            signatures[name] = str(metric.get_signature())
+    else:
+        scores = rouge(hypotheses, references)
+        values = {name: sum(each) / len(each) for name, each in scores.items()}
+        signatures = dict.fromkeys(scores, _rouge_signature(references))
+    return Scores(values, SELECTION[task], signatures)
 
 
-def _translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
+def sentence_scores(task: Task, hypotheses: Sequence[str], references: References) -> list[float]:
+    """The score `SENTENCE[task]` of every output, in 0–100."""
+    if task != "translation":
+        return rouge(hypotheses, references)[SENTENCE[task]]
+    chrf = translation_metrics()[SENTENCE[task]]
+    return [float(chrf.sentence_score(text, list(each)).score) for text, each in zip(hypotheses, references, strict=True)]
+
+
+def translation_metrics() -> dict[str, Any]:
+    """sacreBLEU's metrics by name, new ones: they keep what they learn of the references."""
     from sacrebleu.metrics import BLEU, CHRF
 
-    metrics = {"BLEU": BLEU(), "chrF": CHRF()}
-    values = {name: metric.corpus_score(hypotheses, [references]).score for name, metric in metrics.items()}
-    signatures = {name: str(metric.get_signature()) for name, metric in metrics.items()}
-    return Scores(values, "BLEU", signatures)
+    return {"BLEU": BLEU(), "chrF": CHRF()}
 
 
-def _rouge_scores(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
-    import rouge_score
+def reference_streams(references: References) -> list[list[str | None]]:
+    """As sacreBLEU takes references: a list of first ones, of second ones and so on; None where an example has no more."""
+    return [list(stream) for stream in zip_longest(*references)]
+
+
+def rouge(hypotheses: Sequence[str], references: References) -> dict[str, list[float]]:
+    """Name → the F1 of every output in 0–100, the best over its references."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    names = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL", "ROUGE-Lsum": "rougeLsum"}
-    scorer = RougeScorer(list(names.values()), use_stemmer=True)
-    sums = dict.fromkeys(names, 0.0)
-    for hypothesis, reference in zip(hypotheses, references, strict=True):
-        result = scorer.score(_sentences(reference), _sentences(hypothesis))
-        for name, key in names.items():
-            sums[name] += result[key].fmeasure
-    values = {name: 100 * total / len(references) for name, total in sums.items()}
-    signature = f"rouge-score {getattr(rouge_score, '__version__', '0.1.2')}, stemmer, sentences split after .!?"
-    return Scores(values, "ROUGE-Lsum", dict.fromkeys(names, signature))
+    scorer = RougeScorer(list(ROUGE.values()), use_stemmer=True)
+    scores: dict[str, list[float]] = {name: [] for name in ROUGE}
+    for hypothesis, each in zip(hypotheses, references, strict=True):
+        results = [scorer.score(_sentences(reference), _sentences(hypothesis)) for reference in each]
+        for name, key in ROUGE.items():
+            scores[name].append(100 * max(result[key].fmeasure for result in results))
+    return scores
+
+
+def _rouge_signature(references: References) -> str:
+    import rouge_score
+
+    version = getattr(rouge_score, "__version__", "0.1.2")
+    best = ", best of the references" if any(len(each) > 1 for each in references) else ""
+    return f"rouge-score {version}, stemmer, sentences split after .!?{best}"
 
 
 def _sentences(text: str) -> str:

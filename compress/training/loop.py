@@ -1,18 +1,21 @@
 """The training loop: distillation-aware quantization (section 2.2 of the paper).
 
 Each step runs the teacher and the quantized student on the same batches, and moves the student's full-precision weights by
-straight-through gradients. All randomness comes from the seed and the step, so that a run resumed from its last state ends
-with the same weights as one that was never interrupted (on one device type, with the same settings).
+straight-through gradients. All randomness comes from the seed and the place in the data, so that a run resumed from its last
+state ends with the same weights as one that was never interrupted (on one device type, with the same settings).
+
+Several processes share a step by its `accumulate` batches: every loss is a mean over one whole batch, and a step is the mean
+over its batches, so that the average of the processes' means is the mean of one process, whatever the batches' lengths. What
+differs is the order of the sums.
 """
 
 from __future__ import annotations
 
 import random
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -22,6 +25,8 @@ from transformers import PreTrainedModel, get_scheduler
 from compress.data.batches import Batch, collate, epoch_batches
 from compress.data.text_format import Encoded
 from compress.errors import CompressError
+from compress.training.bad_batch import SeenBatch, save_bad_batches
+from compress.training.group import Alone, Group
 from compress.training.losses import LayerMap, LossWeights, joint_losses
 from compress.training.state import TrainingState
 
@@ -56,6 +61,8 @@ class StepReport:
     losses: dict[str, float]
     learning_rate: float
     tokens_per_second: float
+    tokens: int = 0
+    """Seen since the last report, by all processes."""
 
 
 class NonFiniteLossError(CompressError):
@@ -63,7 +70,10 @@ class NonFiniteLossError(CompressError):
 
 
 class Trainer:
-    """Runs a student through its training steps; saves, validates and reports through the given callables."""
+    """Runs a student through its training steps; saves, validates and reports through the given callables.
+
+    Of a group, each process has a trainer of its own, made of the same arguments.
+    """
 
     def __init__(
         self,
@@ -73,14 +83,22 @@ class Trainer:
         examples: Sequence[Encoded],
         settings: TrainingSettings,
         noise: Noise | None = None,
+        group: Group | None = None,
+        bad_batches: Path | None = None,
     ) -> None:
-        """`teacher` may be None where no loss needs one; `noise` corrupts an example anew in every epoch."""
+        """`teacher` may be None where no loss needs one; `noise` corrupts an example anew in every epoch.
+
+        `group` is who shares the steps, by default nobody; its size divides `accumulate`. `bad_batches` is a folder for the
+        batches of a step that is not finite.
+        """
         self.student = student
         self.teacher = teacher
         self.layers = layers
         self.examples = examples
         self.settings = settings
         self.noise = noise
+        self.group: Group = group or Alone()
+        self._bad_batches = bad_batches
         self._position = 0
         self._start_epoch(0)
         self.steps_per_epoch = max(1, len(self._order) // settings.accumulate)
@@ -105,30 +123,37 @@ class Trainer:
         report_every: int = 20,
         save_every: int = 500,
     ) -> bool:
-        """Train to the last step. Returns False when Ctrl-C (or SIGTERM) stopped it early; the state is saved by then."""
+        """Train to the last step. Returns False when Ctrl-C (or SIGTERM) stopped it early; the state is saved by then.
+
+        The state is also saved after each validation, so that it knows the best of them. Of a group, only rank 0 calls
+        `validate`, `save` and `report`.
+        """
         self.student.train()
         sums: dict[str, Tensor] = {}
         tokens, counted, since = 0, 0, time.perf_counter()
-        with _interruptible() as interrupted:
+        leads = self.group.rank == 0
+        with self.group.interruptible() as interrupted:
             while self.step < self.steps:
                 losses, step_tokens = self._train_step()
                 tokens, counted = tokens + step_tokens, counted + 1
                 _add(sums, losses)
                 if self.step % report_every == 0 or self.step == self.steps:
-                    seconds = time.perf_counter() - since
-                    means = _floats({name: total / counted for name, total in sums.items()})
+                    means, tokens = self._of_the_group(sums, counted, tokens)
                     rate = self.scheduler.get_last_lr()[0]
-                    report(StepReport(self.step, self.steps, means, rate, tokens / seconds))
+                    speed = tokens / (time.perf_counter() - since)
+                    if leads:
+                        report(StepReport(self.step, self.steps, means, rate, speed, tokens))
                     sums, tokens, counted, since = {}, 0, 0, time.perf_counter()
-                if self.step % self.validate_every == 0 or self.step == self.steps:
+                validates = self.step % self.validate_every == 0 or self.step == self.steps
+                if validates and leads:
                     validate(self.step)
                     self.student.train()
                     since = time.perf_counter()
-                if interrupted():
+                stops = interrupted()
+                if leads and (stops or validates or self.step % save_every == 0):
                     save()
+                if stops:
                     return self.step == self.steps
-                if self.step % save_every == 0 or self.step == self.steps:
-                    save()
         return True
 
     def state(self) -> TrainingState:
@@ -142,23 +167,51 @@ class Trainer:
         self._start_epoch(state.epoch)
 
     def _train_step(self) -> tuple[dict[str, Tensor], int]:
-        """One optimizer step over `accumulate` batches: the mean of each loss, and the tokens seen."""
-        sums: dict[str, Tensor] = {}
-        tokens = 0
-        for _ in range(self.settings.accumulate):
-            batch = self._next_batch()
-            tokens += batch.tokens
+        """One optimizer step over this process's share of `accumulate` batches: their mean losses, and the tokens seen."""
+        seen: list[SeenBatch] = []
+        for number in range(self.settings.accumulate):
+            epoch, position, indices = self._next_indices()
+            if number % self.group.size != self.group.rank:
+                continue
+            # A seed a batch: dropout is the same in whichever process, and after whatever came before.
+            torch.manual_seed(random.Random(f"dropout/{self.settings.seed}/{epoch}/{position}").getrandbits(63))
+            batch = collate([self._example(index) for index in indices], self.student.config.pad_token_id)
             losses = self._losses(batch.to(self.student.device))
-            torch.autograd.backward(losses["total"] / self.settings.accumulate)
-            _add(sums, {name: loss.detach() / self.settings.accumulate for name, loss in losses.items()})
+            torch.autograd.backward(losses["total"] * (self.group.size / self.settings.accumulate))
+            detached = {name: loss.detach() for name, loss in losses.items()}
+            seen.append(SeenBatch(number, epoch, indices, batch, detached))
+        self.group.average([parameter.grad for parameter in self.student.parameters() if parameter.grad is not None])
         norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), self.settings.clip_norm)
         if not bool(norm.isfinite()):
-            raise NonFiniteLossError(f"step {self.step + 1}: the gradient is not finite; losses are {_floats(sums)}")
+            raise self._not_finite(seen)
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        return sums, tokens
+        sums: dict[str, Tensor] = {}
+        for each in seen:
+            _add(sums, each.losses)
+        return {name: loss / len(seen) for name, loss in sums.items()}, sum(each.batch.tokens for each in seen)
+
+    def _of_the_group(self, sums: dict[str, Tensor], steps: int, tokens: int) -> tuple[dict[str, float], int]:
+        """Mean losses over so many steps, and the sum of tokens, over all processes."""
+        figures = torch.stack([*sums.values(), torch.tensor(float(tokens), device=self.student.device)])
+        self.group.average([figures])
+        *totals, mean_tokens = figures.tolist()
+        means = {name: total / steps for name, total in zip(sums, totals, strict=True)}
+        return means, round(mean_tokens * self.group.size)
+
+    def _not_finite(self, seen: list[SeenBatch]) -> NonFiniteLossError:
+        """Keep the step's batches whose loss is not finite; all of them where only the gradient is not."""
+        bad = [each for each in seen if not each.is_finite]
+        share = torch.tensor([float(bool(bad))], device=self.student.device)
+        self.group.average([share])
+        kept = ""
+        if self._bad_batches is not None:
+            save_bad_batches(self._bad_batches, self.step + 1, bad if share > 0 else seen)
+            kept = f"; its batches are kept in {self._bad_batches}"
+        losses = "; ".join(str({name: float(loss) for name, loss in each.losses.items()}) for each in bad or seen)
+        return NonFiniteLossError(f"step {self.step + 1}: the gradient is not finite; losses are {losses}{kept}")
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         weights = self.settings.losses
@@ -173,7 +226,7 @@ class Trainer:
         with torch.autocast(self.student.device.type, dtype=torch.bfloat16, enabled=self.settings.bf16):
             teacher = None
             if weights.needs_teacher and self.teacher is not None:
-                with torch.no_grad():
+                with torch.inference_mode():
                     teacher = self.teacher(**inputs)
             student = self.student(**inputs)
         return joint_losses(student, teacher, batch, weights, self.layers)
@@ -182,13 +235,13 @@ class Trainer:
         self._epoch = epoch
         self._order = epoch_batches(self.examples, self.settings.batch_tokens, self.settings.seed, epoch)
 
-    def _next_batch(self) -> Batch:
+    def _next_indices(self) -> tuple[int, int, list[int]]:
+        """The epoch, the place in it, and the examples of the next batch."""
         if self._position == len(self._order):
             self._start_epoch(self._epoch + 1)
             self._position = 0
-        indices = self._order[self._position]
         self._position += 1
-        return collate([self._example(index) for index in indices], self.student.config.pad_token_id)
+        return self._epoch, self._position, self._order[self._position - 1]
 
     def _example(self, index: int) -> Encoded:
         if self.noise is None:
@@ -197,28 +250,6 @@ class Trainer:
         return self.noise(self.examples[index], random.Random(f"{self.settings.seed}/{self._epoch}/{index}"))
 
 
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn SIGINT and SIGTERM into a flag that is looked at between steps; a second SIGINT stops at once."""
-    received: list[int] = []
-
-    def note(number: int, _: Any) -> None:
-        if number in received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _add(sums: dict[str, Tensor], losses: dict[str, Tensor]) -> None:
     for name, loss in losses.items():
         sums[name] = sums[name] + loss if name in sums else loss
-
-
-def _floats(losses: dict[str, Tensor]) -> dict[str, float]:
-    return {name: float(loss) for name, loss in losses.items()}

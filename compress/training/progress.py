@@ -1,12 +1,10 @@
-"""What a training run shows: a bar with the time left, every loss and the throughput below it; a log file."""
+"""What a training run shows: a bar with the time left, every loss and the throughput below it; and all who watch with it."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console, Group
@@ -15,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from compress.training.loop import StepReport
+from compress.training.observers import Observer
 
 # Where there is no terminal, a bar would print nothing before its end: a plain line at most this often instead.
 _PLAIN_SECONDS = 20
@@ -27,25 +26,27 @@ def progress_bar(console: Console) -> Progress:
 
 
 class TrainingProgress:
-    """A context manager around a run; also appends each report to a JSON-lines log."""
+    """A context manager around a run: the first observer, which tells the others and closes them at the end."""
 
-    def __init__(self, steps: int, start: int, log: Path, console: Console) -> None:
+    def __init__(self, steps: int, start: int, console: Console, observers: Sequence[Observer] = ()) -> None:
         self._bar = progress_bar(console)
         self._task = self._bar.add_task("training", total=steps, completed=start)
         self._figures = Text()
         self._live = Live(Group(self._bar, self._figures), console=console)
         self._console = console
-        self._log = log
+        self._observers = observers
         self._printed = 0.0
 
     def __enter__(self) -> TrainingProgress:
-        self._log.parent.mkdir(parents=True, exist_ok=True)
         if self._console.is_terminal:
             self._live.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
         self._live.stop()
+        with ExitStack() as closing:  # each is closed, whatever another raises
+            for observer in self._observers:
+                closing.callback(observer.close)
 
     def report(self, report: StepReport) -> None:
         """Show losses, learning rate and throughput (tokens a second, padding not counted)."""
@@ -58,7 +59,8 @@ class TrainingProgress:
             left = self._bar.tasks[0].time_remaining
             time_left = "" if left is None else f"  {left / 60:.0f} min left"
             self._say(f"step {report.step}/{report.steps}  {figures}{time_left}")
-        self._write({"step": report.step, **report.losses, "tokens_per_second": round(report.tokens_per_second)})
+        for observer in self._observers:
+            observer.report(report)
 
     @contextmanager
     def validating(self, examples: int) -> Iterator[Callable[[int], None]]:
@@ -71,11 +73,8 @@ class TrainingProgress:
         """A line with the scores; `best` says that the artifact was written anew."""
         shown = ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
         self._say(f"step {step}: {shown}{' (best, packed)' if best else ''}")
-        self._write({"step": step, "validation": {name: round(value, 3) for name, value in scores.items()}, "best": best})
+        for observer in self._observers:
+            observer.validated(step, scores, best)
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True)
-
-    def _write(self, entry: Mapping[str, Any]) -> None:
-        with self._log.open("a") as file:
-            file.write(json.dumps(entry) + "\n")

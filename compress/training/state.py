@@ -9,8 +9,6 @@ training/best.safetensors             full-precision weights of the best validat
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from transformers import PreTrainedModel
 
 from compress.errors import CompressError
 from compress.model.quantized_modules import full_precision_weights
+from quant.whole_files import latest, whole_folder
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -75,26 +74,18 @@ class TrainingState:
             torch.cuda.set_rng_state(self.moments["cuda_random_state"])
 
     def save(self, folder: Path, record: dict[str, Any]) -> None:
-        """Write to a new folder beside `folder`, then put it in its place. `record` is kept in state.json."""
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_file({name: tensor.contiguous() for name, tensor in self.weights.items()}, partial / "student.safetensors")
-        save_file(self.moments, partial / "optimizer.safetensors")
-        place = {"step": self.step, "epoch": self.epoch, "position": self.position, "schedule": self.schedule}
-        (partial / "state.json").write_text(json.dumps({**record, **place}, indent=2) + "\n")
-        previous = _previous(folder)
-        shutil.rmtree(previous, ignore_errors=True)
-        if folder.exists():
-            os.replace(folder, previous)
-        os.replace(partial, folder)
-        shutil.rmtree(previous, ignore_errors=True)
+        """Take the place of the last state. `record` is kept in state.json. Raises WriteError; the last state then stays."""
+        with whole_folder(folder) as partial:
+            weights = {name: tensor.contiguous() for name, tensor in self.weights.items()}
+            save_file(weights, partial / "student.safetensors")
+            save_file(self.moments, partial / "optimizer.safetensors")
+            place = {"step": self.step, "epoch": self.epoch, "position": self.position, "schedule": self.schedule}
+            (partial / "state.json").write_text(json.dumps({**record, **place}, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> tuple[TrainingState, dict[str, Any]]:
         """The state and the record saved with it. Raises ResumeError."""
-        if not folder.exists() and _previous(folder).exists():
-            folder = _previous(folder)  # the last save stopped between its two renames
+        folder = latest(folder)
         try:
             record = json.loads((folder / "state.json").read_text())
             weights = load_file(folder / "student.safetensors")
@@ -105,10 +96,6 @@ class TrainingState:
         except Exception as error:
             raise ResumeError(f"{folder} cannot be resumed from: {error}") from error
         return cls(weights, moments, **place), record
-
-
-def _previous(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".previous")
 
 
 def _rates(scheduler: Any) -> list[float]:

@@ -9,6 +9,7 @@ from benchmarks.limit import StepBytes, step_bytes
 from benchmarks.works import Work
 from quant.layout import Architecture
 from quant.scheme import Scheme
+from quant.structure import UNIFORM, Structure
 
 from .conftest import TINY
 
@@ -42,6 +43,18 @@ def test_a_step_reads_the_head_the_decoder_and_the_caches() -> None:
     position = 2 * (4 + 2 * 4)
     assert counted.cross_caches == 2 * 5 * position
     assert counted.own_caches == 2 * 3 * 5 * position
+
+
+def test_other_bits_and_fewer_heads_are_counted_as_they_are() -> None:
+    """One head of two left over the source: half of q and out, as keys and values are not read. fc1 and fc2 at 8 bits."""
+    structure = Structure({"decoder.layers.0.feed_forward": 8}, {"decoder.layers.0.encoder_attn": 1})
+    work = Work(2, 5, 3)
+    uniform, counted = (step_bytes(SMALL, Scheme(2, 2, 8), work, 9, each) for each in (UNIFORM, structure))
+    query, output = 8 // 4 + 2 * 4 + 2 * 4, 8 // 4
+    assert counted.layers - uniform.layers == 2 * (32 - 32 // 4) - query - output
+    assert counted.cross_caches == uniform.cross_caches // 2
+    assert counted.own_caches == uniform.own_caches
+    assert counted.head == uniform.head
 
 
 def test_the_total_is_the_sum() -> None:

@@ -14,8 +14,18 @@ from quant.artifact import write_artifact
 from quant.card import Card
 from quant.layout import Architecture, model_layout
 from quant.scheme import Scheme
+from quant.structure import UNIFORM, Structure
 
 DIGEST = "sha256:" + "0" * 64
+
+HEADS = {
+    "encoder.layers.0.self_attn": 3,
+    "encoder.layers.1.self_attn": 3,
+    "decoder.layers.0.self_attn": 2,
+    "decoder.layers.0.encoder_attn": 2,
+}
+"""Of the model below."""
+BLOCKS = [*HEADS, "encoder.layers.0.feed_forward", "encoder.layers.1.feed_forward", "decoder.layers.0.feed_forward"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,16 @@ class Model:
         given = {"weights": self.weights, "config": self.config, "generation_config": {"num_beams": 4}, "card": self.card}
         write_artifact(folder, **{**given, **changed}, scheme=Scheme.parse(scheme), source_digest=DIGEST)
         return folder
+
+    def structured(self, structure: Structure, model_type: str = "bart") -> Model:
+        """The model with random weights of that structure."""
+        return random_model({**self.config, "model_type": model_type}, self.card, structure)
+
+
+def random_model(config: dict[str, Any], card: Card, structure: Structure) -> Model:
+    generator = torch.Generator().manual_seed(1)
+    layout = model_layout(Architecture.from_config(config), Scheme(8, 8, 8), structure)
+    return Model(config, card, {tensor.name: torch.randn(tensor.shape, generator=generator) for tensor in layout})
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +94,4 @@ def card() -> Card:
 
 @pytest.fixture(scope="session")
 def model(config: dict[str, Any], card: Card) -> Model:
-    generator = torch.Generator().manual_seed(1)
-    layout = model_layout(Architecture.from_config(config), Scheme(8, 8, 8))
-    weights = {tensor.name: torch.randn(tensor.shape, generator=generator) for tensor in layout}
-    return Model(config, card, weights)
+    return random_model(config, card, UNIFORM)

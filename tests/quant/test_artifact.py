@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
 
 from quant.artifact import (
     CONFIG_FILE,
@@ -19,8 +22,10 @@ from quant.artifact import (
 )
 from quant.layout import TIED_TO_EMBEDDING, ArchitectureError, float_bytes, footprint, model_layout
 from quant.numerics import Quantized, dequantize, fake_quantize
+from quant.scheme import WEIGHT_BITS, Scheme
+from quant.structure import Structure
 
-from .conftest import DIGEST, Model
+from .conftest import BLOCKS, DIGEST, HEADS, Model
 
 SCHEMES = ("2-2-8", "8-8-8", "4-4-8", "2-8-16", "8-2-8/matrix", "2-4-8/matrix")
 
@@ -39,6 +44,83 @@ def test_what_was_trained_is_what_is_read(model: Model, tmp_path: Path, scheme: 
             packed = artifact.quantized(tensor.name)
             assert torch.equal(dequantize(packed), fake_quantize(weight, tensor.bits, tensor.granularity))
             assert (packed.codes.dtype, packed.scale.dtype) == (torch.int8, torch.float32)
+
+
+@settings(max_examples=30)
+@given(
+    scheme=st.sampled_from(SCHEMES),
+    model_type=st.sampled_from(["bart", "mbart"]),
+    block_bits=st.dictionaries(st.sampled_from(BLOCKS), st.sampled_from(WEIGHT_BITS)),
+    heads=st.fixed_dictionaries({}, optional={block: st.integers(1, count) for block, count in HEADS.items()}),
+)
+def test_any_structure_comes_back(
+    model: Model,
+    tmp_path_factory: pytest.TempPathFactory,
+    scheme: str,
+    model_type: str,
+    block_bits: dict[str, int],
+    heads: dict[str, int],
+) -> None:
+    """Its tensors have the shapes and bits that were asked for, and take the bytes that shapes say."""
+    structure = Structure(block_bits, heads)
+    structured = model.structured(structure, model_type)
+    artifact = read_artifact(structured.write(tmp_path_factory.mktemp("model"), scheme, structure=structure))
+    assert artifact.structure == structure
+    for tensor in model_layout(artifact.architecture, Scheme.parse(scheme), structure):
+        if tensor.bits is not None:
+            weight = structured.weights[tensor.name]
+            values = fake_quantize(weight, tensor.bits, tensor.granularity)
+            assert torch.equal(dequantize(artifact.quantized(tensor.name)), values)
+    content = (artifact.path / WEIGHTS_FILE).read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    size = sizes(artifact)
+    assert size.packed == header + sum(footprint(artifact.architecture, artifact.scheme, structure).values())
+    assert size.float32 == 4 * sum(weight.numel() for weight in structured.weights.values())
+
+
+def test_what_a_structure_adds_to_header_and_config(model: Model, tmp_path: Path) -> None:
+    structure = Structure({"encoder.layers.1.feed_forward": 8}, {"decoder.layers.0.self_attn": 1})
+    artifact = read_artifact(model.structured(structure).write(tmp_path, structure=structure))
+    with safe_open(tmp_path / WEIGHTS_FILE, framework="pt") as file:
+        header = file.metadata()
+    assert header["block_bits"] == '{"encoder.layers.1.feed_forward": 8}'
+    assert header["heads"] == '{"decoder.layers.0.self_attn": 1}'
+    assert artifact.config["quantization_config"] == {
+        "quant_method": "dqbart",
+        "scheme": "2-2-8",
+        "layers": "2-1",
+        "block_bits": {"encoder.layers.1.feed_forward": 8},
+        "heads": {"decoder.layers.0.self_attn": 1},
+    }
+
+
+def test_a_header_without_a_structure_says_nothing_of_one(model: Model, tmp_path: Path) -> None:
+    with safe_open(model.write(tmp_path) / WEIGHTS_FILE, framework="pt") as file:
+        assert file.metadata() == {
+            "format": "dqbart",
+            "format_version": "1",
+            "architecture": "bart",
+            "scheme": "2-2-8",
+            "layers": "2-1",
+            "source_digest": DIGEST,
+        }
+
+
+def test_a_structure_that_the_model_does_not_have_is_not_written(model: Model, tmp_path: Path) -> None:
+    structure = Structure({"encoder.layers.2.self_attn": 2}, {"decoder.layers.0.self_attn": 3})
+    with pytest.raises(ArtifactError) as caught:
+        model.write(tmp_path / "model", structure=structure)
+    assert str(caught.value).splitlines() == [
+        f"cannot pack the model for {tmp_path / 'model'}: 2 faults:",
+        "  block_bits names encoder.layers.2.self_attn, a block that a model of 2-1 layers does not have",
+        "  heads of decoder.layers.0.self_attn is 3, the model has 2",
+    ]
+    assert not (tmp_path / "model").exists()
+
+
+def test_weights_that_were_not_pruned_are_not_packed_as_pruned(model: Model, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"self_attn.q_proj.weight has shape \[12, 12\], \[6, 12\] expected"):
+        model.write(tmp_path / "model", structure=Structure(heads={"decoder.layers.0.self_attn": 1}))
 
 
 def test_a_row_of_zeros_comes_back(model: Model, tmp_path: Path) -> None:
@@ -71,6 +153,12 @@ def test_sizes_are_measured(model: Model, tmp_path: Path) -> None:
     assert size.float32 == float_bytes(artifact.architecture)
     assert size.teacher == 100_000
     assert size.ratio == 100_000 / size.packed
+
+
+def test_the_same_model_is_the_same_bytes(model: Model, tmp_path: Path) -> None:
+    folders = [model.write(tmp_path / str(number)) for number in range(3)]
+    for name in ("config.json", "generation_config.json", "model.safetensors"):
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1, name
 
 
 def test_writing_leaves_three_files(model: Model, tmp_path: Path) -> None:

@@ -132,6 +132,46 @@ def test_a_header_that_contradicts_or_says_too_little(folder: Path, key: str, va
 
 
 @pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"block_bits": "{"}, "block_bits is not readable as JSON"),
+        ({"heads": "[" * 100_000}, "heads is not readable as JSON"),
+        ({"heads": "[3]"}, "heads is no JSON object of block to number"),
+        ({"block_bits": '{"encoder.layers.0.self_attn": 3}'}, "encoder.layers.0.self_attn is 3, 2, 4 and 8 are accepted"),
+        ({"block_bits": '{"encoder.layers.0.self_attn": true}'}, "is True, 2, 4 and 8 are accepted"),
+        ({"heads": '{"encoder.layers.0.self_attn": 0}'}, "is 0, a whole number from 1 is expected"),
+        ({"heads": '{"encoder.layers.0.self_attn": 1e3}'}, "is 1000.0, a whole number from 1 is expected"),
+        ({"heads": '{"encoder.layers.0.self_attn": 4}'}, "heads of encoder.layers.0.self_attn is 4, the model has 3"),
+        ({"heads": '{"encoder.layers.0.feed_forward": 1}'}, "encoder.layers.0.feed_forward, which is no attention"),
+        ({"heads": '{"encoder.layers.7.self_attn": 1}'}, "heads names encoder.layers.7.self_attn, a block that a model of"),
+        (
+            {"block_bits": '{"model.shared": 2}'},
+            "block_bits names model.shared, a block that a model of 2-1 layers does not",
+        ),
+        # Rightly formed, and not what config.json says.
+        (
+            {"heads": '{"encoder.layers.0.self_attn": 2}'},
+            '"heads": {"encoder.layers.0.self_attn": 2}}, config.json says {"layers": "2-1"',
+        ),
+    ],
+)
+def test_a_structure_that_we_never_write(folder: Path, entries: dict[str, str], message: str) -> None:
+    rewrite_weights(folder, lambda tensors, header: header.update(entries))
+    assert fault(folder).startswith(f"{folder / WEIGHTS_FILE}: ")
+    assert message in fault(folder)
+
+
+def test_a_structure_that_the_tensors_do_not_have(folder: Path) -> None:
+    """Header and config agree; the matrices are of another model."""
+    heads = {"decoder.layers.0.encoder_attn": 1}
+    rewrite_weights(folder, lambda tensors, header: header.update(heads=json.dumps(heads)))
+    rewrite_config(
+        folder, quantization_config={"quant_method": "dqbart", "scheme": "2-2-8", "layers": "2-1", "heads": heads}
+    )
+    assert "encoder_attn.q_proj.weight.codes is U8 [29], U8 [15] expected" in fault(folder)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         (

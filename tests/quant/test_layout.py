@@ -12,11 +12,16 @@ from quant.layout import (
     Architecture,
     ArchitectureError,
     TensorLayout,
+    block_of,
+    blocks,
     float_bytes,
     footprint,
+    heads_of,
     model_layout,
+    structure_faults,
 )
 from quant.scheme import Layers, Scheme
+from quant.structure import UNIFORM, Structure
 
 Config = dict[str, Any]
 
@@ -79,6 +84,93 @@ def test_sizes_by_hand(config: Config) -> None:
     matrices = 2 * (4 * 144 + 2 * 204)
     assert parts["encoder"] == matrices + 2 * 2 * 6 + 4 * (encoder - matrices)
     assert parts.keys() == {"embedding", "positions", "encoder", "decoder"}
+
+
+def test_blocks_in_the_order_of_the_forward_pass(config: Config) -> None:
+    assert blocks(Architecture.from_config(config)) == [
+        "encoder.layers.0.self_attn",
+        "encoder.layers.0.feed_forward",
+        "encoder.layers.1.self_attn",
+        "encoder.layers.1.feed_forward",
+        "decoder.layers.0.self_attn",
+        "decoder.layers.0.encoder_attn",
+        "decoder.layers.0.feed_forward",
+    ]
+
+
+def test_matrices_of_layers_and_no_others_are_of_a_block(config: Config) -> None:
+    architecture = Architecture.from_config(config)
+    of_blocks = [tensor for tensor in model_layout(architecture, Scheme(2, 2, 8)) if block_of(tensor.name)]
+    # In the order of the blocks, four projections or two layers of each, with their biases.
+    expected = [block for block in blocks(architecture) for _ in range(4 if block.endswith("feed_forward") else 8)]
+    assert [block_of(tensor.name) for tensor in of_blocks] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        ("model.encoder.layers.0.fc1.weight", "encoder.layers.0.feed_forward"),
+        ("model.decoder.layers.11.encoder_attn.out_proj.bias", "decoder.layers.11.encoder_attn"),
+        ("decoder.layers.1.self_attn.q_proj", "decoder.layers.1.self_attn"),
+        ("model.decoder.layers.1.self_attn", "decoder.layers.1.self_attn"),
+        ("decoder.layers.1.feed_forward", "decoder.layers.1.feed_forward"),
+        ("model.decoder.layers.1.self_attn_layer_norm.weight", None),
+        ("model.decoder.layers.1.final_layer_norm.weight", None),
+        ("model.shared.weight", None),
+        ("model.encoder.embed_positions.weight", None),
+    ],
+)
+def test_the_block_of_a_tensor(name: str, block: str | None) -> None:
+    assert block_of(name) == block
+
+
+def test_a_structures_shapes_and_bits_by_hand(config: Config) -> None:
+    """The decoder's heads are 2 of 6: with one left, its own attention is 6 wide."""
+    structure = Structure({"encoder.layers.1.feed_forward": 8}, {"decoder.layers.0.self_attn": 1})
+    architecture = Architecture.from_config(config)
+    uniform = {tensor.name: tensor for tensor in model_layout(architecture, Scheme(2, 4, 8))}
+    layout = {tensor.name: tensor for tensor in model_layout(architecture, Scheme(2, 4, 8), structure)}
+    changed = {name: (tensor.shape, tensor.bits) for name, tensor in layout.items() if tensor != uniform[name]}
+    assert layout.keys() == uniform.keys()
+    assert changed == {
+        "model.encoder.layers.1.fc1.weight": ((17, 12), 8),
+        "model.encoder.layers.1.fc2.weight": ((12, 17), 8),
+        **{
+            f"model.decoder.layers.0.self_attn.{name}_proj.{kind}": (shape, bits)
+            for name in "qkv"
+            for kind, shape, bits in (("weight", (6, 12), 2), ("bias", (6,), None))
+        },
+        "model.decoder.layers.0.self_attn.out_proj.weight": ((12, 6), 2),
+    }
+    fewer = 4 * 6 * 12 + 3 * 6
+    assert float_bytes(architecture) - float_bytes(architecture, structure) == 4 * fewer
+    # 204 codes of each of two matrices in 204 bytes instead of 41.
+    parts, before = (footprint(architecture, Scheme(2, 4, 8), each) for each in (structure, UNIFORM))
+    assert parts["encoder"] - before["encoder"] == 2 * (204 - 41)
+    # 72 codes instead of 144 in each of four; 6 scales and biases fewer in each of three.
+    assert before["decoder"] - parts["decoder"] == 4 * (29 - 15) + 3 * 6 * (2 + 4)
+
+
+def test_heads_in_each_layer(config: Config) -> None:
+    structure = Structure(heads={"encoder.layers.1.self_attn": 2, "decoder.layers.0.encoder_attn": 1})
+    architecture = Architecture.from_config(config)
+    assert heads_of(architecture, structure, "encoder", "self_attn") == [3, 2]
+    assert heads_of(architecture, structure, "decoder", "self_attn") == [2]
+    assert heads_of(architecture, structure, "decoder", "encoder_attn") == [1]
+
+
+def test_every_fault_of_a_structure_is_listed(config: Config) -> None:
+    structure = Structure(
+        {"encoder.layers.2.self_attn": 2, "encoder.layers.0.encoder_attn": 4},
+        {"shared": 1, "encoder.layers.0.feed_forward": 1, "encoder.layers.0.self_attn": 3, "decoder.layers.0.self_attn": 3},
+    )
+    assert structure_faults(Architecture.from_config(config), structure) == [
+        "block_bits names encoder.layers.2.self_attn, a block that a model of 2-1 layers does not have",
+        "block_bits names encoder.layers.0.encoder_attn, a block that a model of 2-1 layers does not have",
+        "heads names shared, a block that a model of 2-1 layers does not have",
+        "heads names encoder.layers.0.feed_forward, which is no attention",
+        "heads of decoder.layers.0.self_attn is 3, the model has 2",
+    ]
 
 
 def test_what_a_config_says(config: Config) -> None:

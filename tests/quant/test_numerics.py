@@ -15,6 +15,7 @@ from quant.numerics import (
     fake_quantize,
     quantize,
     quantize_activation,
+    quantize_with_scale,
     quantized_attention,
     quantized_linear,
 )
@@ -73,6 +74,27 @@ def test_the_ternary_threshold_itself_is_zero() -> None:
     codes, scale = quantize(torch.tensor([[5.0, -5.0, 3.5, 6.5]]) / 16, 2, "row")
     assert codes.tolist() == [[1, -1, 0, 1]]
     assert scale.tolist() == [[torch.tensor(5.5 / 16).half().item()]]
+
+
+def test_a_given_scale_by_hand() -> None:
+    weight = torch.tensor([[0.3, -0.4, 2.0, -3.0], [0.125, 0.375, -0.5, 1.0]])
+    codes, scale = quantize_with_scale(weight, torch.tensor([[0.25], [0.0]]), 4)
+    assert codes.tolist() == [[1, -2, 7, -7], [0, 0, 0, 0]]  # the second row has scale 0
+    assert scale.tolist() == [[0.25], [0.0]]
+    assert quantize_with_scale(weight, torch.tensor([[0.25]]), 2).codes.tolist() == [[1, -1, 1, -1], [0, 1, -1, 1]]
+
+
+def test_other_bits_have_no_levels() -> None:
+    with pytest.raises(ValueError, match="bits is 3: 2, 4 and 8 are accepted"):
+        quantize_with_scale(torch.ones(1, 1), torch.ones(1, 1), 3)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_a_clip_range_bounds_the_scale(bits: int) -> None:
+    weight = torch.tensor([[0.2, -8.0, 8.0, 0.1]])
+    wide, narrow = (dequantize(quantize(weight, bits, "row", clip)) for clip in (float("inf"), 1.0))
+    assert float(wide.abs().max()) == pytest.approx(8.0, rel=2**-10)
+    assert float(narrow.abs().max()) == pytest.approx(1.0, rel=2**-10)
 
 
 def test_one_scale_for_the_matrix() -> None:

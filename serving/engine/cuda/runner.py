@@ -95,7 +95,9 @@ class CudaRunner:
         self._model = Model(_moved(artifact, self._device), arithmetic)
         self._positions = _power_of_two(architecture.max_position_embeddings, _SHORTEST)
         slots = self._slots(max_rows, max_cache_bytes)
-        self._own, self._cross = self._new_cache(slots), self._new_cache(slots)
+        self._own, self._cross = (
+            self._new_cache(heads, slots) for heads in (self._model.own_heads, self._model.cross_heads)
+        )
         shape = _power_of_two(slots), aligned(architecture.vocab_size)
         self._logits = torch.full(shape, -torch.inf, device=self._device)
         self._steps = Steps(self._device)
@@ -240,15 +242,13 @@ class CudaRunner:
 
     def _row_bytes(self) -> int:
         """Of a slot of either kind: a row that is alone with its source takes both."""
-        code_bytes = self.architecture.d_model * self._model.arithmetic.cache_dtype.itemsize
-        scale_bytes = self.architecture.decoder_attention_heads * torch.float32.itemsize
-        return 2 * 2 * self.architecture.decoder_layers * self._positions * (code_bytes + scale_bytes)
+        code_bytes = self._model.head_width * self._model.arithmetic.cache_dtype.itemsize
+        heads = sum(self._model.own_heads) + sum(self._model.cross_heads)
+        return 2 * heads * self._positions * (code_bytes + torch.float32.itemsize)
 
-    def _new_cache(self, slots: int) -> SlotCache:
-        heads = self.architecture.decoder_attention_heads
-        width = self.architecture.d_model // heads
+    def _new_cache(self, heads: Sequence[int], slots: int) -> SlotCache:
         dtype = self._model.arithmetic.cache_dtype
-        return SlotCache(self.architecture.decoder_layers, slots, heads, self._positions, width, dtype, self._device)
+        return SlotCache(heads, slots, self._positions, self._model.head_width, dtype, self._device)
 
 
 def _moved(artifact: Artifact, device: torch.device) -> Artifact:

@@ -20,23 +20,25 @@ MOST_SCORES = 1 << 18
 class Attend:
     """The queries of one span, prepared once and used in every layer."""
 
-    def __init__(self, span: Span, heads: Heads, buffers: Buffers) -> None:
+    def __init__(self, span: Span, buffers: Buffers) -> None:
         self._span = span
-        self._heads = heads
         self._buffers = buffers
         self._queries, self._padded = span.queries, span.padded
         self._sources = len(span.lengths)
         self._lengths, self._starts = span.lengths.ctypes.data, span.starts.ctypes.data
         self._kernels = kernels()
 
-    def __call__(self, layer: int, queries: Tensor, stride: int, out: Tensor) -> None:
-        """Queries are the first columns of rows `stride` floats wide; writes the span's rows of `out` [rows, width]."""
+    def __call__(self, layer: int, heads: Heads, queries: Tensor, stride: int, out: Tensor) -> None:
+        """Queries are the first columns of rows `stride` floats wide; writes the span's rows of `out` [rows, heads * width].
+
+        `heads` are those of the layer.
+        """
         blocks = self._span.blocks[layer].ctypes.data
-        count, width = self._heads.count, self._heads.width
+        count, width = heads.count, heads.width
         scores = self._buffers.floats("scores", self._queries * count, self._padded)
         sources = (blocks, self._lengths, self._starts, self._sources, count, width)
         threads = torch.get_num_threads()
-        scaling = self._heads.scaling
+        scaling = heads.scaling
         self._kernels.dq_scores(*sources, queries.data_ptr(), stride, scaling, scores.data_ptr(), self._padded, threads)
         torch.softmax(scores, -1, out=scores)
         self._kernels.dq_weigh(*sources, scores.data_ptr(), self._padded, out.data_ptr(), threads)
@@ -44,7 +46,7 @@ class Attend:
 
 def spans(blocks: Sequence[int], lengths: Sequence[int], heads: Heads) -> list[Span]:
     """The encoder's attention: each token of each source is a query. Neighbours of equal padded length go together, and a
-    long source is cut, so that the scores of a span are few."""
+    long source is cut, so that the scores of a span are few. `heads` are those of the layer that has the most."""
     found: list[Span] = []
     group: list[tuple[int, int, int, int]] = []  # block, length, first query, last query
 

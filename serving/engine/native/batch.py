@@ -9,14 +9,14 @@ import torch
 
 from serving.engine.native.attention import Attend
 from serving.engine.native.buffers import Buffers
-from serving.engine.native.caches import Heads, SourceCache, Span
+from serving.engine.native.caches import DecoderHeads, SourceCache, Span
 from serving.engine.padding import padded_length
 
 OWN_ROW = np.dtype(
     [
         ("records", np.uint64),
         ("ancestors", np.uint64),
-        ("layer_bytes", np.int64),
+        ("head_bytes", np.int64),
         ("slots", np.int64),
         ("slot", np.int64),
         ("position", np.int64),
@@ -28,8 +28,7 @@ OWN_ROW = np.dtype(
 class Batch:
     """Sources in order, each with its rows one after another."""
 
-    def __init__(self, layers: int, heads: Heads, buffers: Buffers) -> None:
-        self._layers = layers
+    def __init__(self, heads: DecoderHeads, buffers: Buffers) -> None:
         self._heads = heads
         self._buffers = buffers
         self.sources: list[SourceCache] = []
@@ -76,7 +75,7 @@ class Batch:
                 (
                     source.records_address,
                     source.ancestors_address(row),
-                    source.layer_bytes,
+                    source.head_bytes,
                     source.slots,
                     row,
                     source.position,
@@ -86,9 +85,9 @@ class Batch:
             ],
             dtype=OWN_ROW,
         )
-        layers = range(self._layers)
-        blocks = np.array([[source.block_address(layer) for source in self.sources] for layer in layers], dtype=np.uint64)
+        layers = self._heads.cross
+        blocks = np.array([[source.block_address(heads) for source in self.sources] for heads in layers], dtype=np.uint64)
         starts = np.cumsum([0, *(source.rows for source in self.sources)])
         lengths = np.array([source.length for source in self.sources])
-        self.attend = Attend(Span(blocks, lengths, starts), self._heads, self._buffers)
+        self.attend = Attend(Span(blocks, lengths, starts), self._buffers)
         """Every row over its encoded source."""

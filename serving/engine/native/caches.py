@@ -1,9 +1,14 @@
-"""Keys and values of one source in the batch, in memory of its own: freed at once when it leaves, and never moved."""
+"""Keys and values of one source in the batch, in memory of its own: freed at once when it leaves, and never moved.
+
+A layer takes memory for its own heads and lies behind the layers before it: each head takes the same, so that a layer's
+place follows from the number of heads before it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -18,10 +23,16 @@ ANCESTOR_BYTES = 4
 
 @dataclass(frozen=True)
 class Heads:
-    """Of an attention: their number, and the width of each."""
+    """Of an attention: their number, the width of each, and the number in the layers before, which lie before in a cache."""
 
     count: int
     width: int
+    before: int = 0
+
+    @property
+    def end(self) -> int:
+        """The number up to this layer, its own included."""
+        return self.before + self.count
 
     @property
     def scaling(self) -> float:
@@ -37,31 +48,48 @@ class Heads:
         return int(kernels().dq_record_bytes(self.count, self.width))
 
 
+class DecoderHeads:
+    """Of the two attentions of a decoder, in each of its layers."""
+
+    def __init__(self, own: Sequence[int], cross: Sequence[int], width: int) -> None:
+        self.own = _side_by_side(own, width)
+        """Over a row's own positions."""
+        self.cross = _side_by_side(cross, width)
+        """Over the encoded source."""
+        self.width = width
+
+
+def _side_by_side(counts: Sequence[int], width: int) -> list[Heads]:
+    return [Heads(count, width, end - count) for count, end in zip(counts, accumulate(counts), strict=True)]
+
+
 class SourceCache:
     """The caches of one source: over the encoded source, shared by its rows, and over the positions of each row."""
 
-    def __init__(self, source: Source, layers: int, heads: Heads) -> None:
+    def __init__(self, source: Source, heads: DecoderHeads) -> None:
         self.length = len(source.token_ids)
         self.slots = source.rows
         self.rows = 1
         self.position = -1
         """The last position that was written, by every row."""
-        self.layer_bytes = source.positions * source.rows * heads.record_bytes
-        self._block_bytes = heads.block_bytes(self.length)
-        self._cross = torch.empty(layers * self._block_bytes, dtype=torch.uint8)
-        self._own = torch.empty(layers * self.layer_bytes, dtype=torch.uint8)
+        single = Heads(1, heads.width)
+        self.head_bytes = source.positions * source.rows * single.record_bytes
+        """Of a head's records over the positions of all rows."""
+        self._block_bytes = single.block_bytes(self.length)
+        self._cross = torch.empty(heads.cross[-1].end * self._block_bytes, dtype=torch.uint8)
+        self._own = torch.empty(heads.own[-1].end * self.head_bytes, dtype=torch.uint8)
         self._ancestors = np.zeros((source.rows, source.positions), dtype=np.int32)
 
     @staticmethod
-    def bytes(source: Source, layers: int, heads: Heads) -> int:
+    def bytes(source: Source, heads: DecoderHeads) -> int:
         """What the caches of a source take."""
-        own = source.positions * source.rows
-        cached = heads.block_bytes(len(source.token_ids)) + own * heads.record_bytes
-        return layers * cached + ANCESTOR_BYTES * own
+        own, single = source.positions * source.rows, Heads(1, heads.width)
+        cross_bytes = heads.cross[-1].end * single.block_bytes(len(source.token_ids))
+        return cross_bytes + heads.own[-1].end * own * single.record_bytes + ANCESTOR_BYTES * own
 
-    def block_address(self, layer: int) -> int:
-        """Of the keys and values of the encoded source."""
-        return self._cross.data_ptr() + layer * self._block_bytes
+    def block_address(self, heads: Heads) -> int:
+        """Of the keys and values of the encoded source, in the layer that has these heads."""
+        return self._cross.data_ptr() + heads.before * self._block_bytes
 
     @property
     def records_address(self) -> int:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from quant.artifact import Artifact
+from quant.layout import block_of
 from quant.numerics import Quantized
 from serving.engine.native.attention import Attend
 from serving.engine.native.batch import Batch
 from serving.engine.native.buffers import Buffers
-from serving.engine.native.caches import Heads
+from serving.engine.native.caches import DecoderHeads, Heads
 from serving.engine.native.library import kernels
 from serving.engine.native.linear import PackedLinear
 from serving.engine.pytorch.model import activation_of, norm_of
@@ -39,7 +40,9 @@ class Builder:
     def linear(self, *names: str) -> PackedLinear:
         weights = [self.artifact.quantized(f"{name}.weight") for name in names]
         biases = [self.artifact.tensor(f"{name}.bias") for name in names]
-        return PackedLinear(weights, biases, self.artifact.scheme.weight_bits)
+        # Matrices that are multiplied together are of one block.
+        bits = self.artifact.structure.block_bits.get(block_of(names[0]) or "", self.artifact.scheme.weight_bits)
+        return PackedLinear(weights, biases, bits)
 
     def norm(self, name: str) -> Callable[[Tensor], Tensor]:
         return norm_of(self.artifact, name)
@@ -73,8 +76,9 @@ class Builder:
 
 
 class EncoderLayer:
-    def __init__(self, builder: Builder, index: int) -> None:
+    def __init__(self, builder: Builder, index: int, heads: Heads) -> None:
         name = f"model.encoder.layers.{index}"
+        self._heads = heads
         self._buffers = builder.buffers
         self._project = builder.linear(*(f"{name}.self_attn.{projection}_proj" for projection in "qkv"))
         self._output = builder.linear(f"{name}.self_attn.out_proj")
@@ -86,20 +90,20 @@ class EncoderLayer:
         def attention(normed: Tensor, residual: Tensor) -> Tensor:
             width = self._output.columns
             projected = self._project(normed, self._buffers.floats("projected", normed.shape[0], 3 * width))
-            keys(0, projected[:, width:], projected[:, 2 * width :], 3 * width)
+            keys(0, self._heads, projected[:, width:], projected[:, 2 * width :], 3 * width)
             attended = self._buffers.floats("attended", normed.shape[0], width)
             for attend in attends:
-                attend(0, projected, 3 * width, attended)
+                attend(0, self._heads, projected, 3 * width, attended)
             return self._output(attended, torch.empty_like(residual), residual)
 
         return self._around_feed_forward(self._around_attention(hidden, attention), self._feed_forward)
 
 
 class DecoderLayer:
-    def __init__(self, builder: Builder, index: int, heads: Heads) -> None:
+    def __init__(self, builder: Builder, index: int, heads: DecoderHeads) -> None:
         name = f"model.decoder.layers.{index}"
         self._index = index
-        self._heads = heads
+        self._own_heads, self._cross_heads = heads.own[index], heads.cross[index]
         self._buffers = builder.buffers
         self._kernels = kernels()
         self._project = builder.linear(*(f"{name}.self_attn.{projection}_proj" for projection in "qkv"))
@@ -114,19 +118,19 @@ class DecoderLayer:
 
     def write_cross(self, encoded: Tensor, keys: KeyWriter) -> None:
         """Keys and values of encoded sources [tokens, d_model], into their blocks of this layer."""
-        width = encoded.shape[1]
+        width = self._cross_output.columns
         projected = self._project_source(encoded, self._buffers.floats("projected", encoded.shape[0], 2 * width))
-        keys(self._index, projected, projected[:, width:], 2 * width)
+        keys(self._index, self._cross_heads, projected, projected[:, width:], 2 * width)
 
     def __call__(self, hidden: Tensor, batch: Batch) -> Tensor:
         """One position of each row, float32 [rows, d_model]."""
 
         def attention(normed: Tensor, residual: Tensor) -> Tensor:
-            rows, width = normed.shape
+            heads, rows, width = self._own_heads, normed.shape[0], self._output.columns
             projected = self._project(normed, self._buffers.floats("projected", rows, 3 * width))
-            scores = self._buffers.floats("scores", rows * self._heads.count, batch.padded)
-            own = (batch.own_rows_address, rows, self._index, self._heads.count, self._heads.width)
-            threads, scaling = torch.get_num_threads(), self._heads.scaling
+            scores = self._buffers.floats("scores", rows * heads.count, batch.padded)
+            own = (batch.own_rows_address, rows, heads.before, heads.count, heads.width)
+            threads, scaling = torch.get_num_threads(), heads.scaling
             self._kernels.dq_own_scores(*own, projected.data_ptr(), scaling, scores.data_ptr(), batch.padded, threads)
             torch.softmax(scores, -1, out=scores)
             attended = self._buffers.floats("attended", rows, width)
@@ -134,10 +138,10 @@ class DecoderLayer:
             return self._output(attended, torch.empty_like(residual), residual)
 
         def cross_attention(normed: Tensor, residual: Tensor) -> Tensor:
-            rows, width = normed.shape
+            rows, width = normed.shape[0], self._cross_output.columns
             query = self._project_query(normed, self._buffers.floats("query", rows, width))
             attended = self._buffers.floats("attended", rows, width)
-            batch.attend(self._index, query, width, attended)
+            batch.attend(self._index, self._cross_heads, query, width, attended)
             return self._cross_output(attended, torch.empty_like(residual), residual)
 
         hidden = self._around_attention(hidden, attention)
@@ -148,21 +152,20 @@ class DecoderLayer:
 class KeyWriter:
     """Writes keys and values of tokens into the blocks of their sources."""
 
-    def __init__(self, blocks: Sequence[Sequence[int]], lengths: Sequence[int], heads: Heads) -> None:
+    def __init__(self, blocks: Sequence[Sequence[int]], lengths: Sequence[int]) -> None:
         """`blocks` are addresses, [layers][sources]."""
         self._blocks = torch.tensor(blocks, dtype=torch.int64)
         self._starts = torch.tensor([0, *lengths], dtype=torch.int64).cumsum(0)
         self._sources = len(lengths)
-        self._heads = heads
 
-    def __call__(self, layer: int, keys: Tensor, values: Tensor, stride: int) -> None:
-        """Keys and values are the first columns of rows `stride` floats wide, a row a token."""
+    def __call__(self, layer: int, heads: Heads, keys: Tensor, values: Tensor, stride: int) -> None:
+        """Keys and values are the first columns of rows `stride` floats wide, a row a token; `heads` are the layer's."""
         kernels().dq_write_keys(
             self._blocks[layer].data_ptr(),
             self._starts.data_ptr(),
             self._sources,
-            self._heads.count,
-            self._heads.width,
+            heads.count,
+            heads.width,
             keys.data_ptr(),
             values.data_ptr(),
             stride,

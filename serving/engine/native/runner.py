@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from quant.artifact import Artifact
-from quant.layout import EMBEDDING, Architecture
+from quant.layout import EMBEDDING, Architecture, heads_of
 from serving.engine.native.attention import Attend, spans
 from serving.engine.native.batch import Batch
 from serving.engine.native.buffers import Buffers
-from serving.engine.native.caches import Heads, SourceCache
+from serving.engine.native.caches import DecoderHeads, Heads, SourceCache
 from serving.engine.native.layers import Builder, DecoderLayer, Embedding, EncoderLayer, KeyWriter
 from serving.engine.native.library import UnavailableError, kernels
 from serving.engine.native.linear import PackedLinear
@@ -55,8 +55,11 @@ class NativeRunner:
             raise UnavailableError("they compute over codes, and the scheme leaves activations unquantized")
         architecture = artifact.architecture
         self._architecture = architecture
-        self._encoder_heads = _heads(architecture.d_model, architecture.encoder_attention_heads)
-        self._decoder_heads = _heads(architecture.d_model, architecture.decoder_attention_heads)
+        own, cross = (heads_of(architecture, artifact.structure, "decoder", name) for name in ("self_attn", "encoder_attn"))
+        self._decoder_heads = DecoderHeads(own, cross, architecture.d_model // architecture.decoder_attention_heads)
+        width = architecture.d_model // architecture.encoder_attention_heads
+        encoder_heads = heads_of(architecture, artifact.structure, "encoder", "self_attn")
+        self._most_encoder_heads = Heads(max(encoder_heads), width)
         self._buffers = Buffers()
         builder = Builder(artifact, self._buffers)
         head = PackedLinear([artifact.quantized(EMBEDDING)], [], artifact.scheme.embedding_bits)
@@ -64,7 +67,7 @@ class NativeRunner:
         scale = math.sqrt(architecture.d_model) if architecture.scale_embedding else 1.0
         self._embed_source = Embedding(builder, "encoder", head, scale)
         self._embed = Embedding(builder, "decoder", head, scale)
-        self._encoder = [EncoderLayer(builder, index) for index in range(architecture.encoder_layers)]
+        self._encoder = [EncoderLayer(builder, index, Heads(count, width)) for index, count in enumerate(encoder_heads)]
         self._decoder = [DecoderLayer(builder, index, self._decoder_heads) for index in range(architecture.decoder_layers)]
         final = architecture.normalizes_before
         self._final_norms = [builder.norm(f"model.{part}.layer_norm") for part in ("encoder", "decoder")] if final else None
@@ -80,12 +83,12 @@ class NativeRunner:
 
     def clear(self) -> None:
         """Forget everything, what was begun too."""
-        self._batch = Batch(self._architecture.decoder_layers, self._decoder_heads, self._buffers)
+        self._batch = Batch(self._decoder_heads, self._buffers)
         self._encoding: _Encoding | None = None
 
     def cache_bytes(self, source: Source) -> int:
         """Bytes that the caches of a source take while it is in the batch."""
-        return SourceCache.bytes(source, self._architecture.decoder_layers, self._decoder_heads)
+        return SourceCache.bytes(source, self._decoder_heads)
 
     @torch.inference_mode()
     def begin(self, sources: Sequence[Source]) -> None:
@@ -93,7 +96,7 @@ class NativeRunner:
         lengths = [len(source.token_ids) for source in sources]
         tokens = torch.tensor([token for source in sources for token in source.token_ids])
         positions = torch.cat([torch.arange(length) for length in lengths]) + POSITION_OFFSET
-        caches = [SourceCache(source, self._architecture.decoder_layers, self._decoder_heads) for source in sources]
+        caches = [SourceCache(source, self._decoder_heads) for source in sources]
         self._encoding = _Encoding(caches, self._embed_source(tokens, positions), self._grouped(lengths))
 
     @torch.inference_mode()
@@ -115,7 +118,7 @@ class NativeRunner:
 
     def _grouped(self, lengths: Sequence[int]) -> list[_Group]:
         """Neighbours in groups; all groups use the same memory for their keys and values, one after another."""
-        heads = self._encoder_heads
+        heads = self._most_encoder_heads
         members = grouped(lengths, GROUP)
         sizes = [[heads.block_bytes(length) for length in lengths[group]] for group in members]
         memory = self._buffers.floats("encoder keys", 1, max(map(sum, sizes)) // 4).data_ptr()
@@ -123,16 +126,16 @@ class NativeRunner:
         token = 0
         for group, bytes_each in zip(members, sizes, strict=True):
             blocks = [memory + sum(bytes_each[:place]) for place in range(len(bytes_each))]
-            attends = [Attend(span, heads, self._buffers) for span in spans(blocks, lengths[group], heads)]
+            attends = [Attend(span, self._buffers) for span in spans(blocks, lengths[group], heads)]
             tokens = slice(token, token + sum(lengths[group]))
-            groups.append(_Group(tokens, group, KeyWriter([blocks], lengths[group], heads), attends))
+            groups.append(_Group(tokens, group, KeyWriter([blocks], lengths[group]), attends))
             token = tokens.stop
         return groups
 
     def _write_cross(self, sources: Sequence[SourceCache], hidden: Tensor) -> None:
         encoded = hidden if self._final_norms is None else self._final_norms[0](hidden)
-        blocks = [[source.block_address(layer) for source in sources] for layer in range(len(self._decoder))]
-        keys = KeyWriter(blocks, [source.length for source in sources], self._decoder_heads)
+        blocks = [[source.block_address(heads) for source in sources] for heads in self._decoder_heads.cross]
+        keys = KeyWriter(blocks, [source.length for source in sources])
         for layer in self._decoder:
             layer.write_cross(encoded, keys)
 
@@ -155,10 +158,6 @@ class NativeRunner:
     def select(self, parents: Sequence[Sequence[int]]) -> None:
         """As the protocol says."""
         self._batch.select(parents)
-
-
-def _heads(width: int, count: int) -> Heads:
-    return Heads(count, width // count)
 
 
 def grouped(lengths: Sequence[int], most: int) -> list[slice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -16,6 +17,12 @@ def key_mask(lengths: Tensor, padded: int) -> Tensor:
     """What is added to scores: [entries, 1, 1, padded], 0 on the first `lengths` keys of an entry, very negative beyond."""
     dropped = torch.arange(padded, device=lengths.device) >= lengths.unsqueeze(1)
     return (dropped * torch.finfo(torch.float32).min)[:, None, None, :]
+
+
+def slices(heads: Sequence[int]) -> list[slice]:
+    """Of each layer, whose heads lie side by side with those of the others: a layer may have fewer than another."""
+    ends = list(accumulate(heads))
+    return [slice(end - count, end) for count, end in zip(heads, ends, strict=True)]
 
 
 class Cache(Protocol):
@@ -45,14 +52,16 @@ class KeyValueCache:
     """Keys and values of every decoder layer.
 
     An entry is whatever has keys of its own: a beam for self attention, a request for cross attention. Codes are
-    [layers, entries, heads, padded, width], scales [layers, entries, heads, padded, 1]; positions beyond an entry's length
-    hold finite numbers without meaning.
+    [entries, heads of all layers, padded, width], scales [entries, heads of all layers, padded, 1]; positions beyond an
+    entry's length hold finite numbers without meaning.
     """
 
-    def __init__(self, layers: int, heads: int, width: int, dtype: torch.dtype) -> None:
-        codes = torch.zeros(layers, 0, heads, 0, width, dtype=dtype)
-        scale = torch.zeros(layers, 0, heads, 0, 1)
+    def __init__(self, heads: Sequence[int], width: int, dtype: torch.dtype) -> None:
+        """`heads` are those of each layer."""
+        codes = torch.zeros(0, sum(heads), 0, width, dtype=dtype)
+        scale = torch.zeros(0, sum(heads), 0, 1)
         self._tensors = [codes, scale, codes, scale]
+        self._heads = slices(heads)
         self.lengths = torch.zeros(0, dtype=torch.int64)
 
     @property
@@ -61,11 +70,11 @@ class KeyValueCache:
 
     @property
     def padded(self) -> int:
-        return self._tensors[0].shape[3]
+        return self._tensors[0].shape[2]
 
     def layer(self, index: int) -> tuple[Quantized, Quantized]:
         """Keys and values of one layer, [entries, heads, padded, width]."""
-        key_codes, key_scale, value_codes, value_scale = (tensor[index] for tensor in self._tensors)
+        key_codes, key_scale, value_codes, value_scale = (tensor[:, self._heads[index]] for tensor in self._tensors)
         return Quantized(key_codes, key_scale), Quantized(value_codes, value_scale)
 
     def join(self, lengths: Sequence[int]) -> None:
@@ -82,12 +91,12 @@ class KeyValueCache:
         """Write the last position of every entry, from [entries, heads, width]."""
         entries, positions = torch.arange(self.entries), self.lengths - 1
         for tensor, new in zip(self._tensors, (*keys, *values), strict=True):
-            tensor[layer][entries, :, positions] = new.to(tensor.dtype)
+            tensor[:, self._heads[layer]][entries, :, positions] = new.to(tensor.dtype)
 
     def write_joined(self, layer: int, keys: Quantized, values: Quantized) -> None:
         """Write the first positions of the entries that came last, from [joined, heads, positions, width]."""
         for tensor, new in zip(self._tensors, (*keys, *values), strict=True):
-            tensor[layer, -new.shape[0] :, :, : new.shape[2]] = new.to(tensor.dtype)
+            tensor[-new.shape[0] :, self._heads[layer], : new.shape[2]] = new.to(tensor.dtype)
 
     def select(self, entries: Sequence[int]) -> None:
         """Keep these entries, in this order; one may be named several times."""
@@ -96,7 +105,7 @@ class KeyValueCache:
         index = torch.tensor(entries, dtype=torch.int64)
         self.lengths = self.lengths[index]
         padded = self._needed()
-        self._tensors = [tensor[:, :, :, :padded].index_select(1, index) for tensor in self._tensors]
+        self._tensors = [tensor[:, :, :padded].index_select(0, index) for tensor in self._tensors]
 
     def _needed(self) -> int:
         return padded_length(int(self.lengths.max())) if self.entries else 0
@@ -104,10 +113,10 @@ class KeyValueCache:
     def _reserve(self) -> None:
         padded = max(self._needed(), self.padded)
         for place, tensor in enumerate(self._tensors):
-            layers, entries, heads, length, width = tensor.shape
+            entries, heads, length, width = tensor.shape
             if (entries, length) != (self.entries, padded):
-                larger = tensor.new_zeros(layers, self.entries, heads, padded, width)
-                larger[:, :entries, :, :length] = tensor
+                larger = tensor.new_zeros(self.entries, heads, padded, width)
+                larger[:entries, :, :length] = tensor
                 self._tensors[place] = larger
 
 

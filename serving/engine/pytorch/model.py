@@ -8,14 +8,14 @@ token's head) by itself, so that a row's bits depend neither on its batch nor on
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from quant.artifact import Artifact
-from quant.layout import EMBEDDING, Architecture
+from quant.layout import EMBEDDING, Architecture, heads_of
 from quant.numerics import Quantized, dequantize
 from serving.engine.pytorch.arithmetic import Arithmetic, arithmetic_of
 from serving.engine.pytorch.cache import Cache, Groups, KeyValueCache, key_mask
@@ -45,13 +45,20 @@ class Model:
         self._decoder = [_DecoderLayer(layers, index) for index in range(self.architecture.decoder_layers)]
         final = self.architecture.normalizes_before
         self._finals = {part: layers.norm(f"model.{part}.layer_norm") if final else None for part in ("encoder", "decoder")}
+        self.own_heads = layers.heads("decoder", "self_attn")
+        """Of self attention in each layer of the decoder."""
+        self.cross_heads = layers.heads("decoder", "encoder_attn")
+        """Of attention to the source in each layer of the decoder."""
         self._head = self.arithmetic.linear([artifact.quantized(EMBEDDING)], [])
 
-    def new_cache(self) -> KeyValueCache:
-        """An empty cache for self or for cross attention."""
-        heads = self.architecture.decoder_attention_heads
-        width = self.architecture.d_model // heads
-        return KeyValueCache(self.architecture.decoder_layers, heads, width, self.arithmetic.cache_dtype)
+    @property
+    def head_width(self) -> int:
+        """Of a head of the decoder."""
+        return self.architecture.d_model // self.architecture.decoder_attention_heads
+
+    def new_cache(self, heads: Sequence[int]) -> KeyValueCache:
+        """An empty cache for attention of so many heads in each layer: `own_heads` or `cross_heads`."""
+        return KeyValueCache(heads, self.head_width, self.arithmetic.cache_dtype)
 
     def embed(self, sources: Tensor) -> Tensor:
         """int64 [sources, padded] to what the first encoder layer takes, float32 [sources, padded, d_model]."""
@@ -115,6 +122,10 @@ class _Layers:
         weights = [self.artifact.quantized(f"{name}.weight") for name in names]
         return self.arithmetic.linear(weights, [self.artifact.tensor(f"{name}.bias") for name in names])
 
+    def heads(self, part: str, attention: str) -> list[int]:
+        """Of an attention in each layer of a part."""
+        return heads_of(self.architecture, self.artifact.structure, part, attention)
+
     def norm(self, name: str) -> Norm:
         return norm_of(self.artifact, name)
 
@@ -157,8 +168,8 @@ class _EncoderLayer:
     def __init__(self, layers: _Layers, index: int) -> None:
         name = f"model.encoder.layers.{index}"
         self.arithmetic = layers.arithmetic
-        self.heads = layers.architecture.encoder_attention_heads
-        self.scaling = (layers.architecture.d_model // self.heads) ** -0.5
+        self.heads = layers.heads("encoder", "self_attn")[index]
+        self.scaling = (layers.architecture.d_model // layers.architecture.encoder_attention_heads) ** -0.5
         self.project = layers.linear(*(f"{name}.self_attn.{projection}_proj" for projection in "qkv"))
         self.output = layers.linear(f"{name}.self_attn.out_proj")
         self.attention_residual = layers.residual(f"{name}.self_attn_layer_norm")
@@ -181,8 +192,9 @@ class _DecoderLayer:
     def __init__(self, layers: _Layers, index: int) -> None:
         name = f"model.decoder.layers.{index}"
         self.arithmetic = layers.arithmetic
-        self.heads = layers.architecture.decoder_attention_heads
-        self.scaling = (layers.architecture.d_model // self.heads) ** -0.5
+        self.heads = layers.heads("decoder", "self_attn")[index]
+        self.cross_heads = layers.heads("decoder", "encoder_attn")[index]
+        self.scaling = (layers.architecture.d_model // layers.architecture.decoder_attention_heads) ** -0.5
         self.project = layers.linear(*(f"{name}.self_attn.{projection}_proj" for projection in "qkv"))
         self.output = layers.linear(f"{name}.self_attn.out_proj")
         self.attention_residual = layers.residual(f"{name}.self_attn_layer_norm")
@@ -196,7 +208,7 @@ class _DecoderLayer:
     def write_cross(self, index: int, encoded: Tensor, cross: Cache) -> None:
         """Keys and values of encoded sources [sources, padded, d_model], as the last entries of layer `index`."""
         key, value = (
-            self.arithmetic.rows(_heads(part, self.heads).transpose(1, 2))
+            self.arithmetic.rows(_heads(part, self.cross_heads).transpose(1, 2))
             for part in self.project_source(encoded).chunk(2, -1)
         )
         cross.write_joined(index, key, value)
@@ -223,7 +235,7 @@ class _DecoderLayer:
         return self.output(self.arithmetic.attention(one_query, keys, values, mask, self.scaling).flatten(1))
 
     def _attend_source(self, index: int, hidden: Tensor, cross: Cache, groups: Groups, mask: Tensor) -> Tensor:
-        query = self.arithmetic.rows(groups.grouped(_heads(self.project_query(hidden), self.heads)))
+        query = self.arithmetic.rows(groups.grouped(_heads(self.project_query(hidden), self.cross_heads)))
         attended = self.arithmetic.attention(query, *cross.layer(index), mask, self.scaling)
         return self.cross_output(groups.ungrouped(attended).flatten(1))
 

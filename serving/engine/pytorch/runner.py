@@ -38,10 +38,10 @@ class PyTorchRunner:
 
     def cache_bytes(self, source: Source) -> int:
         """Codes and scales of the source's keys and values, and of its rows'; padding to longer batchmates comes on top."""
-        positions = padded_length(len(source.token_ids)) + source.rows * padded_length(source.positions)
-        heads, layers = self.architecture.decoder_attention_heads, self.architecture.decoder_layers
-        code_bytes = self.architecture.d_model * self.model.arithmetic.cache_dtype.itemsize
-        return 2 * layers * positions * (code_bytes + heads * torch.float32.itemsize)
+        cross = sum(self.model.cross_heads) * padded_length(len(source.token_ids))
+        own = sum(self.model.own_heads) * source.rows * padded_length(source.positions)
+        code_bytes = self.model.head_width * self.model.arithmetic.cache_dtype.itemsize
+        return 2 * (cross + own) * (code_bytes + torch.float32.itemsize)
 
     @torch.inference_mode()
     def begin(self, sources: Sequence[Source]) -> None:
@@ -79,7 +79,7 @@ class PyTorchRunner:
         self._rows = [len(rows) for rows in parents if rows]
 
     def clear(self) -> None:
-        self._own = self.model.new_cache()
-        self._cross = self.model.new_cache()
+        self._own = self.model.new_cache(self.model.own_heads)
+        self._cross = self.model.new_cache(self.model.cross_heads)
         self._rows = []
         self._encoding = None

@@ -13,6 +13,7 @@ from compress.commands.compress import Compress
 from compress.commands.evaluate import Evaluate
 from compress.commands.inspect import Inspect
 from dqbart import run_command
+from quant.artifact import read_artifact, sizes
 
 COMMANDS = {"compress": Compress, "evaluate": Evaluate, "inspect": Inspect}
 DIRECTION = ["--source-language", "de_DE", "--target-language", "en_XX"]
@@ -48,6 +49,29 @@ def test_a_translator_from_teacher_to_evaluation(teachers, pairs, tmp_path: Path
     assert "2-2-8" in shown
     assert "1-1 (teacher" in shown
     assert "chrF" in shown
+    assert "pairs.jsonl (96 examples)" in shown
+    assert "2, best at 2" in shown
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert (manifest["flags"]["teacher"], manifest["flags"]["train"]) == (name, ["pairs.jsonl"])
+    assert str(tmp_path) not in (output / "manifest.json").read_text()
+    assert "| steps | 2, best at 2 |" in (output / "README.md").read_text()
+    assert list((output / "training" / "tensorboard").iterdir())
+
+
+def test_fewer_heads_and_bits_by_block_for_a_ratio(teachers, pairs, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "student"
+    goals = ["--prune-heads", "0.25", "--target-ratio", "12x", "--measure-batches", "1"]
+    training = ["--task", "translation", "--max-steps", "1", *DIRECTION]
+    assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, output, *goals, *training)) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "scores, (removed)" in shown
+    assert "Sensitivity: loss added by one block at fewer bits" in shown
+    artifact = read_artifact(output)
+    assert sizes(artifact).ratio >= 12
+    assert list(artifact.structure.heads.values()) == [1, 1]
+    assert artifact.structure.block_bits
+    assert "2 of 6 heads removed, other bits in" in shown
+    assert "2 of 6 heads removed, other bits in" in (output / "README.md").read_text()
 
 
 @pytest.mark.parametrize(("task", "metric"), [("summarization", "ROUGE-Lsum"), ("question-answering", "ROUGE-L")])
@@ -96,7 +120,16 @@ def test_figures_that_cannot_be_written_are_shown_all_the_same(teachers, pairs, 
         (["--bits", "3-2-8"], "2, 4 or 8"),
         (["--layers", "six"], "write E-D like 6-3"),
         (["--accumulate", "0"], "accumulate"),
+        (["--accumulate", "3", "--workers", "2"], "accumulate = 3, workers = 2: accumulate must be a multiple of workers"),
+        (["--scales", "guessed"], "'computed' or 'learned'"),
+        (["--clip", "-1"], "clip"),
+        (["--temperature", "0"], "temperature"),
+        (["--prune-heads", "1"], "prune_heads = '1': should be less than 1"),
+        (["--target-ratio", "small"], "valid number"),
+        (["--target-ratio", "1x"], "greater than 1"),
+        (["--bits", "full", "--prune-heads", "0.1"], "neither prune_heads nor target_ratio"),
         (["--task", "poetry"], "translation"),
+        (["--metrics-port", "70000"], "metrics_port"),
     ],
 )
 def test_bad_flags_name_what_is_accepted(teachers, pairs, tmp_path: Path, capsys, arguments, message: str) -> None:
@@ -113,6 +146,7 @@ def test_bad_flags_name_what_is_accepted(teachers, pairs, tmp_path: Path, capsys
         (["--task", "translation", "--both-directions"], "--source-language and --target-language"),
         (["--task", "summarization", "--source-template", "summarize: {text}"], "it must use {source}"),
         (["--task", "summarization", "--device", "tpu"], "cpu, cuda and auto"),
+        (["--task", "summarization", "--target-ratio", "99x"], "x smaller, which is the most"),
     ],
 )
 def test_bad_input_is_one_line_not_a_traceback(teachers, pairs, tmp_path: Path, capsys, arguments, message: str) -> None:
@@ -120,6 +154,18 @@ def test_bad_input_is_one_line_not_a_traceback(teachers, pairs, tmp_path: Path, 
     error = capsys.readouterr().err
     assert error.startswith("dqbart compress: error: ") or "dqbart compress: error: " in error
     assert message in error
+
+
+def test_flags_of_scales_and_of_the_divergence_reach_the_training(teachers, pairs, tmp_path: Path) -> None:
+    flags = ["--scales", "learned", "--clip", "1.5", "--kl-weight", "0.5", "--temperature", "2", "--logits-weight", "0"]
+    given = compress_arguments(teachers["bart"], pairs, tmp_path, "--task", "summarization", "--max-steps", "1", *flags)
+    assert dqbart("compress", *given) == 0
+    plan = json.loads((tmp_path / "training" / "last" / "state.json").read_text())["plan"]
+    assert plan["scales"] == {"learned": True, "clip": 1.5}
+    weights = plan["training"]["losses"]
+    assert (weights["kl"], weights["temperature"], weights["logits"]) == (0.5, 2.0, 0.0)
+    log = (tmp_path / "training" / "log.jsonl").read_text().splitlines()
+    assert "kl" in json.loads(log[0])
 
 
 def test_inspecting_a_teacher_says_what_is_missing(teachers, capsys) -> None:
@@ -142,3 +188,15 @@ def test_ctrl_c_saves_and_the_run_continues(teachers, pairs, tmp_path: Path) -> 
     assert "continue with --resume" in output
     saved = json.loads((tmp_path / "training" / "last" / "state.json").read_text())
     assert saved["step"] > 0
+
+
+def test_a_student_in_full_precision_trained_on_two_files_is_a_plain_checkpoint(
+    teachers, pairs, tmp_path: Path, capsys
+) -> None:
+    output = tmp_path / "student"
+    arguments = compress_arguments(teachers["bart"], pairs, output, "--task", "summarization", "--max-steps", "1")
+    assert dqbart("compress", *arguments, "--train", pairs, "--bits", "full") == 0
+    assert "train: 96 examples" in capsys.readouterr().out
+    assert "quantization_config" not in json.loads((output / "config.json").read_text())
+    evaluation = ["--task", "summarization", "--data", pairs, "--limit", "2", "--device", "cpu"]
+    assert dqbart("evaluate", str(output), *evaluation, "--output", str(tmp_path / "scores.json")) == 0

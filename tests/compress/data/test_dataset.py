@@ -57,6 +57,22 @@ def test_question_answering_reads_three_columns_and_joins_passages(tmp_path: Pat
     assert (dict(example.texts), example.target) == ({"question": "q", "context": "one two"}, "a")
 
 
+def test_further_references_are_read_once_each_and_without_the_target(tmp_path: Path) -> None:
+    rows = [{"source": "long", "target": "short", "all": ["short", " brief ", "", "terse", "brief"]}]
+    rows.append({"source": "longer", "target": "shorter", "all": None})
+    name = write_jsonl(tmp_path / "a.jsonl", rows)
+    examples = load(name, "summarization", Fields(references="all"))
+    assert [example.references for example in examples] == [("short", "brief", "terse"), ("shorter",)]
+    assert [example.references for example in load(name, "summarization")] == [("short",), ("shorter",)]
+
+
+@pytest.mark.parametrize("columns", [{"source": "a", "target": "b"}, {"translation": {"de": "a", "en": "b"}}])
+def test_a_missing_column_of_references_names_those_there_are(tmp_path: Path, columns) -> None:
+    name = write_jsonl(tmp_path / "a.jsonl", [columns])
+    with pytest.raises(DatasetError, match=f"no column all: it has {', '.join(columns)}; --references-field"):
+        load(name, fields=Fields(references="all"), languages=Languages("de_DE", "en_XX"))
+
+
 def test_a_translation_dict_is_read_by_language(tmp_path: Path) -> None:
     name = write_jsonl(tmp_path / "a.jsonl", [{"translation": {"de": "ein", "en": "one"}}])
     assert as_pairs(load(name, languages=Languages("de_DE", "en_XX"))) == [("ein", "one")]
@@ -94,3 +110,53 @@ def test_broken_json_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"source": ')
     with pytest.raises(DatasetError, match=r"a\.jsonl cannot be read"):
         load(str(tmp_path / "a.jsonl"))
+
+
+def test_rows_that_are_dropped_are_counted_by_what_is_empty(tmp_path: Path) -> None:
+    rows = [*ROWS, {"source": "drei", "target": None}, {"source": None, "target": " "}]
+    told: list[str] = []
+    examples = load_examples(
+        write_jsonl(tmp_path / "a.jsonl", rows), "train", "translation", Fields(), Languages(), tell=told.append
+    )
+    assert as_pairs(examples) == [("ein", "one"), ("zwei", "two")]
+    assert told == [f"{tmp_path / 'a.jsonl'}: 3 of 5 rows dropped: 2 with an empty source, 2 with an empty target"]
+
+
+def test_nothing_is_told_of_whole_data(tmp_path: Path) -> None:
+    told: list[str] = []
+    load_examples(
+        write_jsonl(tmp_path / "a.jsonl", ROWS[:2]), "train", "translation", Fields(), Languages(), tell=told.append
+    )
+    assert told == []
+
+
+def test_data_that_is_dropped_whole_says_why(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no example with a source and a target, of 1 rows: 1 with an empty source"):
+        load(write_jsonl(tmp_path / "a.jsonl", ROWS[2:]))
+
+
+def test_a_missing_column_names_the_flags_for_others(tmp_path: Path) -> None:
+    with pytest.raises(
+        DatasetError, match="no column source, target: it has a, b; --source-field and --target-field name others"
+    ):
+        load(write_jsonl(tmp_path / "a.jsonl", [{"a": "x", "b": "y"}]))
+
+
+def test_a_translation_column_of_texts_is_refused(tmp_path: Path) -> None:
+    name = write_jsonl(tmp_path / "a.jsonl", [{"translation": "one"}])
+    with pytest.raises(DatasetError, match="translation holds 'one', an object of language codes to texts is expected"):
+        load(name, languages=Languages("de_DE", "en_XX"))
+
+
+def test_a_row_that_names_its_languages_is_of_that_direction_only(tmp_path: Path) -> None:
+    labelled = {"source": "yes", "target": "ja", "source_language": "en_XX", "target_language": "de_DE"}
+    rows = [labelled, {"source": "nein", "target": "no"}]
+    examples = load(write_jsonl(tmp_path / "a.jsonl", rows), languages=Languages("de_DE", "en_XX", both=True))
+    assert as_pairs(examples) == [("yes", "ja"), ("nein", "no"), ("no", "nein")]
+    assert [example.target_language for example in examples] == ["de_DE", "en_XX", "de_DE"]
+
+
+def test_a_row_of_other_languages_is_refused(tmp_path: Path) -> None:
+    name = write_jsonl(tmp_path / "a.jsonl", [{**ROWS[0], "source_language": "fr_XX", "target_language": "en_XX"}])
+    with pytest.raises(DatasetError, match="has a row of fr_XX to en_XX, but the languages are de_DE and en_XX"):
+        load(name, languages=Languages("de_DE", "en_XX"))

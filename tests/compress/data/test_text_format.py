@@ -7,6 +7,7 @@ import pytest
 from compress.commands.compress import Compress
 from compress.data.text_format import Example
 from compress.model.packed_student import load_student
+from compress.model.teacher import load_teacher
 from dqbart import run_command
 from serving.text import TextCodec
 
@@ -34,3 +35,22 @@ def test_training_and_service_write_the_same_ids(teachers, pairs: str, tmp_path:
             if served.forced_bos_token_id is not None:
                 assert served.forced_bos_token_id == encoded.label_ids[0]
             assert codec.decode(encoded.label_ids) == text_format.decode(encoded.label_ids) == "ja"
+
+
+@pytest.mark.parametrize(
+    ("sources", "shown"),
+    [
+        (["a", "b"], "train: 2 examples, 10 tokens, 0 truncated"),
+        (["a", "bbbbbbbbbb"], "train: 2 examples, 15 tokens, 1 truncated (50.0%; sources to 8 tokens, targets to 16)"),
+        (
+            ["aaaaaaaaaa", "bbbbbbbbbb"],
+            "train: 2 examples, 20 tokens, 2 truncated\n"
+            "warning: EVERY example of train is truncated (sources to 8 tokens, targets to 16); "
+            "--max-source-tokens and --max-target-tokens set these limits",
+        ),
+    ],
+)
+def test_what_is_cut_off_is_counted_with_the_limit(teachers: dict[str, str], sources: list[str], shown: str) -> None:
+    text_format = load_teacher(teachers["bart"], "summarization", max_source_tokens=8).text_format
+    encoded = text_format.encode([Example({"source": source}, "") for source in sources], 16)
+    assert text_format.summary("train", encoded, 16) == shown

@@ -5,11 +5,22 @@ import torch
 from transformers import AttentionInterface
 
 from compress.model.packed_student import load_student
-from compress.model.quantized_modules import ATTENTION, QuantizedLinear, full_precision_weights, quantize_modules
+from compress.model.quantized_modules import (
+    ATTENTION,
+    QuantizedLinear,
+    WeightScales,
+    full_precision_weights,
+    packable_weights,
+    quantize_modules,
+    quantized_weights,
+)
 from compress.model.student import build_student
 from compress.model.teacher import Teacher, load_teacher
 from quant.artifact import write_artifact
+from quant.layout import EMBEDDING, TIED_TO_EMBEDDING
+from quant.numerics import dequantize
 from quant.scheme import Granularity, Layers, Scheme
+from quant.structure import Structure
 
 SOURCE = torch.tensor([[0, 6, 9, 12, 7, 2], [0, 8, 2, 1, 1, 1]])
 MASK = (SOURCE != 1).long()
@@ -91,6 +102,50 @@ def test_a_packed_student_computes_bit_for_bit_what_was_packed(
     packed, _, artifact = load_student(tmp_path)
     assert artifact.source_digest == teacher.digest
     assert torch.equal(logits(packed), logits(model))
+
+
+def test_learned_scales_are_packed_bit_for_bit(teachers: dict[str, str], tmp_path: Path) -> None:
+    teacher, scheme = load(teachers, "mbart50"), Scheme.parse("2-4-8")
+    model = build_student(teacher.model, Layers(2, 1)).train()
+    quantize_modules(model, scheme, scales=WeightScales(learned=True))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+    model(input_ids=SOURCE, attention_mask=MASK, decoder_input_ids=TARGET).logits.square().mean().backward()
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
+    optimizer.step()
+    config = {key: value for key, value in model.config.to_dict().items() if value is not None}
+    write_artifact(tmp_path, packable_weights(model), config, {}, scheme, teacher.digest, teacher.text_format.card)
+    teacher.text_format.tokenizer.save_pretrained(tmp_path)
+    packed, _, artifact = load_student(tmp_path)
+    for name, module in quantized_weights(model).items():
+        if name in artifact.tensors:
+            assert torch.equal(dequantize(artifact.quantized(name)), module.fake_quantize()), name
+    assert torch.equal(logits(packed), logits(model.eval()))
+
+
+def test_tied_embeddings_share_their_learned_scales(teachers: dict[str, str]) -> None:
+    model = build_student(load(teachers, "bart").model, Layers(1, 1))
+    quantize_modules(model, Scheme.parse("8-8-8"), scales=WeightScales(learned=True))
+    modules = quantized_weights(model)
+    shared = modules[EMBEDDING].clip_values
+    assert shared is not None
+    assert all(modules[name].clip_values is shared for name in TIED_TO_EMBEDDING)
+    names = [name for name in full_precision_weights(model) if name.endswith("clip_values")]
+    assert "model.shared.clip_values" in names
+    assert len(names) == 1 + 2 + 6 + 10  # embedding, positions, an encoder and a decoder layer
+
+
+def test_each_block_has_its_bits(teachers: dict[str, str]) -> None:
+    model = build_student(load(teachers, "bart").model, Layers(1, 1))
+    structure = Structure(block_bits={"encoder.layers.0.feed_forward": 8, "decoder.layers.0.encoder_attn": 4})
+    quantize_modules(model, Scheme.parse("2-4-8"), structure)
+    bits = {name: module.bits for name, module in quantized_weights(model).items()}
+    assert {name for name, count in bits.items() if count == 8 and "layers" in name} == {
+        f"model.encoder.layers.0.{name}.weight" for name in ("fc1", "fc2")
+    }
+    assert bits["model.decoder.layers.0.encoder_attn.out_proj.weight"] == 4
+    assert bits["model.decoder.layers.0.self_attn.q_proj.weight"] == 2
+    assert bits["lm_head.weight"] == 4
 
 
 def test_padding_does_not_change_a_source(teachers: dict[str, str]) -> None:

@@ -2,7 +2,7 @@ import torch
 
 from compress.data.text_format import Example
 from compress.model.teacher import load_teacher
-from compress.scoring.decoding import DecodingSettings, decoding_record, generate
+from compress.scoring.decoding import DecodingSettings, decode_alike, decoding_record, generate
 
 
 def test_settings_override_the_models_own_and_lengths_count_the_start_token(teachers: dict[str, str]) -> None:
@@ -19,6 +19,17 @@ def test_no_shortest_length_overrides_the_models_own(teachers: dict[str, str]) -
     model.generation_config.min_length = 6
     assert DecodingSettings().resolved(model).min_length == 6
     assert DecodingSettings(min_new_tokens=0).resolved(model).min_length == 1
+
+
+def test_two_models_decode_alike_with_the_settings_of_one(teachers: dict[str, str]) -> None:
+    bart, mbart = (load_teacher(teachers[name], "summarization").model for name in ("bart", "mbart50"))
+    bart.generation_config.update(num_beams=5, length_penalty=2.0, max_new_tokens=7, no_repeat_ngram_size=3)
+    mbart.generation_config.update(min_new_tokens=4, early_stopping=True, eos_token_id=9)
+    decode_alike(mbart, bart)
+    records = [decoding_record(DecodingSettings().resolved(model)) for model in (bart, mbart)]
+    assert records[0] == records[1]
+    assert (records[1]["num_beams"], records[1]["max_length"]) == (5, 8)
+    assert mbart.generation_config.eos_token_id == 9
 
 
 def test_outputs_keep_the_order_and_do_not_depend_on_the_batch(teachers: dict[str, str]) -> None:

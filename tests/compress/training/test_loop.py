@@ -11,12 +11,15 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from compress.compression import EXIT_INTERRUPTED, Compression, Plan
+from compress.compression import Compression, Plan
 from compress.data.dataset import Fields, Languages, load_examples
+from compress.model.quantized_modules import COMPUTED, WeightScales
+from compress.model.straight_through import initial_clip_values, quantize_with_learned_scale
 from compress.model.teacher import load_teacher
 from compress.scoring.decoding import DecodingSettings
 from compress.training.loop import NonFiniteLossError, TrainingSettings
 from compress.training.losses import LossWeights
+from compress.training.run import EXIT_INTERRUPTED
 from compress.training.state import ResumeError
 from quant.artifact import read_artifact
 from quant.scheme import Layers, Scheme
@@ -41,10 +44,17 @@ TRAINING = TrainingSettings(
 class Run:
     """A compression of the tiny mBART into `folder`."""
 
-    def __init__(self, teachers: dict[str, str], pairs: str, folder: Path, training: TrainingSettings = TRAINING) -> None:
+    def __init__(
+        self,
+        teachers: dict[str, str],
+        pairs: str,
+        folder: Path,
+        training: TrainingSettings = TRAINING,
+        scales: WeightScales = COMPUTED,
+    ) -> None:
         teacher = load_teacher(teachers["mbart50"], "translation", ("de_DE", "en_XX"))
         decoding = DecodingSettings(num_beams=1, max_new_tokens=8)
-        self.plan = Plan(Layers(2, 1), "last", Scheme.parse("2-2-8"), training, decoding, 32)
+        self.plan = Plan(Layers(2, 1), "last", Scheme.parse("2-2-8"), training, decoding, 32, scales)
         console = Console(quiet=True)
         self.compression = Compression(teacher, self.plan, folder, torch.device("cpu"), console)
         languages = Languages("de_DE", "en_XX", both=True)
@@ -69,12 +79,15 @@ def test_training_lowers_the_loss_and_keeps_the_best(teachers, pairs, tmp_path: 
     assert (tmp_path / "training" / "best.safetensors").is_file()
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights(teachers, pairs, tmp_path: Path, monkeypatch) -> None:
-    whole = Run(teachers, pairs, tmp_path / "whole")
+@pytest.mark.parametrize("scales", [COMPUTED, WeightScales(learned=True)], ids=["computed", "learned"])
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    teachers, pairs, tmp_path: Path, monkeypatch, scales: WeightScales
+) -> None:
+    whole = Run(teachers, pairs, tmp_path / "whole", scales=scales)
     assert whole() == 0
 
     torch.manual_seed(99)  # what happened before a run must not matter
-    interrupted = Run(teachers, pairs, tmp_path / "parts")
+    interrupted = Run(teachers, pairs, tmp_path / "parts", scales=scales)
     validate = interrupted.compression._validate
 
     def interrupting(*arguments):
@@ -84,11 +97,23 @@ def test_an_interrupted_run_resumes_to_the_same_weights(teachers, pairs, tmp_pat
     monkeypatch.setattr(interrupted.compression, "_validate", interrupting)
     assert interrupted() == EXIT_INTERRUPTED
 
-    resumed = Run(teachers, pairs, tmp_path / "parts")
+    resumed = Run(teachers, pairs, tmp_path / "parts", scales=scales)
     assert resumed(resume=True) == 0
     assert all(torch.equal(resumed.weights[name], tensor) for name, tensor in whole.weights.items())
     packed, resumed_packed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(resumed_packed[name], tensor) for name, tensor in packed.items())
+
+
+def test_learned_scales_move_and_the_best_of_them_are_packed(teachers, pairs, tmp_path: Path) -> None:
+    run = Run(teachers, pairs, tmp_path, scales=WeightScales(learned=True))
+    name = "model.encoder.layers.0.fc1"
+    before = initial_clip_values(run.weights[f"{name}.weight"], 2, "row")
+    assert run() == 0
+    best, artifact = load_file(tmp_path / "training" / "best.safetensors"), read_artifact(tmp_path)
+    assert not torch.equal(best[f"{name}.clip_values"], before)
+    quantized = quantize_with_learned_scale(best[f"{name}.weight"], best[f"{name}.clip_values"], 2)
+    assert torch.equal(artifact.quantized(f"{name}.weight").codes, quantized.codes)
+    assert torch.equal(artifact.quantized(f"{name}.weight").scale, quantized.scale)
 
 
 def test_resuming_with_other_settings_says_which(teachers, pairs, tmp_path: Path) -> None:
@@ -112,8 +137,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(teachers, pairs, tmp_path: Path
     run = Run(teachers, pairs, tmp_path)
     with torch.no_grad():
         run.compression.student.model.encoder.layernorm_embedding.weight.fill_(torch.inf)
-    with pytest.raises(NonFiniteLossError, match="step 1"):
+    kept = tmp_path / "training" / "bad_batch"
+    with pytest.raises(NonFiniteLossError, match=rf"step 1: .*'total': nan.* kept in {kept}"):
         run()
+    assert {path.name for path in kept.iterdir()} == {f"{n}.{kind}" for n in (0, 1) for kind in ("json", "safetensors")}
+    assert json.loads((kept / "0.json").read_text())["losses"]["total"] == "nan"
+    assert not (tmp_path / "training" / "last").exists()
 
 
 def test_no_steps_only_packs(teachers, pairs, tmp_path: Path) -> None:

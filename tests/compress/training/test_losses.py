@@ -1,5 +1,6 @@
 """Golden values by hand, and the promise that padding never counts."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -62,6 +63,34 @@ def test_terms_of_weight_zero_are_left_out() -> None:
     assert set(joint_losses(output(3.0, batch, 1), None, batch, weights, LayerMap([0], [0]))) == {"total", "task"}
 
 
+def test_divergence_by_hand() -> None:
+    batch = collate([Encoded([4], [0, 1], [1, 0], False), Encoded([4], [0], [1], False)], pad_id=1)
+    ours, theirs = output(0.0, batch, 1), output(0.0, batch, 1)
+    # Two tokens at temperature 2: the teacher has 2 ln 3 against 0, so 3/4 and 1/4, the student even odds; the third agrees.
+    theirs.logits[0, :, 0] = 2 * 1.0986123
+    theirs.logits[1, 1], ours.logits[1, 1] = 50.0, torch.tensor([-70.0, 70.0])  # padding
+    weights = LossWeights(task=0.0, logits=0.0, attention=0.0, hidden=0.0, kl=0.5, temperature=2.0)
+    losses = joint_losses(ours, theirs, batch, weights, LayerMap([0], [0]))
+    by_hand = 4 * (2 / 3) * (0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5))
+    assert weights.needs_teacher
+    assert set(losses) == {"total", "task", "kl"}
+    assert float(losses["kl"]) == pytest.approx(by_hand, rel=1e-6)
+    assert float(losses["total"]) == pytest.approx(by_hand / 2, rel=1e-6)
+
+
+def test_temperature_leaves_the_size_of_the_gradient() -> None:
+    batch = collate([Encoded([4], [0], [1], False)], pad_id=1)
+    gradients = []
+    for temperature in (10.0, 100.0):
+        ours, theirs = output(0.0, batch, 1), output(0.0, batch, 1)
+        ours.logits.requires_grad_()
+        theirs.logits[..., 0] = 1.0
+        weights = LossWeights(task=0.0, logits=0.0, attention=0.0, hidden=0.0, kl=1.0, temperature=temperature)
+        joint_losses(ours, theirs, batch, weights, LayerMap([0], [0]))["total"].backward()
+        gradients.append(ours.logits.grad)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0.01, atol=0)
+
+
 def test_padding_never_counts(teachers: dict[str, str]) -> None:
     teacher = load_teacher(teachers["mbart50"], "translation", ("de_DE", "en_XX")).model
     student = build_student(teacher, Layers(2, 1)).train()
@@ -79,3 +108,15 @@ def test_padding_never_counts(teachers: dict[str, str]) -> None:
         losses = joint_losses(student(**inputs), teacher(**inputs), batch, LossWeights(), LayerMap([0, 2], [2]))
         measured.append({name: loss.item() for name, loss in losses.items()})
     assert measured[1] == pytest.approx(measured[0], rel=1e-4)
+
+
+def test_the_heads_of_a_pruned_attention_are_compared_with_the_same_heads_of_the_teacher() -> None:
+    batch = collate([Encoded([4, 5], [0], [1], False)], pad_id=1)
+    student, teacher = output(0.0, batch, 2), output(0.0, batch, 3)
+    student.decoder_attentions = [torch.zeros(1, 2, 1, 1)] * 2
+    student.cross_attentions = [torch.zeros(1, 2, 1, 2), torch.full((1, 1, 1, 2), 5.0)]
+    teacher.decoder_attentions = [torch.zeros(1, 2, 1, 1)] * 3
+    teacher.cross_attentions = [torch.zeros(1, 2, 1, 2)] * 2 + [torch.tensor([3.0, 7.0]).view(1, 2, 1, 1).expand(1, 2, 1, 2)]
+    layers = LayerMap([0, 2], [0, 2], {"decoder.layers.1.encoder_attn": [1]})
+    losses = joint_losses(student, teacher, batch, LossWeights(), layers)
+    assert float(losses["attention"]) == pytest.approx((5.0 - 7.0) ** 2)

@@ -1,7 +1,8 @@
 import io
-import json
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
+import pytest
 from rich.console import Console
 
 from compress.training.loop import StepReport
@@ -10,10 +11,29 @@ from compress.training.progress import TrainingProgress
 REPORT = StepReport(20, 100, {"total": 3.5, "task": 1.25, "hidden": 2.25}, 1e-3, 4321.0)
 
 
-def run(log: Path, terminal: bool) -> str:
+class Watching:
+    """An observer that keeps what it was told, and may fail to close."""
+
+    def __init__(self, told: list[Any], broken: bool = False) -> None:
+        self.told = told
+        self.broken = broken
+
+    def report(self, report: StepReport) -> None:
+        self.told.append(report)
+
+    def validated(self, step: int, scores: Mapping[str, float], best: bool) -> None:
+        self.told.append((step, scores, best))
+
+    def close(self) -> None:
+        self.told.append("closed")
+        if self.broken:
+            raise OSError("the disk is full")
+
+
+def run(terminal: bool) -> str:
     """The text printed by a run of one report and one validation."""
     output = io.StringIO()
-    with TrainingProgress(100, 0, log, Console(file=output, force_terminal=terminal, width=90)) as progress:
+    with TrainingProgress(100, 0, Console(file=output, force_terminal=terminal, width=90)) as progress:
         progress.report(REPORT)
         with progress.validating(4) as advance:
             advance(4)
@@ -21,21 +41,28 @@ def run(log: Path, terminal: bool) -> str:
     return output.getvalue()
 
 
-def test_a_terminal_shows_the_bar_every_loss_and_the_throughput(tmp_path: Path) -> None:
-    shown = run(tmp_path / "log.jsonl", terminal=True)
+def watched(observers: list[Watching]) -> None:
+    with TrainingProgress(100, 0, Console(quiet=True), observers) as progress:
+        progress.report(REPORT)
+        progress.validated(20, {"BLEU": 30.0}, best=True)
+
+
+def test_a_terminal_shows_the_bar_every_loss_and_the_throughput() -> None:
+    shown = run(terminal=True)
     for part in ("20/100", "total 3.500 task 1.250 hidden 2.250", "4,321 tokens/s", "step 20: BLEU 30.00 (best, packed)"):
         assert part in shown
 
 
-def test_without_a_terminal_there_are_plain_lines(tmp_path: Path) -> None:
-    shown = run(tmp_path / "log.jsonl", terminal=False)
+def test_without_a_terminal_there_are_plain_lines() -> None:
+    shown = run(terminal=False)
     assert "\x1b" not in shown
     assert shown.splitlines()[0].startswith("step 20/100  total 3.500")
     assert shown.splitlines()[1] == "step 20: BLEU 30.00 (best, packed)"
 
 
-def test_the_log_holds_each_report_as_json(tmp_path: Path) -> None:
-    run(tmp_path / "training" / "log.jsonl", terminal=False)
-    report, validation = map(json.loads, (tmp_path / "training" / "log.jsonl").read_text().splitlines())
-    assert report == {"step": 20, "total": 3.5, "task": 1.25, "hidden": 2.25, "tokens_per_second": 4321}
-    assert validation == {"step": 20, "validation": {"BLEU": 30.0}, "best": True}
+def test_all_observers_are_told_the_same_and_closed_whatever_one_raises() -> None:
+    told: list[list[Any]] = [[], []]
+    observers = [Watching(told[0]), Watching(told[1], broken=True)]
+    with pytest.raises(OSError, match="the disk is full"):
+        watched(observers)
+    assert told[0] == told[1] == [REPORT, (20, {"BLEU": 30.0}, True), "closed"]

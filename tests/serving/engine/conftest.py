@@ -10,12 +10,16 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from hypothesis import strategies as st
 from transformers import BartConfig, BartForConditionalGeneration, MBartConfig, MBartForConditionalGeneration
 
+from compress.model.heads import resize_heads
 from compress.model.quantized_modules import full_precision_weights, quantize_modules
 from quant.artifact import Artifact, read_artifact, write_artifact
 from quant.card import Card
-from quant.scheme import Scheme
+from quant.layout import blocks
+from quant.scheme import WEIGHT_BITS, Scheme
+from quant.structure import UNIFORM, Structure
 from serving.engine.cuda.runner import CudaRunner
 from serving.engine.engine import Engine, Finished
 from serving.engine.native.library import UnavailableError
@@ -72,6 +76,7 @@ class Student(NamedTuple):
 
 
 BuildStudent = Callable[[str, str], Student]
+BuildStructured = Callable[[str, str, Structure], Student]
 
 
 @pytest.fixture(autouse=True)
@@ -110,34 +115,57 @@ def build_student(tmp_path_factory: pytest.TempPathFactory) -> BuildStudent:
 
     @cache
     def build(architecture: str, scheme: str) -> Student:
-        torch.manual_seed(7)
-        config_class, model_class = CLASSES[architecture]
-        config = config_class(
-            vocab_size=203,
-            d_model=64,
-            encoder_layers=2,
-            decoder_layers=2,
-            encoder_attention_heads=4,
-            decoder_attention_heads=4,
-            encoder_ffn_dim=96,
-            decoder_ffn_dim=96,
-            max_position_embeddings=64,
-            scale_embedding=architecture == "mbart",
-            init_std=0.3,
-            forced_eos_token_id=None,
-            decoder_start_token_id=2,
-        )
-        stock = model_class(config)
-        _diversify(stock)
-        stock.eval()
-        folder = tmp_path_factory.mktemp(f"student{next(counter)}")
-        parsed = Scheme.parse(scheme)
-        weights = {name: tensor.clone() for name, tensor in full_precision_weights(stock).items()}
-        write_artifact(folder, weights, config.to_dict(), {}, parsed, "sha256:0", CARD)
-        quantize_modules(stock, parsed)
-        return Student(stock, read_artifact(Path(folder)))
+        return _student(tmp_path_factory.mktemp(f"student{next(counter)}"), architecture, scheme, UNIFORM)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def build_structured(tmp_path_factory: pytest.TempPathFactory) -> BuildStructured:
+    """A student as those above, with other bits and fewer heads in some blocks."""
+    folder = tmp_path_factory.mktemp("structured")
+    return lambda architecture, scheme, structure: _student(folder, architecture, scheme, structure)
+
+
+@pytest.fixture(scope="session")
+def structures(build_student: BuildStudent) -> st.SearchStrategy[Structure]:
+    """Of those students: any bits in any blocks, and 1 to 4 heads in any attentions."""
+    names = blocks(build_student("bart", "2-2-8").artifact.architecture)
+    attentions = [name for name in names if name.endswith("_attn")]
+    return st.builds(
+        Structure,
+        st.dictionaries(st.sampled_from(names), st.sampled_from(WEIGHT_BITS)),
+        st.dictionaries(st.sampled_from(attentions), st.integers(1, 4)),
+    )
+
+
+def _student(folder: Path, architecture: str, scheme: str, structure: Structure) -> Student:
+    torch.manual_seed(7)
+    config_class, model_class = CLASSES[architecture]
+    config = config_class(
+        vocab_size=203,
+        d_model=64,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=96,
+        decoder_ffn_dim=96,
+        max_position_embeddings=64,
+        scale_embedding=architecture == "mbart",
+        init_std=0.3,
+        forced_eos_token_id=None,
+        decoder_start_token_id=2,
+    )
+    stock = model_class(config)
+    _diversify(stock)
+    resize_heads(stock, structure.heads)
+    stock.eval()
+    parsed = Scheme.parse(scheme)
+    weights = {name: tensor.clone() for name, tensor in full_precision_weights(stock).items()}
+    write_artifact(folder, weights, config.to_dict(), {}, parsed, "sha256:0", CARD, structure)
+    quantize_modules(stock, parsed, structure)
+    return Student(stock, read_artifact(folder))
 
 
 def _diversify(stock: BartForConditionalGeneration | MBartForConditionalGeneration) -> None:

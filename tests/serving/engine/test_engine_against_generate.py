@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from serving.engine.engine import Engine
 from serving.engine.request import GeneratedSequence, GenerationParameters, Request, Result
@@ -88,6 +90,23 @@ def test_same_ids_for_every_parameter(
 ) -> None:
     student = build_student(architecture, "2-2-8")
     compare(student, build_runner(student.artifact), PARAMETERS[name], sources, run_all)
+
+
+@pytest.mark.parametrize("architecture", ["bart", "mbart"])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=st.data())
+def test_same_ids_for_every_structure(
+    architecture: str,
+    data: st.DataObject,
+    build_structured: Any,
+    structures: Any,
+    build_runner: Any,
+    sources: Sources,
+    run_all: Any,
+) -> None:
+    """Uneven heads, and other bits in some blocks."""
+    student = build_structured(architecture, data.draw(st.sampled_from(["2-2-8", "8-4-8/matrix"])), data.draw(structures))
+    compare(student, build_runner(student.artifact), BASIC[data.draw(st.sampled_from(sorted(BASIC)))], sources, run_all)
 
 
 def test_the_students_outputs_vary_and_end(build_student: Any, build_runner: Any, sources: Sources, run_all: Any) -> None:

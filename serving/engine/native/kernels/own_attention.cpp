@@ -8,7 +8,9 @@
 //   key scales    float [heads]
 //   value scales  float [heads]
 //
-// `width` is a head's, rounded up to 16. As in attention.cpp, PyTorch takes the softmax between the two halves.
+// `width` is a head's, rounded up to 16. Layers may have unlike numbers of heads; each head takes the same, so that the records
+// of a layer are found by the number of heads in the layers before it. As in attention.cpp, PyTorch takes the softmax between
+// the two halves.
 #include <omp.h>
 
 #include <algorithm>
@@ -24,7 +26,7 @@ extern "C" {
 struct DqOwnRow {
   uint8_t* records;     // of the request: [layers, positions, slots]
   int32_t* ancestors;   // slot of each position
-  int64_t layer_bytes;  // of the request's records in one layer
+  int64_t head_bytes;   // that a head takes in all the request's records of its layer
   int64_t slots;        // of the request
   int64_t slot;         // that this step writes
   int64_t position;     // that this step writes
@@ -47,8 +49,8 @@ struct Record {
   int8_t* values;
   float* key_scale;
   float* value_scale;
-  Record(const DqOwnRow& row, int64_t layer, const Shape& shape, int64_t position, int64_t slot) {
-    keys = row.records + layer * row.layer_bytes + (position * row.slots + slot) * shape.record;
+  Record(const DqOwnRow& row, int64_t before, const Shape& shape, int64_t position, int64_t slot) {
+    keys = row.records + before * row.head_bytes + (position * row.slots + slot) * shape.record;
     values = reinterpret_cast<int8_t*>(keys + shape.heads * shape.padded_width);
     key_scale = reinterpret_cast<float*>(values + shape.heads * shape.padded_width);
     value_scale = key_scale + shape.heads;
@@ -76,7 +78,7 @@ inline __m128i totals_of(const __m512i (&vectors)[4]) {
   return _mm_add_epi32(_mm256_castsi256_si128(pair), _mm256_extracti128_si256(pair, 1));
 }
 
-void score_row(const DqOwnRow& row, int64_t layer, const Shape& shape, const float* query, float scaling, float* scores,
+void score_row(const DqOwnRow& row, int64_t before, const Shape& shape, const float* query, float scaling, float* scores,
                int64_t padded) {
   thread_local Workspace code_space, row_space;
   auto* codes = static_cast<int8_t*>(code_space.get(shape.heads * shape.padded_width));
@@ -85,7 +87,7 @@ void score_row(const DqOwnRow& row, int64_t layer, const Shape& shape, const flo
     rows[head] = quantize_row(query + head * shape.width, shape.width, codes + head * shape.padded_width, shape.padded_width);
   }
   for (int64_t position = 0; position <= row.position; ++position) {
-    const Record record(row, layer, shape, position, row.ancestors[position]);
+    const Record record(row, before, shape, position, row.ancestors[position]);
     for (int64_t head = 0; head < shape.heads; head += 4) {
       const int64_t four = std::min<int64_t>(4, shape.heads - head);
       __m512i sums[4] = {};
@@ -112,7 +114,7 @@ void score_row(const DqOwnRow& row, int64_t layer, const Shape& shape, const flo
   }
 }
 
-void weigh_row(const DqOwnRow& row, int64_t layer, const Shape& shape, const float* probabilities, int64_t padded,
+void weigh_row(const DqOwnRow& row, int64_t before, const Shape& shape, const float* probabilities, int64_t padded,
                float* out) {
   thread_local Workspace code_space, folded_space;
   const int64_t count = row.position + 1, rounded = round_up(count, 16);
@@ -120,7 +122,7 @@ void weigh_row(const DqOwnRow& row, int64_t layer, const Shape& shape, const flo
   auto* folded = static_cast<float*>(folded_space.get(rounded * sizeof(float)));
   for (int64_t head = 0; head < shape.heads; ++head) {
     for (int64_t position = 0; position < count; ++position) {
-      const Record record(row, layer, shape, position, row.ancestors[position]);
+      const Record record(row, before, shape, position, row.ancestors[position]);
       folded[position] = probabilities[head * padded + position] * record.value_scale[head];
     }
     const __m512 scale = _mm512_set1_ps(quantize_row(folded, count, codes, rounded).scale);
@@ -132,7 +134,7 @@ void weigh_row(const DqOwnRow& row, int64_t layer, const Shape& shape, const flo
         for (int64_t each = 0; each < 4; ++each) {
           // Past the end, codes are 0 and any record does.
           const int64_t at = std::min(position + each, row.position);
-          const Record record(row, layer, shape, at, row.ancestors[at]);
+          const Record record(row, before, shape, at, row.ancestors[at]);
           rows[each] = _mm512_maskz_loadu_epi8(mask, record.values + head * shape.padded_width + byte);
         }
         interleave(rows, parts);
@@ -158,8 +160,8 @@ int64_t dq_record_bytes(int64_t heads, int64_t width) { return Shape(heads, widt
 
 // Writes each row's keys and values at its position, and scores its query over its positions: `projected` is float32
 // [rows, 3 * heads * width], queries, keys and values side by side; scores are float32 [rows, heads, padded], the lowest number
-// beyond a row's positions.
-void dq_own_scores(const DqOwnRow* rows, int64_t count, int64_t layer, int64_t heads, int64_t width, const float* projected,
+// beyond a row's positions. `before` is the number of heads in the layers before this one.
+void dq_own_scores(const DqOwnRow* rows, int64_t count, int64_t before, int64_t heads, int64_t width, const float* projected,
                    float scaling, float* scores, int64_t padded, int64_t threads) {
   const Shape shape(heads, width);
   const int64_t team = count < kSerialRows ? 1 : threads;
@@ -168,20 +170,20 @@ void dq_own_scores(const DqOwnRow* rows, int64_t count, int64_t layer, int64_t h
     const DqOwnRow& row = rows[each];
     const float* query = projected + each * 3 * heads * width;
     row.ancestors[row.position] = static_cast<int32_t>(row.slot);
-    const Record record(row, layer, shape, row.position, row.slot);
+    const Record record(row, before, shape, row.position, row.slot);
     write_record(record, shape, query + heads * width, query + 2 * heads * width);
-    score_row(row, layer, shape, query, scaling, scores + each * heads * padded, padded);
+    score_row(row, before, shape, query, scaling, scores + each * heads * padded, padded);
   }
 }
 
 // Values weighed by probabilities [rows, heads, padded]: float32 [rows, heads * width].
-void dq_own_weigh(const DqOwnRow* rows, int64_t count, int64_t layer, int64_t heads, int64_t width,
+void dq_own_weigh(const DqOwnRow* rows, int64_t count, int64_t before, int64_t heads, int64_t width,
                   const float* probabilities, int64_t padded, float* out, int64_t threads) {
   const Shape shape(heads, width);
   const int64_t team = count < kSerialRows ? 1 : threads;
 #pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
   for (int64_t each = 0; each < count; ++each) {
-    weigh_row(rows[each], layer, shape, probabilities + each * heads * padded, padded, out + each * heads * width);
+    weigh_row(rows[each], before, shape, probabilities + each * heads * padded, padded, out + each * heads * width);
   }
 }
 

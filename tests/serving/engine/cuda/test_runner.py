@@ -69,6 +69,18 @@ def test_bits_of_the_reference(architecture: str, scheme: str, build_student: An
         pair.select([[draw.randrange(4) for _ in range(4)] for _ in pair.rows])
 
 
+@given(data=st.data())
+@settings(max_examples=8)
+def test_bits_of_the_reference_for_every_structure(build_structured: Any, structures: Any, data: st.DataObject) -> None:
+    draw = random.Random(data.draw(st.integers(0, 99)))
+    architecture = data.draw(st.sampled_from(["bart", "mbart"]))
+    pair = Pair(build_structured(architecture, "2-2-8", data.draw(structures)).artifact, max_rows=12, draw=draw)
+    pair.join([source(draw), source(draw), source(draw)])
+    for _ in range(6):
+        pair.decode()
+        pair.select([[draw.randrange(rows) for _ in range(4)] for rows in pair.rows])
+
+
 @given(st.integers(0, 2**31))
 @settings(max_examples=12)
 def test_batches_that_come_and_go(build_student: Any, seed: int) -> None:

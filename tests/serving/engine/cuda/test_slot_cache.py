@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
 
 def new_cache(slots: int) -> SlotCache:
     """Two layers, one head, codes of width 1."""
-    return SlotCache(2, slots, heads=1, positions=16, width=1, dtype=torch.int8, device=CPU)
+    return SlotCache([1, 1], slots, positions=16, width=1, dtype=torch.int8, device=CPU)
 
 
 def write(cache: SlotCache, slots: list[int], positions: list[int], codes: list[float]) -> None:

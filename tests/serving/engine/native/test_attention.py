@@ -24,10 +24,10 @@ def attend(heads: Heads, lengths: list[int], projected: torch.Tensor) -> torch.T
     width = heads.count * heads.width
     memory = [torch.full((heads.block_bytes(length),), 0xAB, dtype=torch.uint8) for length in lengths]
     blocks = [each.data_ptr() for each in memory]
-    KeyWriter([blocks], lengths, heads)(0, projected[:, width:], projected[:, 2 * width :], 3 * width)
+    KeyWriter([blocks], lengths)(0, heads, projected[:, width:], projected[:, 2 * width :], 3 * width)
     out = torch.full((sum(lengths), width), torch.nan)
     for span in spans(blocks, lengths, heads):
-        Attend(span, heads, Buffers())(0, projected, 3 * width, out)
+        Attend(span, Buffers())(0, heads, projected, 3 * width, out)
     return out
 
 

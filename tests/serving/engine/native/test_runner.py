@@ -6,7 +6,11 @@ import random
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from quant.artifact import Artifact
+from quant.structure import Structure
 from serving.engine.native.library import UnavailableError
 from serving.engine.native.runner import NativeRunner, grouped
 from serving.engine.pytorch.model import Model
@@ -17,14 +21,26 @@ from serving.engine.runner import Source, Wanted
 @pytest.mark.parametrize("architecture", ["bart", "mbart"])
 @pytest.mark.parametrize("scheme", ["2-2-8", "4-4-8", "8-8-8", "2-8-8", "2-2-8/matrix"])
 def test_logits_of_the_reference(architecture: str, scheme: str, build_student: Any) -> None:
+    walk_both(build_student(architecture, scheme).artifact, random.Random(scheme), steps=30)
+
+
+@pytest.mark.parametrize("architecture", ["bart", "mbart"])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_logits_of_the_reference_for_every_structure(
+    architecture: str, data: st.DataObject, build_structured: Any, structures: Any
+) -> None:
+    student = build_structured(architecture, data.draw(st.sampled_from(["2-2-8", "8-4-8/matrix"])), data.draw(structures))
+    walk_both(student.artifact, random.Random(data.draw(st.integers(0, 99))), steps=10)
+
+
+def walk_both(artifact: Artifact, draw: random.Random, steps: int) -> None:
     """Sources join in slices of layers, rows multiply, are reordered and leave."""
-    artifact = build_student(architecture, scheme).artifact
     vocabulary, positions = artifact.architecture.vocab_size, artifact.architecture.max_position_embeddings
     runners = PyTorchRunner(Model(artifact)), NativeRunner(artifact)
-    draw = random.Random(scheme)
     most: list[int] = []  # rows of each source, and what it may have
     rows: list[int] = []
-    for _ in range(30):
+    for _ in range(steps):
         if not rows or draw.random() < 0.4:
             lengths = [draw.choice([1, 2, 5, 15, 16, 17, 33, 60]) for _ in range(draw.choice([1, 2, 3]))]
             sources = [
@@ -78,6 +94,19 @@ def test_cache_bytes_by_hand(build_student: Any) -> None:
     runner = NativeRunner(build_student("bart", "2-2-8").artifact)
     source = Source([5] * 17, 3, 10)
     assert runner.cache_bytes(source) == 2 * (2 * 80 * 32 + 2 * 80 * 3 * 10) + 4 * 3 * 10
+
+
+def test_layers_take_what_their_heads_take(build_structured: Any) -> None:
+    """3 + 4 heads over the row's own positions, 1 + 4 over the source: a key and a value of 16 codes and a scale each."""
+    heads = {"decoder.layers.0.self_attn": 3, "decoder.layers.0.encoder_attn": 1, "encoder.layers.1.self_attn": 2}
+    runner = NativeRunner(build_structured("mbart", "2-2-8", Structure(heads=heads)).artifact)
+    source = Source([5] * 17, 3, 10)
+    assert runner.cache_bytes(source) == 5 * 40 * 32 + 7 * 40 * 3 * 10 + 4 * 3 * 10
+    runner.begin([source])
+    runner.encode(2)
+    (cache,) = runner._batch.sources
+    tensors = (cache._cross, cache._own)
+    assert [tensor.numel() for tensor in tensors] == [5 * 40 * 32, 7 * 40 * 3 * 10]
 
 
 def test_unquantized_activations_are_not_for_the_kernels(build_student: Any) -> None:

@@ -9,7 +9,7 @@ from serving.engine.pytorch.cache import BeamGroups, KeyValueCache, key_mask
 
 def new_cache() -> KeyValueCache:
     """One layer, one head, codes of width 1."""
-    return KeyValueCache(layers=1, heads=1, width=1, dtype=torch.int8)
+    return KeyValueCache(heads=[1], width=1, dtype=torch.int8)
 
 
 def step(cache: KeyValueCache, *codes: int) -> None:
@@ -73,6 +73,17 @@ def test_joined_entries_are_written_behind_those_there() -> None:
     cache.write_joined(0, Quantized(second, second / 2), Quantized(-second, second / 4))
     assert contents(cache) == [[1, 2], list(range(1, 18)), [18]]
     assert cache.padded == 32
+
+
+def test_layers_of_unequal_heads_lie_apart() -> None:
+    cache = KeyValueCache(heads=[1, 3], width=1, dtype=torch.int8)
+    cache.join([0, 0])
+    cache.extend()
+    for layer, first in ((0, [[1], [2]]), (1, [[3, 4, 5], [6, 7, 8]])):
+        keys = torch.tensor(first, dtype=torch.float32).unsqueeze(2)
+        cache.write_last(layer, Quantized(keys, keys), Quantized(-keys, keys))
+    cache.select([1, 0])
+    assert [cache.layer(layer)[0].codes[:, :, 0, 0].tolist() for layer in (0, 1)] == [[[2], [1]], [[6, 7, 8], [3, 4, 5]]]
 
 
 def test_padded_lengths() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from quant.structure import Structure
 from serving.engine.pytorch.model import Model
 from serving.engine.pytorch.runner import PyTorchRunner
 from serving.engine.runner import Source, Wanted
@@ -25,7 +26,9 @@ def test_caches_by_hand(runner: PyTorchRunner) -> None:
     assert runner.cache_bytes(Source(SOURCES[1].token_ids, 3, 17)) == 320 * (32 + 3 * 32)
 
 
-def test_caches_are_as_large_as_they_are_said_to_be(runner: PyTorchRunner) -> None:
+@pytest.mark.parametrize("heads", [{}, {"decoder.layers.0.self_attn": 1, "decoder.layers.1.encoder_attn": 3}])
+def test_caches_are_as_large_as_they_are_said_to_be(build_structured: Any, heads: dict[str, int]) -> None:
+    runner = PyTorchRunner(Model(build_structured("mbart", "2-2-8", Structure(heads=heads)).artifact))
     source = Source(SOURCES[1].token_ids, 3, 17)
     runner.begin([source])
     runner.encode(2)

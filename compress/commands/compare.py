@@ -1,0 +1,34 @@
+"""Flags of `dqbart compare`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+
+from compress.commands.flags import Count, DataFlags
+from quant.card import Task
+
+
+class Compare(DataFlags):
+    """Decode a data set with two models alike: how sure their difference in score is, and the outputs that changed most."""
+
+    teacher: CliPositionalArg[str] = Field(description="the first model: a folder or hub id, or an artifact's folder")
+    student: CliPositionalArg[str] = Field(description="the second model, likewise; decoding is its own unless flags say")
+    data: str = Field(description="data: a .jsonl, .csv or .parquet file, or a hub id NAME[:CONFIG][@SPLIT]")
+    task: Task | None = Field(None, description="needed where neither is an artifact; an artifact knows its own")
+    limit: Count | None = Field(None, description="examples used, from the start of the data (default: all)")
+    source_template: str | None = Field(None, description="of a teacher (default: the other's, where that is an artifact)")
+    max_source_tokens: Count | None = Field(None, description="of a teacher (default: the other's, likewise)")
+    batch_tokens: Count = Field(8192, description="padded source tokens times beams in a batch")
+    examples: Annotated[int, Field(ge=0)] = Field(10, description="examples shown, those that changed most first")
+    samples: Annotated[int, Field(ge=100)] = Field(1000, description="draws of the paired bootstrap")
+    json_file: Path | None = Field(None, description="also write scores, intervals and all changed examples to this file")
+
+    def cli_cmd(self) -> None:
+        from compress.commands.run_compare import run_compare
+
+        sys.exit(run_compare(self))

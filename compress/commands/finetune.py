@@ -1,0 +1,53 @@
+"""Flags of `dqbart finetune`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import CliPositionalArg
+
+from compress.commands.flags import Count, Share, TrainingFlags
+from quant.card import Task
+
+
+class Finetune(TrainingFlags):
+    """Make a teacher: fine-tune a BART or mBART checkpoint on a task's data, or pretrain one by denoising."""
+
+    checkpoint: CliPositionalArg[str | None] = Field(None, description="folder or hub id of a BART or mBART checkpoint")
+    from_config: Path | None = Field(
+        None, description="config.json to start from random weights instead, with the tokenizer beside it, if there is one"
+    )
+    task: Task = Field(description="decides column names, the source template and the metric")
+    objective: Literal["task", "denoising"] = Field(
+        "task", description="the task's targets, or BART's own: text infilling and sentence permutation on sources alone"
+    )
+    train: list[str] = Field(
+        description=".jsonl, .csv, .parquet, or hub ids NAME[:CONFIG][@SPLIT]; denoising: .txt, a text a line, too"
+    )
+    valid: list[str] = Field(description="validation data, likewise; the best checkpoint on it is kept")
+    output: Path = Field(description="folder of the checkpoint (and, below it, of the training state)")
+    new_vocabulary: Count | None = Field(
+        None, description="train a tokenizer of so many tokens on the data; its embeddings are made of the old ones"
+    )
+    max_positions: Annotated[int, Field(ge=16)] | None = Field(
+        None, description="longest source and target in tokens (default: the checkpoint's); new positions repeat the old"
+    )
+    segment_tokens: Annotated[int, Field(ge=16)] = Field(256, description="denoising: length that texts are cut to")
+    source_template: str | None = Field(None, description="text given to the tokenizer, e.g. 'summarize: {source}'")
+    max_source_tokens: Count | None = Field(None, description="longer sources are truncated (default: all positions)")
+    both_directions: bool = Field(False, description="translation: train on each pair both ways")
+    dropout: Share = Field(0.1, description="dropout of the layers' outputs while training")
+
+    @model_validator(mode="after")
+    def _start(self) -> Self:
+        if (self.checkpoint is None) == (self.from_config is None):
+            raise ValueError("give either a checkpoint or --from-config")
+        return self
+
+    def cli_cmd(self) -> None:
+        from compress.commands.run_finetune import run_finetune
+
+        sys.exit(run_finetune(self))

@@ -1,0 +1,100 @@
+"""Runs `dqbart finetune`: settings to a plan, errors to one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from compress.commands.finetune import Finetune
+from compress.commands.run_compress import training_settings
+from compress.data.dataset import Languages, load_examples
+from compress.data.text_format import Example
+from compress.data.texts import load_texts, segments
+from compress.errors import EXPECTED_ERRORS
+from compress.finetuning import FinetunePlan, finetune, write_initial
+from compress.model.teacher import load_teacher
+from compress.training.group import Group
+from compress.training.losses import LossWeights
+from compress.training.observers import Observation
+from compress.training.origin import recorded_flags
+from compress.training.run import EXIT_INTERRUPTED, refuse_earlier_run
+from compress.training.workers import train_in_workers
+
+
+def run_finetune(settings: Finetune) -> int:
+    """Returns the exit code: 0 done, 1 failed, 130 interrupted and saved."""
+    console = Console()
+    try:
+        code = _finetune(settings, console)
+    except EXPECTED_ERRORS as error:
+        print(f"dqbart finetune: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("dqbart finetune: interrupted before training", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    if code == 0:
+        console.print(f"[bold]{settings.output}[/bold]: the best checkpoint of its validations", highlight=False)
+    return code
+
+
+def _finetune(settings: Finetune, console: Console) -> int:
+    initial = settings.output / "training" / "initial"
+    if not settings.resume:
+        refuse_earlier_run(settings.output)
+        checkpoint, config = settings.checkpoint, settings.from_config
+        sizes = settings.new_vocabulary, settings.max_positions
+        write_initial(
+            initial, checkpoint, config, *sizes, lambda: _vocabulary_texts(settings), settings.seed, settings.allow_pickle
+        )
+    work = partial(_train, settings, initial)
+    return train_in_workers(work, settings.workers, settings.device, settings.output, settings.resume, console)
+
+
+def _train(settings: Finetune, initial: Path, group: Group, device: torch.device, resume: bool, console: Console) -> int:
+    """What each process does."""
+    languages = settings.languages()
+    template, limit = settings.source_template, settings.max_source_tokens
+    teacher = load_teacher(str(initial), settings.task, languages, settings.both_directions, template, limit)
+    plan = FinetunePlan(
+        objective=settings.objective,
+        training=training_settings(settings, device, LossWeights(task=1.0, logits=0.0, attention=0.0, hidden=0.0)),
+        decoding=settings.decoding(),
+        max_target_tokens=min(settings.max_target_tokens, teacher.architecture.max_position_embeddings),
+        dropout=settings.dropout,
+    )
+    flags, observation = recorded_flags(settings), Observation(settings.tensorboard, settings.metrics_port)
+    if settings.objective == "denoising":
+        length = min(settings.segment_tokens, teacher.architecture.max_position_embeddings)
+        splits = [(settings.train, "train", settings.limit), (settings.valid, "validation", settings.valid_examples)]
+        train, valid = (
+            segments(load_texts(names, split, settings.source_field, most), teacher.text_format, length)
+            for names, split, most in splits
+        )
+        return finetune(teacher, train, valid, plan, settings.output, device, console, resume, flags, observation, group)
+    tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    examples = _examples(settings, settings.train, "train", settings.limit, tell)
+    encoded = teacher.text_format.encode(examples, plan.max_target_tokens)
+    scored = _examples(settings, settings.valid, "validation", settings.valid_examples, tell)
+    return finetune(teacher, encoded, scored, plan, settings.output, device, console, resume, flags, observation, group)
+
+
+def _examples(
+    settings: Finetune, names: Sequence[str], split: str, limit: int | None, tell: Callable[[str], None] = lambda _: None
+) -> list[Example]:
+    languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
+    fields = settings.fields()
+    return [
+        example for name in names for example in load_examples(name, split, settings.task, fields, languages, limit, tell)
+    ]
+
+
+def _vocabulary_texts(settings: Finetune) -> list[str]:
+    if settings.objective == "denoising":
+        return load_texts(settings.train, "train", settings.source_field, settings.limit)
+    examples = _examples(settings, settings.train, "train", settings.limit)
+    return list(dict.fromkeys(text for example in examples for text in (*example.texts.values(), example.target)))

@@ -1,0 +1,191 @@
+"""`dqbart finetune`: a teacher is made, the paper's first step, by the loop, data and metrics of `compress`.
+
+    checkpoint, or a configuration ─► OUTPUT/training/initial ─► train ─► the best of its validations in OUTPUT
+
+With the denoising objective a checkpoint is pretrained as BART was, so that a small model can be made where there is none to
+start from.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, set_seed
+
+from compress.data.batches import collate, length_batches
+from compress.data.denoising import Denoising
+from compress.data.text_format import Encoded, Example
+from compress.errors import CompressError
+from compress.model.checkpoint import CheckpointError, check_architecture, load_checkpoint
+from compress.model.teacher import Teacher
+from compress.model.vocabulary import extend_positions, train_tokenizer, use_vocabulary
+from compress.scoring.decoding import DecodingSettings
+from compress.scoring.evaluation import evaluate
+from compress.training.group import Group
+from compress.training.loop import Noise, Trainer, TrainingSettings
+from compress.training.losses import LayerMap
+from compress.training.observers import LOG_ONLY, Observation
+from compress.training.origin import origin
+from compress.training.run import TrainingRun, Validate
+from quant.layout import ArchitectureError
+from quant.whole_files import whole_files
+
+Objective = Literal["task", "denoising"]
+
+
+class FinetuneError(CompressError):
+    """A checkpoint or a configuration that a model cannot be made of as asked."""
+
+
+@dataclass(frozen=True)
+class FinetunePlan:
+    """Everything that decides the result, with the training settings."""
+
+    objective: Objective
+    training: TrainingSettings
+    decoding: DecodingSettings
+    max_target_tokens: int
+    dropout: float
+
+
+def write_initial(
+    folder: Path,
+    checkpoint: str | None,
+    config: Path | None,
+    vocabulary: int | None,
+    positions: int | None,
+    texts: Callable[[], Sequence[str]],
+    seed: int,
+    allow_pickle: bool = False,
+) -> None:
+    """Write what training starts from as a plain checkpoint folder.
+
+    `checkpoint` is a folder or hub id; without one, weights are random in the shape of the file `config`, with the tokenizer
+    beside it. Where there is no tokenizer, or `vocabulary` asks for one of so many tokens, one is trained on `texts`.
+    Raises FinetuneError.
+    """
+    set_seed(seed)
+    model, tokenizer = _loaded(checkpoint, allow_pickle) if checkpoint else _random(config)
+    try:
+        check_architecture(model.config)
+    except ArchitectureError as error:
+        raise FinetuneError(f"{checkpoint or config}: {error}") from error
+    if positions is not None:
+        extend_positions(model, positions)
+    if vocabulary is not None or tokenizer is None:
+        size = vocabulary or model.config.vocab_size
+        new = train_tokenizer(texts(), size, model.config.max_position_embeddings)
+        use_vocabulary(model, tokenizer if checkpoint else None, new)
+        tokenizer = new
+    if len(tokenizer) > model.config.vocab_size:
+        raise FinetuneError(f"vocab_size is {model.config.vocab_size}, but the tokenizer has {len(tokenizer)} tokens")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def finetune(
+    teacher: Teacher,
+    train: Sequence[Encoded],
+    valid: Sequence[Encoded] | Sequence[Example],
+    plan: FinetunePlan,
+    output: Path,
+    device: torch.device,
+    console: Console,
+    resume: bool,
+    flags: Mapping[str, Any],
+    observation: Observation = LOG_ONLY,
+    group: Group | None = None,
+) -> int:
+    """Train the teacher's model; `valid` are examples to score, or segments to denoise. Returns the exit code of the run.
+
+    `flags` are for the manifest.
+    """
+    model = teacher.model.to(device)
+    for name in ("dropout", "attention_dropout", "activation_dropout"):
+        _set_dropout(model, name, plan.dropout if name == "dropout" else 0.0)
+    noise: Noise | None = None
+    if plan.objective == "denoising":
+        card = teacher.text_format.card
+        noise = Denoising(teacher.text_format.tokenizer, len(card.source_prefix), len(card.source_suffix))
+    given = origin("finetune", flags, plan.training.seed, device, teacher, train, valid)
+    run = TrainingRun(output, {**asdict(plan), "initial": teacher.digest}, console, given, observation)
+    run.check(resume)
+    set_seed(plan.training.seed)
+    trainer = Trainer(model, None, LayerMap([], []), train, plan.training, noise, group, output / "training" / "bad_batch")
+    console.print(teacher.text_format.summary("train", train, plan.max_target_tokens), soft_wrap=True)
+    validate = _denoised(model, noise, valid, plan) if noise else _scored(teacher, valid, plan)
+
+    def keep_best(_: int) -> None:
+        model.generation_config = plan.decoding.resolved(model)
+        with whole_files(output) as partial:
+            model.save_pretrained(partial)
+            teacher.text_format.tokenizer.save_pretrained(partial)
+
+    return run.train(trainer, len(valid), validate, keep_best)
+
+
+def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan) -> Validate:
+    def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
+        tokens = 2 * plan.training.batch_tokens
+        text_format, length = teacher.text_format, plan.max_target_tokens
+        scores = evaluate(teacher.model, text_format, valid, plan.decoding, tokens, length, advance).scores
+        return scores.values, scores.selected
+
+    return validate
+
+
+def _denoised(model: PreTrainedModel, noise: Noise, valid: Any, plan: FinetunePlan) -> Validate:
+    """Cross-entropy and perplexity a token, under the same noise at every validation."""
+    noisy = [noise(example, random.Random(index)) for index, example in enumerate(valid)]
+    order = sorted(range(len(noisy)), key=lambda index: len(noisy[index].source_ids))
+    batches = length_batches(noisy, order, plan.training.batch_tokens)
+
+    @torch.inference_mode()
+    def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
+        model.eval()
+        total, count = 0.0, 0
+        for indices in batches:
+            batch = collate([noisy[index] for index in indices], model.config.pad_token_id).to(model.device)
+            inputs = {"input_ids": batch.source_ids, "attention_mask": batch.source_mask.long()}
+            with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=plan.training.bf16):
+                logits = model(**inputs, decoder_input_ids=batch.decoder_ids, use_cache=False).logits[batch.target_mask]
+            labels = batch.labels[batch.target_mask]
+            total += float(torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum"))
+            count += len(labels)
+            advance(len(indices))
+        loss = total / count
+        return {"cross-entropy": loss, "perplexity": math.exp(loss)}, -loss
+
+    return validate
+
+
+def _loaded(checkpoint: str, allow_pickle: bool) -> tuple[PreTrainedModel, Any]:
+    try:
+        return load_checkpoint(checkpoint, allow_pickle)
+    except CheckpointError as error:
+        raise FinetuneError(f"checkpoint {checkpoint}: {error}") from error
+
+
+def _random(config: Path | None) -> tuple[PreTrainedModel, Any | None]:
+    if config is None or not config.is_file():
+        raise FinetuneError(f"{config} does not exist: --from-config names a config.json of a BART or mBART")
+    try:
+        model = AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(config))
+    except (OSError, ValueError) as error:
+        raise FinetuneError(f"{config}: no model can be made of it: {error}") from error
+    has_tokenizer = (config.parent / "tokenizer_config.json").is_file()
+    return model, AutoTokenizer.from_pretrained(config.parent) if has_tokenizer else None
+
+
+def _set_dropout(model: PreTrainedModel, name: str, value: float) -> None:
+    setattr(model.config, name, value)
+    for module in model.modules():
+        if isinstance(getattr(module, name, None), float):
+            setattr(module, name, value)

@@ -1,0 +1,104 @@
+"""A checkpoint for other texts than it was trained on: a new vocabulary, more positions.
+
+*Vocabulary transfer* (Gee et al., EMNLP 2022, "Fast Vocabulary Transfer for Language Model Compression"): the embedding of a
+new token is the mean of the embeddings of the old tokens that spell it, so that training need not start from nothing. Tokens
+that the old vocabulary cannot spell get random embeddings of the same spread.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from torch import Tensor, nn
+from transformers import BartTokenizer, PreTrainedModel
+
+SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+POSITION_OFFSET = 2
+
+
+def train_tokenizer(texts: Iterable[str], size: int, positions: int) -> BartTokenizer:
+    """BART's kind of tokenizer, byte-level BPE, with a vocabulary of at most `size` tokens learned from `texts`."""
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(
+        texts, vocab_size=size, min_frequency=2, special_tokens=list(SPECIAL_TOKENS), show_progress=False
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trained.save_model(folder)
+        files = {"vocab": str(Path(folder) / "vocab.json"), "merges": str(Path(folder) / "merges.txt")}
+        return BartTokenizer(**files, model_max_length=positions)
+
+
+def use_vocabulary(model: PreTrainedModel, old: Any | None, new: Any) -> None:
+    """Give a stock model the vocabulary of the tokenizer `new`, in place; `old` is None where embeddings are random anyway.
+
+    The model then writes `<s> text </s>` on both sides, whatever languages it had before.
+    """
+    ids = {
+        "bos_token_id": new.bos_token_id,
+        "pad_token_id": new.pad_token_id,
+        "eos_token_id": new.eos_token_id,
+        "decoder_start_token_id": new.eos_token_id,
+        "forced_bos_token_id": new.bos_token_id,
+        "forced_eos_token_id": new.eos_token_id,
+    }
+    embedding: Tensor = model.get_input_embeddings().weight.detach().clone()
+    table = None if old is None else transferred(embedding, old, new, model.config.init_std)
+    # Sized first: resizing looks at the padding of the old vocabulary.
+    model.resize_token_embeddings(len(new), mean_resizing=False)
+    for key, value in ids.items():
+        if key != "forced_bos_token_id" and key != "forced_eos_token_id":
+            setattr(model.config, key, value)
+        setattr(model.generation_config, key, value)
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            module.padding_idx = new.pad_token_id
+    with torch.no_grad():
+        weight = model.get_input_embeddings().weight
+        if table is not None:
+            weight.copy_(table)
+        else:
+            weight.normal_(0.0, model.config.init_std)
+        weight[new.pad_token_id] = 0.0
+
+
+def transferred(embedding: Tensor, old: Any, new: Any, spread: float) -> Tensor:
+    """Embeddings float32 [new tokens, width] as means of the old [old tokens, width]."""
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(len(new), embedding.shape[1], generator=generator) * spread
+    for role in ("bos_token_id", "pad_token_id", "eos_token_id", "unk_token_id", "mask_token_id"):
+        theirs, ours = getattr(old, role, None), getattr(new, role)
+        if theirs is not None and theirs < embedding.shape[0]:
+            table[ours] = embedding[theirs]
+    special = set(new.all_special_ids)
+    for token in range(len(new)):
+        text = new.decode([token], clean_up_tokenization_spaces=False)
+        # A token that is a part of a character has no text of its own.
+        if token in special or not text.strip() or "\N{REPLACEMENT CHARACTER}" in text:
+            continue
+        pieces = old(text.strip(), add_special_tokens=False)["input_ids"]
+        if not text.startswith(" ") and len(pieces) > 1 and old.convert_ids_to_tokens(pieces[0]) == "▁":
+            pieces = pieces[1:]  # SentencePiece puts a space where the token has none
+        if pieces := [piece for piece in pieces if piece != old.unk_token_id]:
+            table[token] = embedding[pieces].mean(0)
+    return table
+
+
+def extend_positions(model: PreTrainedModel, positions: int) -> None:
+    """Make room for `positions` tokens, in place: learned positions are repeated (Longformer, Beltagy et al. 2020).
+
+    The first tenth is not: it has seen the beginnings of texts. Fewer positions than there are cut the rest off.
+    """
+    for stack in (model.model.encoder, model.model.decoder):
+        old = stack.embed_positions.weight.detach()
+        known = old.shape[0] - POSITION_OFFSET
+        skipped = known // 10
+        source = [index if index < known else skipped + (index - known) % (known - skipped) for index in range(positions)]
+        rows = torch.tensor([*range(POSITION_OFFSET), *(POSITION_OFFSET + index for index in source)])
+        stack.embed_positions.weight = nn.Parameter(old[rows].clone())
+        stack.embed_positions.num_embeddings = positions + POSITION_OFFSET
+    model.config.max_position_embeddings = positions

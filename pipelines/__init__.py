@@ -1,0 +1,4 @@
+"""Work that needs both halves: a sweep compresses, evaluates and times students; pseudo-labels come out of the engine.
+
+`compress` and `serving` never import each other; this package imports both, and nobody imports it but the command line.
+"""

@@ -1,0 +1,1 @@
+"""`dqbart pseudo-label`: the teacher's own outputs as training targets."""

@@ -1,0 +1,86 @@
+"""Tensors against the layout: what is missing, left over, mis-shaped or no number, listed before any is packed or read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quant.card import Card
+from quant.layout import EMBEDDING, TIED_TO_EMBEDDING, Architecture, TensorLayout
+from quant.numerics import Quantized, levels, round_to_half
+
+
+def weight_faults(layout: Sequence[TensorLayout], weights: Mapping[str, Tensor | Quantized]) -> list[str]:
+    """Of a model's weights, in full precision or quantized, by their `transformers` names; tied copies may be among them."""
+    return [fault for tensor in layout for fault in _weight_faults(tensor, weights)] + _leftover_faults(layout, weights)
+
+
+def stored_faults(layout: Sequence[TensorLayout], file: Any) -> list[str]:
+    """Of an open safetensors file."""
+    expected = {name: stored for tensor in layout for name, stored in tensor.stored().items()}
+    found = set(file.keys())
+    faults = [f"{name} is missing" for name in expected if name not in found]
+    faults += [f"{name} is left over" for name in sorted(found - expected.keys())]
+    for name, (dtype, shape) in expected.items():
+        if name in found:
+            entry = file.get_slice(name)
+            if entry.get_dtype() != dtype or tuple(entry.get_shape()) != shape:
+                faults.append(f"{name} is {entry.get_dtype()} {entry.get_shape()}, {dtype} {list(shape)} expected")
+    return faults
+
+
+def card_faults(card: Card, architecture: Architecture) -> list[str]:
+    """Of what the card promises and the model cannot keep."""
+    positions = architecture.max_position_embeddings
+    if card.max_source_tokens <= positions:
+        return []
+    return [f"max_source_tokens is {card.max_source_tokens}, the model has {positions} positions"]
+
+
+def _weight_faults(tensor: TensorLayout, weights: Mapping[str, Tensor | Quantized]) -> list[str]:
+    if tensor.name not in weights:
+        return [f"{tensor.name} is missing"]
+    weight = weights[tensor.name]
+    if isinstance(weight, Quantized):
+        return _quantized_faults(tensor, weight)
+    if tuple(weight.shape) != tensor.shape:
+        return [f"{tensor.name} has shape {list(weight.shape)}, {list(tensor.shape)} expected"]
+    return [] if bool(weight.isfinite().all()) else [f"{tensor.name} holds NaN or infinity"]
+
+
+def _quantized_faults(tensor: TensorLayout, weight: Quantized) -> list[str]:
+    codes, scale = weight
+    if tensor.bits is None:
+        return [f"{tensor.name} is quantized, floating point expected"]
+    if tuple(codes.shape) != tensor.shape or tuple(scale.shape) != tensor.scale_shape:
+        found = f"codes {list(codes.shape)} and scale {list(scale.shape)}"
+        return [f"{tensor.name} has {found}, {list(tensor.shape)} and {list(tensor.scale_shape)} expected"]
+    largest = int(codes.int().abs().max())
+    if largest > levels(tensor.bits):
+        return [f"{tensor.name} has codes up to {largest}, {levels(tensor.bits)} is the largest of {tensor.bits} bits"]
+    if not bool((scale.isfinite() & (scale >= 0)).all() and torch.equal(round_to_half(scale), scale)):
+        return [f"{tensor.name} has a scale that is negative or no float16 value"]
+    return []
+
+
+def _leftover_faults(layout: Sequence[TensorLayout], weights: Mapping[str, Tensor | Quantized]) -> list[str]:
+    faults = []
+    for name in sorted(weights.keys() - {tensor.name for tensor in layout}):
+        weight = weights[name]
+        if name in TIED_TO_EMBEDDING:
+            if EMBEDDING in weights and not _equal(weight, weights[EMBEDDING]):
+                faults.append(f"{name} differs from {EMBEDDING}, to which it should be tied")
+        elif name != "final_logits_bias":
+            faults.append(f"{name} is left over")
+        elif isinstance(weight, Quantized) or bool(weight.any()):
+            faults.append("final_logits_bias is not zero, which is not supported")
+    return faults
+
+
+def _equal(one: Tensor | Quantized, other: Tensor | Quantized) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return isinstance(one, Quantized) and isinstance(other, Quantized) and all(map(torch.equal, one, other))

@@ -1,0 +1,107 @@
+"""Checkpoints as people have them, and as they should not be: every one written by `transformers` itself, then damaged."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BartForConditionalGeneration, GPT2Config, PreTrainedConfig, T5Config
+
+from compress.model.checkpoint import CheckpointError, load_checkpoint
+
+WEIGHTS = "model.safetensors"
+FC1 = "model.encoder.layers.0.fc1.weight"
+
+
+@pytest.fixture
+def folder(teachers: dict[str, str], tmp_path: Path) -> Path:
+    """A copy of the tiny BART, to damage."""
+    return shutil.copytree(teachers["bart"], tmp_path / "bart")
+
+
+def change_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    change(tensors)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("name", ["bart", "mbart50", "mbart-cc25"])
+def test_what_is_whole_is_loaded(teachers: dict[str, str], name: str) -> None:
+    model, tokenizer = load_checkpoint(teachers[name])
+    assert torch.equal(model.state_dict()[FC1], load_file(Path(teachers[name]) / WEIGHTS)[FC1])
+    assert "a" in tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize("config", [T5Config(d_model=16, num_layers=1), GPT2Config(n_embd=16, n_layer=1, n_head=2)])
+def test_another_architecture_is_refused_with_what_is_supported(tmp_path: Path, config: PreTrainedConfig) -> None:
+    config.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError) as refused:
+        load_checkpoint(str(tmp_path))
+    assert str(refused.value) == f"model_type is {config.model_type!r}, supported are bart, mbart"
+
+
+def test_a_folder_without_weights_is_refused(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(CheckpointError, match=r"no file named model\.safetensors"):
+        load_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("kept", [4, 2000, -8], ids=["no-header", "half-a-header", "half-a-tensor"])
+def test_weights_that_are_cut_off_are_refused(folder: Path, kept: int) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    (folder / WEIGHTS).write_bytes(content[:kept])
+    with pytest.raises(CheckpointError, match="its weights are no whole safetensors file"):
+        load_checkpoint(str(folder))
+
+
+def test_missing_tensors_are_not_made_up(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.pop(FC1))
+    with pytest.raises(CheckpointError, match=rf"missing tensors \(1\): {FC1}"):
+        load_checkpoint(str(folder))
+
+
+def test_layers_without_a_place_are_not_left_out(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "decoder_layers": 2}))
+    with pytest.raises(CheckpointError, match=r"left over tensors \(26\): model\.decoder\.layers\.2\..* and 21 more"):
+        load_checkpoint(str(folder))
+
+
+def test_a_tensor_of_another_shape_is_named(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.update({FC1: torch.zeros(3, 3)}))
+    with pytest.raises(CheckpointError, match=rf"mis-shaped tensors \(1\): {FC1} has shape \[3, 3\], \[64, 32\] expected"):
+        load_checkpoint(str(folder))
+
+
+def test_a_pickle_is_read_only_when_asked(folder: Path) -> None:
+    model = BartForConditionalGeneration.from_pretrained(folder)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(CheckpointError, match=r"only pickled weights \(pytorch_model\.bin\).*--allow-pickle"):
+        load_checkpoint(str(folder))
+    loaded, _ = load_checkpoint(str(folder), allow_pickle=True)
+    assert torch.equal(loaded.state_dict()[FC1], model.state_dict()[FC1])
+
+
+@pytest.mark.parametrize("name", ["bart", "mbart50", "mbart-cc25"])
+def test_a_folder_without_a_tokenizer_is_refused(teachers: dict[str, str], tmp_path: Path, name: str) -> None:
+    for file in ("config.json", "generation_config.json", WEIGHTS):
+        shutil.copy(Path(teachers[name]) / file, tmp_path)
+    with pytest.raises(CheckpointError, match=r"tokenizer"):
+        load_checkpoint(str(tmp_path))
+
+
+def test_a_tokenizer_of_another_model_is_refused(teachers: dict[str, str], folder: Path) -> None:
+    for path in Path(teachers["mbart50"]).glob("token*"):
+        shutil.copy(path, folder)
+    with pytest.raises(CheckpointError, match=r"its tokenizer has \d+ tokens, its embedding 35"):
+        load_checkpoint(str(folder))
+
+
+def test_a_config_that_is_no_json_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="not a valid JSON file"):
+        load_checkpoint(str(folder))
