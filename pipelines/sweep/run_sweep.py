@@ -6,6 +6,7 @@ and tries again what failed. A run that fails does not stop the others.
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -56,10 +57,23 @@ def run_sweep(settings: Sweep) -> int:
     """Returns the exit code: 0 all done, 1 something failed, 130 interrupted."""
     console = Console()
     try:
-        return _Sweep(settings, console).run()
+        with alone_in(settings.output):
+            return _Sweep(settings, console).run()
     except EXPECTED_ERRORS as error:
         print(f"dqbart sweep: error: {error}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock, which ends with this process however it ends. Raises SweepError where another holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SweepError(f"{folder}: another sweep is at work there") from error
+        yield
 
 
 class _Sweep:

@@ -8,6 +8,8 @@ import yaml
 
 from dqbart import run_command
 from pipelines.commands import Sweep
+from pipelines.sweep.record import SweepError
+from pipelines.sweep.run_sweep import alone_in
 
 
 def sweep(config: Path) -> int:
@@ -58,3 +60,11 @@ def test_a_sweep_runs_each_student_once_and_ends_in_table_and_plot(teachers, pai
     config.write_text(yaml.safe_dump(settings))
     assert sweep(config) == 1
     assert "compress.learning_rate was None, is 0.5" in capsys.readouterr().err
+
+
+def test_two_sweeps_never_share_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    with alone_in(folder), pytest.raises(SweepError, match="another sweep is at work there"), alone_in(folder):
+        pass
+    with alone_in(folder):
+        pass
