@@ -67,9 +67,10 @@ class Children:
             raise CommandFailed(last_line(log, start) or f"ended with code {code} and said nothing")
 
     def stop(self) -> None:
-        """Interrupt what runs, as Ctrl-C would, and start nothing more; a second call kills it."""
+        """Ask what runs to save and end, and start nothing more; a second call kills it."""
         with self._lock:
-            number = signal.SIGKILL if self._stopping else signal.SIGINT
+            # Not SIGINT: a shell has its background jobs ignore that, and their children with them.
+            number = signal.SIGKILL if self._stopping else signal.SIGTERM
             self._stopping = True
             for process in self._running:
                 process.send_signal(number)
