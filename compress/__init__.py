@@ -6,5 +6,6 @@ training     the loop: losses, schedule, validation, best checkpoint, resume; wh
 scoring      generate over a data set; ROUGE, BLEU and chrF; where scores are kept
 compression  one run, from teacher to artifact
 model_card   README.md of an artifact
-commands     flags of `dqbart compress | evaluate | inspect`; the *_command modules run them
+finetuning   one run, from checkpoint to teacher
+commands     flags of each command; the run_* modules do the work
 """

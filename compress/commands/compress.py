@@ -41,9 +41,6 @@ class Compress(TrainingFlags):
         description="bits of weights, embeddings and activations, W-E-A; /row or /matrix scales; full: none is quantized",
     )
     single_layer: Literal["first", "last"] = Field("last", description="the teacher layer that a stack of one layer takes")
-    both_directions: bool = Field(False, description="translation: train on each pair both ways")
-    source_template: str | None = Field(None, description="text given to the tokenizer, e.g. 'summarize: {source}'")
-    max_source_tokens: Count | None = Field(None, description="longer sources are truncated (default: all positions)")
     task_weight: Weight = Field(1.0, description="weight of the cross-entropy with the labels")
     logits_weight: Weight = Field(1.0, description="weight of the MSE between logits of student and teacher")
     attention_weight: Weight = Field(1.0, description="weight of the MSE between attention maps")

@@ -36,9 +36,6 @@ class Finetune(TrainingFlags):
         None, description="longest source and target in tokens (default: the checkpoint's); new positions repeat the old"
     )
     segment_tokens: Annotated[int, Field(ge=16)] = Field(256, description="denoising: length that texts are cut to")
-    source_template: str | None = Field(None, description="text given to the tokenizer, e.g. 'summarize: {source}'")
-    max_source_tokens: Count | None = Field(None, description="longer sources are truncated (default: all positions)")
-    both_directions: bool = Field(False, description="translation: train on each pair both ways")
     dropout: Share = Field(0.1, description="dropout of the layers' outputs while training")
 
     @model_validator(mode="after")

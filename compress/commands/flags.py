@@ -58,8 +58,11 @@ class DataFlags(Command):
 
 
 class TrainingFlags(DataFlags):
-    """What `compress` and `finetune` share: the optimizer, batches, validation, resuming."""
+    """What `compress` and `finetune` share: how texts become sources, the optimizer, batches, validation, resuming."""
 
+    both_directions: bool = Field(False, description="translation: train on each pair both ways")
+    source_template: str | None = Field(None, description="text given to the tokenizer, e.g. 'summarize: {source}'")
+    max_source_tokens: Count | None = Field(None, description="longer sources are truncated (default: all positions)")
     epochs: Annotated[float, Field(gt=0)] = Field(20.0, description="passes over the training data")
     max_steps: Annotated[int, Field(ge=0)] | None = Field(
         None, description="optimizer steps, in place of epochs; 0: only pack"
