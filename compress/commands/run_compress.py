@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 
 import torch
@@ -10,10 +9,10 @@ from rich.console import Console
 
 from compress.commands.compress import FULL_PRECISION, Compress
 from compress.commands.flags import TrainingFlags
+from compress.commands.outcome import exit_code
 from compress.compression import Compression, Plan
 from compress.data.dataset import DatasetError, Languages, load_examples
 from compress.device import quick_at_bf16
-from compress.errors import EXPECTED_ERRORS
 from compress.model.quantized_modules import WeightScales
 from compress.model.teacher import load_teacher
 from compress.model_card import departures
@@ -23,7 +22,6 @@ from compress.training.loop import TrainingSettings
 from compress.training.losses import LossWeights
 from compress.training.observers import Observation
 from compress.training.origin import recorded_flags
-from compress.training.run import EXIT_INTERRUPTED
 from compress.training.workers import train_in_workers
 from quant.artifact import read_artifact, sizes
 from quant.scheme import Layers, Scheme
@@ -32,14 +30,7 @@ from quant.scheme import Layers, Scheme
 def run_compress(settings: Compress) -> int:
     """Returns the exit code: 0 done, 1 failed, 130 interrupted and saved."""
     console = Console()
-    try:
-        code = _compress(settings, console)
-    except EXPECTED_ERRORS as error:
-        print(f"dqbart compress: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("dqbart compress: interrupted before training", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    code = exit_code("compress", lambda: _compress(settings, console))
     if code == 0 and settings.bits == FULL_PRECISION:
         console.print(
             f"[bold]{settings.output}[/bold]: {settings.layers} layers in float32", highlight=False, soft_wrap=True

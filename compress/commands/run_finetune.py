@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,32 +10,25 @@ import torch
 from rich.console import Console
 
 from compress.commands.finetune import Finetune
+from compress.commands.outcome import exit_code
 from compress.commands.run_compress import training_settings
 from compress.data.dataset import Languages, load_examples
 from compress.data.text_format import Example
 from compress.data.texts import load_texts, segments
-from compress.errors import EXPECTED_ERRORS
 from compress.finetuning import FinetunePlan, finetune, write_initial
 from compress.model.teacher import load_teacher
 from compress.training.group import Group
 from compress.training.losses import LossWeights
 from compress.training.observers import Observation
 from compress.training.origin import recorded_flags
-from compress.training.run import EXIT_INTERRUPTED, refuse_earlier_run
+from compress.training.run import refuse_earlier_run
 from compress.training.workers import train_in_workers
 
 
 def run_finetune(settings: Finetune) -> int:
     """Returns the exit code: 0 done, 1 failed, 130 interrupted and saved."""
     console = Console()
-    try:
-        code = _finetune(settings, console)
-    except EXPECTED_ERRORS as error:
-        print(f"dqbart finetune: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("dqbart finetune: interrupted before training", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    code = exit_code("finetune", lambda: _finetune(settings, console))
     if code == 0:
         console.print(f"[bold]{settings.output}[/bold]: the best checkpoint of its validations", highlight=False)
     return code
