@@ -12,7 +12,7 @@ from compress.scoring.decoding import DecodingSettings, generate
 from serving.engine.engine import Engine, Finished, load_engine
 from serving.engine.request import GenerationParameters, Request, Result
 from serving.engine.settings import EngineSettings
-from serving.text import TextCodec
+from serving.service.text import TextCodec
 
 MODELS = Path(__file__).parents[1] / "models"
 GERMAN = [

@@ -35,10 +35,10 @@ from quant.artifact import Artifact, is_artifact, read_artifact
 from serving.engine.request import Request
 from serving.engine.runners import reason_against
 from serving.engine.settings import RunnerName
-from serving.errors import ServiceError
-from serving.generation import GenerationConfigError, GenerationDefaults
-from serving.messages import GenerationParameters
-from serving.text import EncodedSource
+from serving.service.errors import ServiceError
+from serving.service.generation import GenerationConfigError, GenerationDefaults
+from serving.service.messages import GenerationParameters
+from serving.service.text import EncodedSource
 
 EXIT_INTERRUPTED = 130
 _SEARCH = ("num_beams", "length_penalty", "max_new_tokens", "min_new_tokens", "no_repeat_ngram_size")

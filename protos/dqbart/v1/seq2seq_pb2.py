@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/dqbart/v1/seq2seq.proto\x12\tdqbart.v1\"\xc2\x01\n\x10TranslateRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x17\n\x0fsource_language\x18\x03 \x01(\t\x12\x17\n\x0ftarget_language\x18\x04 \x01(\t\x12\x33\n\nparameters\x18\x05 \x01(\x0b\x32\x1f.dqbart.v1.GenerationParameters\x12)\n\ntruncation\x18\x06 \x01(\x0e\x32\x15.dqbart.v1.Truncation\"\x90\x01\n\x10SummarizeRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x33\n\nparameters\x18\x03 \x01(\x0b\x32\x1f.dqbart.v1.GenerationParameters\x12)\n\ntruncation\x18\x04 \x01(\x0e\x32\x15.dqbart.v1.Truncation\"\xa6\x01\n\rAnswerRequest\x12&\n\tquestions\x18\x01 \x03(\x0b\x32\x13.dqbart.v1.Question\x12\r\n\x05model\x18\x02 \x01(\t\x12\x33\n\nparameters\x18\x03 \x01(\x0b\x32\x1f.dqbart.v1.GenerationParameters\x12)\n\ntruncation\x18\x04 \x01(\x0e\x32\x15.dqbart.v1.Truncation\"-\n\x08Question\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x02 \x01(\t\"\x82\x05\n\x14GenerationParameters\x12\x16\n\tnum_beams\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0elength_penalty\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0emax_new_tokens\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x1b\n\x0emin_new_tokens\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12!\n\x14no_repeat_ngram_size\x18\x05 \x01(\x05H\x04\x88\x01\x01\x12\x1b\n\x0e\x65\x61rly_stopping\x18\x06 \x01(\x08H\x05\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x16\n\tdo_sample\x18\x08 \x01(\x08H\x07\x88\x01\x01\x12\x18\n\x0btemperature\x18\t \x01(\x01H\x08\x88\x01\x01\x12\x12\n\x05top_k\x18\n \x01(\x05H\t\x88\x01\x01\x12\x12\n\x05top_p\x18\x0b \x01(\x01H\n\x88\x01\x01\x12\x11\n\x04seed\x18\x0c \x01(\x03H\x0b\x88\x01\x01\x12!\n\x14num_return_sequences\x18\r \x01(\x05H\x0c\x88\x01\x01\x12\x1a\n\rreturn_scores\x18\x0e \x01(\x08H\r\x88\x01\x01\x42\x0c\n\n_num_beamsB\x11\n\x0f_length_penaltyB\x11\n\x0f_max_new_tokensB\x11\n\x0f_min_new_tokensB\x17\n\x15_no_repeat_ngram_sizeB\x11\n\x0f_early_stoppingB\x15\n\x13_repetition_penaltyB\x0c\n\n_do_sampleB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seedB\x17\n\x15_num_return_sequencesB\x10\n\x0e_return_scores\"E\n\x10GenerateResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\"\n\x07results\x18\x02 \x03(\x0b\x32\x11.dqbart.v1.Result\"\xcf\x02\n\x06Result\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rsource_tokens\x18\x02 \x01(\x05\x12\x18\n\x10generated_tokens\x18\x03 \x01(\x05\x12.\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x17.dqbart.v1.FinishReason\x12#\n\x07timings\x18\x05 \x01(\x0b\x32\x12.dqbart.v1.Timings\x12/\n\ntruncation\x18\x06 \x01(\x0b\x32\x1b.dqbart.v1.TruncationReport\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\x05score\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12 \n\x06tokens\x18\t \x03(\x0b\x32\x10.dqbart.v1.Token\x12$\n\tsequences\x18\n \x03(\x0b\x32\x11.dqbart.v1.OutputB\x07\n\x05_seedB\x08\n\x06_score\"\xa0\x01\n\x06Output\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x18\n\x10generated_tokens\x18\x02 \x01(\x05\x12.\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x17.dqbart.v1.FinishReason\x12\x12\n\x05score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12 \n\x06tokens\x18\x05 \x03(\x0b\x32\x10.dqbart.v1.TokenB\x08\n\x06_score\";\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\x05\x12\r\n\x05token\x18\x02 \x01(\t\x12\x17\n\x0flog_probability\x18\x03 \x01(\x01\"\xb9\x01\n\x10TruncationReport\x12-\n\x07\x61pplied\x18\x01 \x01(\x0e\x32\x1c.dqbart.v1.AppliedTruncation\x12\x0f\n\x07windows\x18\x02 \x01(\x05\x12\x1b\n\x13source_tokens_total\x18\x03 \x01(\x05\x12\x1a\n\x12source_tokens_used\x18\x04 \x01(\x05\x12\x1a\n\ranswer_window\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\x10\n\x0e_answer_window\"8\n\x07Timings\x12\r\n\x05queue\x18\x01 \x01(\x01\x12\x0e\n\x06\x65ncode\x18\x02 \x01(\x01\x12\x0e\n\x06\x64\x65\x63ode\x18\x03 \x01(\x01\"\x13\n\x11ListModelsRequest\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.dqbart.v1.Model\"\xe7\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x0e\n\x06scheme\x18\x05 \x01(\t\x12\x0e\n\x06layers\x18\x06 \x01(\t\x12\x12\n\nsize_bytes\x18\x07 \x01(\x03\x12\x19\n\x11\x63ompression_ratio\x18\x08 \x01(\x01\x12\x19\n\x11max_source_tokens\x18\t \x01(\x05\x12\x31\n\x08\x64\x65\x66\x61ults\x18\n \x01(\x0b\x32\x1f.dqbart.v1.GenerationParameters*h\n\nTruncation\x12\x1a\n\x16TRUNCATION_UNSPECIFIED\x10\x00\x12\x14\n\x10TRUNCATION_ERROR\x10\x01\x12\x12\n\x0eTRUNCATION_END\x10\x02\x12\x14\n\x10TRUNCATION_CHUNK\x10\x03*^\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_EOS\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02*\x8e\x01\n\x11\x41ppliedTruncation\x12\"\n\x1e\x41PPLIED_TRUNCATION_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41PPLIED_TRUNCATION_NONE\x10\x01\x12\x1a\n\x16\x41PPLIED_TRUNCATION_END\x10\x02\x12\x1c\n\x18\x41PPLIED_TRUNCATION_CHUNK\x10\x03\x32\xa3\x02\n\x07Seq2Seq\x12\x45\n\tTranslate\x12\x1b.dqbart.v1.TranslateRequest\x1a\x1b.dqbart.v1.GenerateResponse\x12\x45\n\tSummarize\x12\x1b.dqbart.v1.SummarizeRequest\x1a\x1b.dqbart.v1.GenerateResponse\x12?\n\x06\x41nswer\x12\x18.dqbart.v1.AnswerRequest\x1a\x1b.dqbart.v1.GenerateResponse\x12I\n\nListModels\x12\x1c.dqbart.v1.ListModelsRequest\x1a\x1d.dqbart.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/dqbart/v1/seq2seq.proto\x12\tdqbart.v1\"\xc2\x01\n\x10TranslateRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x17\n\x0fsource_language\x18\x03 \x01(\t\x12\x17\n\x0ftarget_language\x18\x04 \x01(\t\x12\x33\n\nparameters\x18\x05 \x01(\x0b\x32\x1f.dqbart.v1.GenerationParameters\x12)\n\ntruncation\x18\x06 \x01(\x0e\x32\x15.dqbart.v1.Truncation\"\x90\x01\n\x10SummarizeRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x33\n\nparameters\x18\x03 \x01(\x0b\x32\x1f.dqbart.v1.GenerationParameters\x12)\n\ntruncation\x18\x04 \x01(\x0e\x32\x15.dqbart.v1.Truncation\"\xa6\x01\n\rAnswerRequest\x12&\n\tquestions\x18\x01 \x03(\x0b\x32\x13.dqbart.v1.Question\x12\r\n\x05model\x18\x02 \x01(\t\x12\x33\n\nparameters\x18\x03 \x01(\x0b\x32\x1f.dqbart.v1.GenerationParameters\x12)\n\ntruncation\x18\x04 \x01(\x0e\x32\x15.dqbart.v1.Truncation\".\n\x08Question\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x10\n\x08\x63ontexts\x18\x02 \x03(\t\"\x82\x05\n\x14GenerationParameters\x12\x16\n\tnum_beams\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0elength_penalty\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0emax_new_tokens\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x1b\n\x0emin_new_tokens\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12!\n\x14no_repeat_ngram_size\x18\x05 \x01(\x05H\x04\x88\x01\x01\x12\x1b\n\x0e\x65\x61rly_stopping\x18\x06 \x01(\x08H\x05\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x16\n\tdo_sample\x18\x08 \x01(\x08H\x07\x88\x01\x01\x12\x18\n\x0btemperature\x18\t \x01(\x01H\x08\x88\x01\x01\x12\x12\n\x05top_k\x18\n \x01(\x05H\t\x88\x01\x01\x12\x12\n\x05top_p\x18\x0b \x01(\x01H\n\x88\x01\x01\x12\x11\n\x04seed\x18\x0c \x01(\x03H\x0b\x88\x01\x01\x12!\n\x14num_return_sequences\x18\r \x01(\x05H\x0c\x88\x01\x01\x12\x1a\n\rreturn_scores\x18\x0e \x01(\x08H\r\x88\x01\x01\x42\x0c\n\n_num_beamsB\x11\n\x0f_length_penaltyB\x11\n\x0f_max_new_tokensB\x11\n\x0f_min_new_tokensB\x17\n\x15_no_repeat_ngram_sizeB\x11\n\x0f_early_stoppingB\x15\n\x13_repetition_penaltyB\x0c\n\n_do_sampleB\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x07\n\x05_seedB\x17\n\x15_num_return_sequencesB\x10\n\x0e_return_scores\"E\n\x10GenerateResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\"\n\x07results\x18\x02 \x03(\x0b\x32\x11.dqbart.v1.Result\"i\n\x0bStreamEvent\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\x05\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12#\n\x06result\x18\x04 \x01(\x0b\x32\x11.dqbart.v1.ResultH\x00\x42\x07\n\x05\x65vent\"\xcf\x02\n\x06Result\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x15\n\rsource_tokens\x18\x02 \x01(\x05\x12\x18\n\x10generated_tokens\x18\x03 \x01(\x05\x12.\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x17.dqbart.v1.FinishReason\x12#\n\x07timings\x18\x05 \x01(\x0b\x32\x12.dqbart.v1.Timings\x12/\n\ntruncation\x18\x06 \x01(\x0b\x32\x1b.dqbart.v1.TruncationReport\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\x05score\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12 \n\x06tokens\x18\t \x03(\x0b\x32\x10.dqbart.v1.Token\x12$\n\tsequences\x18\n \x03(\x0b\x32\x11.dqbart.v1.OutputB\x07\n\x05_seedB\x08\n\x06_score\"\xa0\x01\n\x06Output\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x18\n\x10generated_tokens\x18\x02 \x01(\x05\x12.\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x17.dqbart.v1.FinishReason\x12\x12\n\x05score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12 \n\x06tokens\x18\x05 \x03(\x0b\x32\x10.dqbart.v1.TokenB\x08\n\x06_score\";\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\x05\x12\r\n\x05token\x18\x02 \x01(\t\x12\x17\n\x0flog_probability\x18\x03 \x01(\x01\"\xb9\x01\n\x10TruncationReport\x12-\n\x07\x61pplied\x18\x01 \x01(\x0e\x32\x1c.dqbart.v1.AppliedTruncation\x12\x0f\n\x07windows\x18\x02 \x01(\x05\x12\x1b\n\x13source_tokens_total\x18\x03 \x01(\x05\x12\x1a\n\x12source_tokens_used\x18\x04 \x01(\x05\x12\x1a\n\ranswer_window\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\x10\n\x0e_answer_window\"8\n\x07Timings\x12\r\n\x05queue\x18\x01 \x01(\x01\x12\x0e\n\x06\x65ncode\x18\x02 \x01(\x01\x12\x0e\n\x06\x64\x65\x63ode\x18\x03 \x01(\x01\"\x13\n\x11ListModelsRequest\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.dqbart.v1.Model\"\xe7\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04task\x18\x02 \x01(\t\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x0e\n\x06scheme\x18\x05 \x01(\t\x12\x0e\n\x06layers\x18\x06 \x01(\t\x12\x12\n\nsize_bytes\x18\x07 \x01(\x03\x12\x19\n\x11\x63ompression_ratio\x18\x08 \x01(\x01\x12\x19\n\x11max_source_tokens\x18\t \x01(\x05\x12\x31\n\x08\x64\x65\x66\x61ults\x18\n \x01(\x0b\x32\x1f.dqbart.v1.GenerationParameters*h\n\nTruncation\x12\x1a\n\x16TRUNCATION_UNSPECIFIED\x10\x00\x12\x14\n\x10TRUNCATION_ERROR\x10\x01\x12\x12\n\x0eTRUNCATION_END\x10\x02\x12\x14\n\x10TRUNCATION_CHUNK\x10\x03*^\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46INISH_REASON_EOS\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02*\x8e\x01\n\x11\x41ppliedTruncation\x12\"\n\x1e\x41PPLIED_TRUNCATION_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41PPLIED_TRUNCATION_NONE\x10\x01\x12\x1a\n\x16\x41PPLIED_TRUNCATION_END\x10\x02\x12\x1c\n\x18\x41PPLIED_TRUNCATION_CHUNK\x10\x03\x32\xfb\x03\n\x07Seq2Seq\x12\x45\n\tTranslate\x12\x1b.dqbart.v1.TranslateRequest\x1a\x1b.dqbart.v1.GenerateResponse\x12\x45\n\tSummarize\x12\x1b.dqbart.v1.SummarizeRequest\x1a\x1b.dqbart.v1.GenerateResponse\x12?\n\x06\x41nswer\x12\x18.dqbart.v1.AnswerRequest\x1a\x1b.dqbart.v1.GenerateResponse\x12H\n\x0fTranslateStream\x12\x1b.dqbart.v1.TranslateRequest\x1a\x16.dqbart.v1.StreamEvent0\x01\x12H\n\x0fSummarizeStream\x12\x1b.dqbart.v1.SummarizeRequest\x1a\x16.dqbart.v1.StreamEvent0\x01\x12\x42\n\x0c\x41nswerStream\x12\x18.dqbart.v1.AnswerRequest\x1a\x16.dqbart.v1.StreamEvent0\x01\x12I\n\nListModels\x12\x1c.dqbart.v1.ListModelsRequest\x1a\x1d.dqbart.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.dqbart.v1.seq2seq_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRUNCATION']._serialized_start=2440
-  _globals['_TRUNCATION']._serialized_end=2544
-  _globals['_FINISHREASON']._serialized_start=2546
-  _globals['_FINISHREASON']._serialized_end=2640
-  _globals['_APPLIEDTRUNCATION']._serialized_start=2643
-  _globals['_APPLIEDTRUNCATION']._serialized_end=2785
+  _globals['_TRUNCATION']._serialized_start=2548
+  _globals['_TRUNCATION']._serialized_end=2652
+  _globals['_FINISHREASON']._serialized_start=2654
+  _globals['_FINISHREASON']._serialized_end=2748
+  _globals['_APPLIEDTRUNCATION']._serialized_start=2751
+  _globals['_APPLIEDTRUNCATION']._serialized_end=2893
   _globals['_TRANSLATEREQUEST']._serialized_start=46
   _globals['_TRANSLATEREQUEST']._serialized_end=240
   _globals['_SUMMARIZEREQUEST']._serialized_start=243
@@ -44,27 +44,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANSWERREQUEST']._serialized_start=390
   _globals['_ANSWERREQUEST']._serialized_end=556
   _globals['_QUESTION']._serialized_start=558
-  _globals['_QUESTION']._serialized_end=603
-  _globals['_GENERATIONPARAMETERS']._serialized_start=606
-  _globals['_GENERATIONPARAMETERS']._serialized_end=1248
-  _globals['_GENERATERESPONSE']._serialized_start=1250
-  _globals['_GENERATERESPONSE']._serialized_end=1319
-  _globals['_RESULT']._serialized_start=1322
-  _globals['_RESULT']._serialized_end=1657
-  _globals['_OUTPUT']._serialized_start=1660
-  _globals['_OUTPUT']._serialized_end=1820
-  _globals['_TOKEN']._serialized_start=1822
-  _globals['_TOKEN']._serialized_end=1881
-  _globals['_TRUNCATIONREPORT']._serialized_start=1884
-  _globals['_TRUNCATIONREPORT']._serialized_end=2069
-  _globals['_TIMINGS']._serialized_start=2071
-  _globals['_TIMINGS']._serialized_end=2127
-  _globals['_LISTMODELSREQUEST']._serialized_start=2129
-  _globals['_LISTMODELSREQUEST']._serialized_end=2148
-  _globals['_LISTMODELSRESPONSE']._serialized_start=2150
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2204
-  _globals['_MODEL']._serialized_start=2207
-  _globals['_MODEL']._serialized_end=2438
-  _globals['_SEQ2SEQ']._serialized_start=2788
-  _globals['_SEQ2SEQ']._serialized_end=3079
+  _globals['_QUESTION']._serialized_end=604
+  _globals['_GENERATIONPARAMETERS']._serialized_start=607
+  _globals['_GENERATIONPARAMETERS']._serialized_end=1249
+  _globals['_GENERATERESPONSE']._serialized_start=1251
+  _globals['_GENERATERESPONSE']._serialized_end=1320
+  _globals['_STREAMEVENT']._serialized_start=1322
+  _globals['_STREAMEVENT']._serialized_end=1427
+  _globals['_RESULT']._serialized_start=1430
+  _globals['_RESULT']._serialized_end=1765
+  _globals['_OUTPUT']._serialized_start=1768
+  _globals['_OUTPUT']._serialized_end=1928
+  _globals['_TOKEN']._serialized_start=1930
+  _globals['_TOKEN']._serialized_end=1989
+  _globals['_TRUNCATIONREPORT']._serialized_start=1992
+  _globals['_TRUNCATIONREPORT']._serialized_end=2177
+  _globals['_TIMINGS']._serialized_start=2179
+  _globals['_TIMINGS']._serialized_end=2235
+  _globals['_LISTMODELSREQUEST']._serialized_start=2237
+  _globals['_LISTMODELSREQUEST']._serialized_end=2256
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2258
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2312
+  _globals['_MODEL']._serialized_start=2315
+  _globals['_MODEL']._serialized_end=2546
+  _globals['_SEQ2SEQ']._serialized_start=2896
+  _globals['_SEQ2SEQ']._serialized_end=3403
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,21 @@ class Seq2SeqStub:
                 request_serializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.AnswerRequest.SerializeToString,
                 response_deserializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.TranslateStream = channel.unary_stream(
+                '/dqbart.v1.Seq2Seq/TranslateStream',
+                request_serializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.TranslateRequest.SerializeToString,
+                response_deserializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.StreamEvent.FromString,
+                _registered_method=True)
+        self.SummarizeStream = channel.unary_stream(
+                '/dqbart.v1.Seq2Seq/SummarizeStream',
+                request_serializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.SummarizeRequest.SerializeToString,
+                response_deserializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.StreamEvent.FromString,
+                _registered_method=True)
+        self.AnswerStream = channel.unary_stream(
+                '/dqbart.v1.Seq2Seq/AnswerStream',
+                request_serializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.AnswerRequest.SerializeToString,
+                response_deserializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.StreamEvent.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/dqbart.v1.Seq2Seq/ListModels',
                 request_serializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.ListModelsRequest.SerializeToString,
@@ -80,6 +95,25 @@ class Seq2SeqServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TranslateStream(self, request, context):
+        """The same three, with outputs sent as they are generated.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummarizeStream(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnswerStream(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Says which models are served, and how each may be asked.
         """
@@ -104,6 +138,21 @@ def add_Seq2SeqServicer_to_server(servicer, server):
                     servicer.Answer,
                     request_deserializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.AnswerRequest.FromString,
                     response_serializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.GenerateResponse.SerializeToString,
+            ),
+            'TranslateStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.TranslateStream,
+                    request_deserializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.TranslateRequest.FromString,
+                    response_serializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.StreamEvent.SerializeToString,
+            ),
+            'SummarizeStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.SummarizeStream,
+                    request_deserializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.SummarizeRequest.FromString,
+                    response_serializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.StreamEvent.SerializeToString,
+            ),
+            'AnswerStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.AnswerStream,
+                    request_deserializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.AnswerRequest.FromString,
+                    response_serializer=protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.StreamEvent.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -192,6 +241,87 @@ class Seq2Seq:
             '/dqbart.v1.Seq2Seq/Answer',
             protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.AnswerRequest.SerializeToString,
             protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TranslateStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dqbart.v1.Seq2Seq/TranslateStream',
+            protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.TranslateRequest.SerializeToString,
+            protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.StreamEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dqbart.v1.Seq2Seq/SummarizeStream',
+            protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.SummarizeRequest.SerializeToString,
+            protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.StreamEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dqbart.v1.Seq2Seq/AnswerStream',
+            protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.AnswerRequest.SerializeToString,
+            protos_dot_dqbart_dot_v1_dot_seq2seq__pb2.StreamEvent.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,10 @@ class Seq2SeqStub:
     """Summarizes texts."""
     Answer: _grpc.UnaryUnaryMultiCallable[_seq2seq_pb2.AnswerRequest, _seq2seq_pb2.GenerateResponse]
     """Answers questions, each from a context."""
+    TranslateStream: _grpc.UnaryStreamMultiCallable[_seq2seq_pb2.TranslateRequest, _seq2seq_pb2.StreamEvent]
+    """The same three, with outputs sent as they are generated."""
+    SummarizeStream: _grpc.UnaryStreamMultiCallable[_seq2seq_pb2.SummarizeRequest, _seq2seq_pb2.StreamEvent]
+    AnswerStream: _grpc.UnaryStreamMultiCallable[_seq2seq_pb2.AnswerRequest, _seq2seq_pb2.StreamEvent]
     ListModels: _grpc.UnaryUnaryMultiCallable[_seq2seq_pb2.ListModelsRequest, _seq2seq_pb2.ListModelsResponse]
     """Says which models are served, and how each may be asked."""
 
@@ -61,6 +65,10 @@ class Seq2SeqAsyncStub(Seq2SeqStub):
     """Summarizes texts."""
     Answer: _aio.UnaryUnaryMultiCallable[_seq2seq_pb2.AnswerRequest, _seq2seq_pb2.GenerateResponse]  # type: ignore[assignment]
     """Answers questions, each from a context."""
+    TranslateStream: _aio.UnaryStreamMultiCallable[_seq2seq_pb2.TranslateRequest, _seq2seq_pb2.StreamEvent]  # type: ignore[assignment]
+    """The same three, with outputs sent as they are generated."""
+    SummarizeStream: _aio.UnaryStreamMultiCallable[_seq2seq_pb2.SummarizeRequest, _seq2seq_pb2.StreamEvent]  # type: ignore[assignment]
+    AnswerStream: _aio.UnaryStreamMultiCallable[_seq2seq_pb2.AnswerRequest, _seq2seq_pb2.StreamEvent]  # type: ignore[assignment]
     ListModels: _aio.UnaryUnaryMultiCallable[_seq2seq_pb2.ListModelsRequest, _seq2seq_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Says which models are served, and how each may be asked."""
 
@@ -88,6 +96,28 @@ class Seq2SeqServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_seq2seq_pb2.GenerateResponse, _abc.Awaitable[_seq2seq_pb2.GenerateResponse]]:
         """Answers questions, each from a context."""
+
+    @_abc_1.abstractmethod
+    def TranslateStream(
+        self,
+        request: _seq2seq_pb2.TranslateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_seq2seq_pb2.StreamEvent], _abc.AsyncIterator[_seq2seq_pb2.StreamEvent]]:
+        """The same three, with outputs sent as they are generated."""
+
+    @_abc_1.abstractmethod
+    def SummarizeStream(
+        self,
+        request: _seq2seq_pb2.SummarizeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_seq2seq_pb2.StreamEvent], _abc.AsyncIterator[_seq2seq_pb2.StreamEvent]]: ...
+
+    @_abc_1.abstractmethod
+    def AnswerStream(
+        self,
+        request: _seq2seq_pb2.AnswerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_seq2seq_pb2.StreamEvent], _abc.AsyncIterator[_seq2seq_pb2.StreamEvent]]: ...
 
     @_abc_1.abstractmethod
     def ListModels(

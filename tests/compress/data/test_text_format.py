@@ -9,7 +9,7 @@ from compress.data.text_format import Example
 from compress.model.packed_student import load_student
 from compress.model.teacher import load_teacher
 from dqbart import run_command
-from serving.text import TextCodec
+from serving.service.text import TextCodec
 
 TEXTS = ["guten tag", "  zwei   worte ", "was ist das?", "a", "unknown ÄÖ 漢 signs"]
 

@@ -1,0 +1,1 @@
+"""`dqbart serve`: settings, start and stop, and the deployment."""

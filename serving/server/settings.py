@@ -1,0 +1,168 @@
+"""The settings of `dqbart serve`, each declared once: a flag, DQBART_NAME, and a key of the YAML file.
+
+This module loads neither torch nor ray, so that `dqbart serve --help` and a wrong setting answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import NoDecode
+
+from dqbart import Command
+from quant.card import Task
+from serving.engine.settings import EngineSettings, RunnerName
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Positive = Annotated[int, Field(ge=1)]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""What a model may be called: it is a metrics label and part of what people type."""
+
+
+class Serve(Command):
+    """Serve artifacts over HTTP and gRPC until SIGINT or SIGTERM."""
+
+    models: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="artifact folders to serve, each FOLDER or NAME=FOLDER, repeated or separated by commas; the name is "
+        "the folder's unless given (default: every artifact in ./models, else in models beside the installed source)",
+    )
+    default_translation: str | None = Field(
+        default=None, description="model for translation requests that name none (default: the first one)"
+    )
+    default_summarization: str | None = Field(
+        default=None, description="model for summarization requests that name none (default: the first one)"
+    )
+    default_question_answering: str | None = Field(
+        default=None, description="model for question answering requests that name none (default: the first one)"
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="address that HTTP listens on, 0.0.0.0 for all; gRPC always listens on all",
+    )
+    http_port: Port = Field(default=8000, description="port of HTTP")
+    grpc_port: int = Field(default=9000, ge=0, le=65535, description="port of gRPC, 0 for no gRPC")
+    replicas: Positive = Field(default=1, description="processes that each hold every model")
+    threads: Positive | None = Field(
+        default=None, description="CPU threads of a replica, a power of two (default: the largest within cores / replicas)"
+    )
+    runner: RunnerName = Field(
+        default="auto",
+        description="what runs the models: cuda on a GPU, native kernels on a CPU with AVX-512 VNNI, pytorch anywhere",
+    )
+    max_batch_rows: Positive = Field(
+        default=EngineSettings.max_batch_rows,
+        description="rows (inputs times beams) that a model decodes together, in each replica",
+    )
+    max_cache_bytes: Positive = Field(
+        default=EngineSettings.max_cache_bytes,
+        description="bytes of memory for what a model keeps of the inputs that it is decoding, in each replica; others wait",
+    )
+    max_queued_requests: Positive = Field(
+        default=EngineSettings.max_queued_requests,
+        description="inputs that may wait for a model in each replica; more are refused",
+    )
+    max_encode_tokens: Positive = Field(
+        default=EngineSettings.max_encode_tokens, description="source tokens that a model encodes together, padding included"
+    )
+    encode_tokens_per_step: Positive = Field(
+        default=EngineSettings.encode_tokens_per_step,
+        description="source tokens that a model encodes between two decoding steps: fewer, and running requests wait less "
+        "for long inputs, more, and long inputs wait less",
+    )
+    max_inputs: Positive = Field(
+        default=32, description="inputs in one request, and windows of its inputs that are answered at a time"
+    )
+    max_source_characters: Positive = Field(default=50_000, description="characters of one input")
+    max_windows: Positive = Field(default=512, description="windows that an input may be split into with truncation = chunk")
+    request_timeout: float = Field(
+        default=120.0, gt=0, allow_inf_nan=False, description="seconds after which a request is given up"
+    )
+    grace: float = Field(
+        default=20.0, description="seconds that requests in flight have to finish at shutdown", ge=0, allow_inf_nan=False
+    )
+    log_level: LogLevel = Field(default="warning", description="least severe messages that are logged, Ray's too")
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Flags and the environment bring one text: a JSON list, or names separated by commas."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError as error:
+                raise ValueError(f"no valid JSON list: {error}") from error
+        return [each.strip() for each in value.split(",") if each.strip()]
+
+    @field_validator("models")
+    @classmethod
+    def _check_models(cls, value: list[str]) -> list[str]:
+        named = [named_folder(each) for each in value]
+        for name, folder in named:
+            if NAME.fullmatch(name) is None:
+                raise ValueError(f"{name!r} is no model name; letters, digits, '.', '_' and '-' are accepted: NAME=FOLDER")
+            if not (folder / "config.json").is_file():
+                raise ValueError(f"{folder} is no artifact: it has no config.json")
+        twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
+        if twice:
+            raise ValueError(f"the name {twice[0]} is given twice; tell them apart with NAME=FOLDER")
+        return value
+
+    @field_validator("threads")
+    @classmethod
+    def _check_threads(cls, value: int | None) -> int | None:
+        # Rows are split evenly among a power of two of threads. An odd share would leave the last rows of each to a scalar
+        # loop that rounds differently from the vectorised one, and an answer would depend on its place in the batch.
+        if value is not None and value & (value - 1):
+            raise ValueError("a power of two is expected: 1, 2, 4, 8, …")
+        return value
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> Serve:
+        if self.http_port == self.grpc_port:
+            raise ValueError(f"http_port and grpc_port are both {self.http_port}: two ports are needed")
+        return self
+
+    @property
+    def named_folders(self) -> list[tuple[str, Path]]:
+        """Name and folder of each of `models`."""
+        return [named_folder(each) for each in self.models]
+
+    @property
+    def defaults(self) -> dict[Task, str | None]:
+        """Task → the model chosen for requests that name none."""
+        return {
+            "translation": self.default_translation,
+            "summarization": self.default_summarization,
+            "question-answering": self.default_question_answering,
+        }
+
+    @property
+    def threads_per_replica(self) -> int:
+        if self.threads is not None:
+            return self.threads
+        share = max(1, len(os.sched_getaffinity(0)) // self.replicas)
+        return 1 << (share.bit_length() - 1)
+
+    def cli_cmd(self) -> None:
+        from serving.server.run import serve_until_stopped
+
+        serve_until_stopped(self)
+
+
+def named_folder(model: str) -> tuple[str, Path]:
+    """`NAME=FOLDER`, or a folder whose own name is the model's."""
+    name, separator, folder = model.partition("=")
+    path = Path(folder if separator else model).expanduser()
+    return (name if separator else path.resolve().name), path

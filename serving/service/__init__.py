@@ -1,0 +1,1 @@
+"""A request from message to response, the same for both protocols."""

@@ -1,0 +1,152 @@
+"""The served models: checked where the server is started, opened where they run, chosen by name.
+
+Checking reads a whole artifact and its tokenizer, so that a damaged one stops `dqbart serve` at once and not minutes later
+inside a replica. A replica then opens what was found, without checking it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from quant.artifact import ArtifactError, read_artifact, sizes
+from quant.card import Card, Task
+from serving.engine.request import Request, Result
+from serving.service.errors import ErrorCode, ServiceError, shown
+from serving.service.generation import GenerationConfigError, GenerationDefaults
+from serving.service.messages import ModelDescription
+from serving.service.text import TextCodec, TokenizerError
+
+
+class ModelError(ValueError):
+    """A model that cannot be served. The message says which and why."""
+
+
+class Generator(Protocol):
+    """What the service needs of an engine."""
+
+    async def generate(self, request: Request) -> Result:
+        """Raises EngineFull, EngineClosed, InvalidRequest, GenerationFailed."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still generate."""
+
+
+@dataclass(frozen=True)
+class CheckedModel:
+    """An artifact found fit to serve; small enough to send to the replicas."""
+
+    name: str
+    folder: Path
+    card: Card
+    defaults: GenerationDefaults
+    vocab_size: int
+    scheme: str
+    layers: str
+    size_bytes: int
+    compression_ratio: float
+
+    def codec(self) -> TextCodec:
+        return TextCodec(self.folder, self.card, self.vocab_size)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A checked model with all it needs to answer."""
+
+    checked: CheckedModel
+    codec: TextCodec
+    engine: Generator
+
+    @property
+    def name(self) -> str:
+        return self.checked.name
+
+
+def check_model(name: str, folder: Path, max_rows: int) -> CheckedModel:
+    """Read everything of an artifact that serving needs. Raises ModelError."""
+    try:
+        artifact = read_artifact(folder)
+        architecture, card = artifact.architecture, artifact.card
+        positions = architecture.max_position_embeddings
+        defaults = GenerationDefaults.read(artifact.generation_config, architecture.eos_token_id, positions)
+        size = sizes(artifact)
+        checked = CheckedModel(
+            name=name,
+            folder=folder,
+            card=card,
+            defaults=defaults,
+            vocab_size=architecture.vocab_size,
+            scheme=str(artifact.scheme),
+            layers=str(architecture.layers),
+            size_bytes=size.packed,
+            compression_ratio=size.ratio,
+        )
+        checked.codec()
+    except GenerationConfigError as error:
+        raise ModelError(f"{name}: {folder / 'generation_config.json'}: {error}") from error
+    except (ArtifactError, TokenizerError) as error:
+        raise ModelError(f"{name}: {error}") from error
+    if defaults.num_beams > max_rows:
+        raise ModelError(f"{name}: its default of {defaults.num_beams} beams is above max_batch_rows = {max_rows}")
+    return checked
+
+
+def default_models(models: Sequence[CheckedModel], chosen: Mapping[Task, str | None]) -> dict[Task, str]:
+    """Task → name of the model for requests that name none: the chosen one, else the first of that task."""
+    defaults: dict[Task, str] = {}
+    for model in models:
+        defaults.setdefault(model.card.task, chosen.get(model.card.task) or model.name)
+    return defaults
+
+
+class Models:
+    """The served models by name."""
+
+    def __init__(self, models: Sequence[ServedModel], defaults: Mapping[Task, str]) -> None:
+        self._models = {model.name: model for model in models}
+        self._defaults = dict(defaults)
+
+    def choose(self, task: Task, name: str | None) -> ServedModel:
+        """The named model, or the task's default. Raises ServiceError (unknown_model, wrong_task)."""
+        able = [model.name for model in self._models.values() if model.checked.card.task == task]
+        if name is None and task not in self._defaults:
+            raise ServiceError(ErrorCode.UNKNOWN_MODEL, f"no model for {task} is served", "model")
+        wanted = self._defaults[task] if name is None else name
+        model = self._models.get(wanted)
+        if model is None:
+            message = f"model = {shown(wanted)} is not served; for {task} there {_are(able)}"
+            raise ServiceError(ErrorCode.UNKNOWN_MODEL, message, "model")
+        if model.name not in able:
+            message = f"{model.name} does {model.checked.card.task}, not {task}; for that there {_are(able)}"
+            raise ServiceError(ErrorCode.WRONG_TASK, message, "model")
+        return model
+
+    def stopped(self) -> list[str]:
+        """Names of models whose engine has come to its end."""
+        return [model.name for model in self._models.values() if not model.engine.alive]
+
+    def describe(self) -> list[ModelDescription]:
+        """What clients may know of each model."""
+        return [self._describe(model.checked) for model in self._models.values()]
+
+    def _describe(self, model: CheckedModel) -> ModelDescription:
+        return ModelDescription(
+            name=model.name,
+            task=model.card.task,
+            is_default=self._defaults.get(model.card.task) == model.name,
+            languages=list(model.card.languages),
+            scheme=model.scheme,
+            layers=model.layers,
+            size_bytes=model.size_bytes,
+            compression_ratio=round(model.compression_ratio, 2),
+            max_source_tokens=model.card.max_source_tokens,
+            defaults=model.defaults.requested(),
+        )
+
+
+def _are(names: Sequence[str]) -> str:
+    return f"is {names[0]}" if len(names) == 1 else f"are {', '.join(names)}" if names else "is none"

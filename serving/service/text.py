@@ -1,0 +1,147 @@
+"""Texts to source ids and generated ids to texts, as an artifact's card and tokenizer say.
+
+The tokenizer file is read by `tokenizers` alone: what surrounds a text is the card's business, so encoding adds no special
+tokens, and truncation or padding that the file may carry is switched off. Nothing here shortens a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+
+from tokenizers import Tokenizer
+
+from quant.card import SOURCE_FIELDS, SOURCE_LANGUAGE, TARGET_LANGUAGE, Card
+from serving.service.errors import ErrorCode, ServiceError
+
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class TokenizerError(ValueError):
+    """A tokenizer that is missing, unreadable or at odds with the card. The message names the file and lists every fault."""
+
+
+@dataclass(frozen=True)
+class EncodedSource:
+    """One input as the engine takes it."""
+
+    source_ids: tuple[int, ...]
+    decoder_start_token_id: int
+    forced_bos_token_id: int | None
+
+
+class TextCodec:
+    """Encodes the sources of one model and decodes its outputs. Raises TokenizerError when it cannot."""
+
+    def __init__(self, folder: Path, card: Card, vocab_size: int) -> None:
+        path = folder / TOKENIZER_FILE
+        if not path.is_file():
+            raise TokenizerError(f"{path} is missing")
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises plain Exception
+            raise TokenizerError(f"{path} is no readable tokenizer: {error}") from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._card = card
+        faults = [
+            f"the card's token {token!r} is not in the vocabulary"
+            for token in _named_tokens(card)
+            if self._tokenizer.token_to_id(token) is None
+        ]
+        # A vocabulary may be larger than the tokenizer (padded for speed), never smaller.
+        if (known := self._tokenizer.get_vocab_size()) > vocab_size:
+            faults.append(f"it has {known} tokens, the model {vocab_size}")
+        if faults:
+            raise TokenizerError(f"{path}: " + "; ".join(faults))
+
+    @property
+    def max_source_tokens(self) -> int:
+        """The longest source that the model reads, language and end tokens included."""
+        return self._card.max_source_tokens
+
+    @property
+    def long_field(self) -> str:
+        """The text of an input that may be shortened or split: the source, or a question's context."""
+        return SOURCE_FIELDS[self._card.task][-1]
+
+    def encode(self, texts: Mapping[str, str], source_language: str | None, target_language: str | None) -> EncodedSource:
+        """Encode the texts of one input, by the names in the card's template, however long they are."""
+        text_ids = self._tokenizer.encode(self._card.source_text(texts), add_special_tokens=False).ids
+        return self._encoded(text_ids, source_language, target_language)
+
+    def cut(self, texts: Mapping[str, str], source_language: str | None, target_language: str | None) -> EncodedSource:
+        """Encode an input that is too long without as many of the long field's last tokens as are too many.
+
+        Raises ServiceError (too_long) when all of them are.
+        """
+        encoding = self._tokenizer.encode(self._card.source_text(texts), add_special_tokens=False)
+        starts = [start for start, _ in encoding.offsets]
+        text_start = len(self._text_before(self.long_field, texts))
+        first, end = (
+            next((index for index, start in enumerate(starts) if start >= place), len(starts))
+            for place in (text_start, text_start + len(texts[self.long_field]))
+        )
+        kept = end - (len(starts) + self._card.affixes - self.max_source_tokens)
+        if kept <= first:
+            raise self.no_room(texts)
+        return self._encoded([*encoding.ids[:kept], *encoding.ids[end:]], source_language, target_language)
+
+    def room(self, texts: Mapping[str, str]) -> int:
+        """Tokens of the long field that the model can read beside the rest of an input; 0 or less when it has no room."""
+        rest = self._card.source_text({**texts, self.long_field: ""})
+        return self.max_source_tokens - self._card.affixes - len(self.token_starts(rest))
+
+    def no_room(self, texts: Mapping[str, str]) -> ServiceError:
+        """Says that an input is too long without its long field already."""
+        others = [name for name in texts if name != self.long_field]
+        return ServiceError(
+            ErrorCode.TOO_LONG,
+            f"the {' and '.join(others) or 'template'} leaves no room for the {self.long_field}: "
+            f"the model reads {self.max_source_tokens} tokens at most",
+            others[0] if others else None,
+        )
+
+    def token_starts(self, text: str) -> list[int]:
+        """Where each token of a text starts, in characters, ascending."""
+        return [start for start, _ in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of generated ids, without special tokens."""
+        text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return text.strip()
+
+    def spelling(self, token_id: int) -> str:
+        """A token as the vocabulary has it; empty for one beyond it, as a model's padded head has."""
+        return self._tokenizer.id_to_token(token_id) or ""
+
+    def _encoded(self, text_ids: list[int], source_language: str | None, target_language: str | None) -> EncodedSource:
+        return EncodedSource(
+            tuple(self._card.source_ids(text_ids, self._token_id, source_language)),
+            self._card.decoder_start_id(self._token_id, target_language),
+            self._card.forced_bos_id(self._token_id, target_language),
+        )
+
+    def _text_before(self, field: str, texts: Mapping[str, str]) -> str:
+        """What the filled template has before a field."""
+        before = ""
+        for literal, name, _, _ in Formatter().parse(self._card.source_template):
+            before += literal
+            if name == field:
+                break
+            before += "" if name is None else texts[name]
+        return before
+
+    def _token_id(self, token: str) -> int:
+        found = self._tokenizer.token_to_id(token)
+        assert found is not None, f"{token} was in the vocabulary when the codec was made"
+        return found
+
+
+def _named_tokens(card: Card) -> list[str]:
+    named = [*card.source_prefix, *card.source_suffix, card.decoder_start, *([card.forced_bos] if card.forced_bos else [])]
+    placeholders = (SOURCE_LANGUAGE, TARGET_LANGUAGE)
+    literal = [token for token in named if token not in placeholders]
+    return literal + [language for language in card.languages if any(token in placeholders for token in named)]

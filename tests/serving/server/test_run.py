@@ -1,0 +1,372 @@
+"""The whole service as a stranger runs it: `dqbart serve` in a process of its own, real Ray, real HTTP and gRPC clients."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+import torch
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from protos.dqbart.v1 import seq2seq_pb2 as pb
+from protos.dqbart.v1 import seq2seq_pb2_grpc
+from serving.server.run import check, check_ports
+from serving.server.settings import Serve
+from serving.service.errors import GRPC_STATUS, HTTP_STATUS, ErrorCode
+
+ROOT = Path(__file__).parents[3]
+START_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Server:
+    process: subprocess.Popen[str]
+    url: str
+    grpc_address: str
+    output: Path
+
+
+@pytest.fixture(scope="module")
+def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    config = folder / "serve.yaml"
+    http_port, grpc_port = free_port(), free_port()
+    config.write_text(f"http_port: {http_port}\nreplicas: 2\nmax_source_characters: 400\nmax_inputs: 4\n")
+    output = folder / "output"
+    arguments = ["serve", "--config", str(config), "--grpc-port", str(grpc_port), "--grace", "10"]
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dqbart", *arguments, "--models", ",".join(map(str, artifacts.values()))],
+            cwd=ROOT,
+            env={**os.environ, "DQBART_MAX_QUEUED_REQUESTS": "64", "COLUMNS": "120"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            wait_until_ready(process, output)
+            yield Server(process, f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", output)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def channel(server: Server) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(server.grpc_address) as channel:
+        yield channel
+
+
+@pytest.fixture(scope="module")
+def stub(channel: grpc.Channel) -> Any:
+    return seq2seq_pb2_grpc.Seq2SeqStub(channel)
+
+
+def test_models_are_found_in_the_current_folder(
+    artifacts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "notes").mkdir(parents=True)
+    for name in ("b", "a"):
+        (tmp_path / "models" / name).symlink_to(artifacts["summarizer"])
+    models, defaults = check(Serve())
+    assert [model.name for model in models] == ["a", "b"]
+    assert defaults == {"summarization": "a"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("default_translation", "summarizer", "default_translation = 'summarizer': no served model for translation"),
+        ("default_question_answering", "absent", "there are: none"),
+        ("max_batch_rows", 1, "models: translator: its default of 2 beams is above max_batch_rows = 1"),
+    ],
+)
+def test_settings_at_odds_with_the_models_stop_the_start(
+    artifacts: dict[str, Path], setting: str, value: object, message: str
+) -> None:
+    settings = Serve(models=[str(artifacts["translator"])]).model_copy(update={setting: value})
+    with pytest.raises(SystemExit) as exit:
+        check(settings)
+    assert message in str(exit.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_runner_that_cannot_be_used_stops_the_start() -> None:
+    with pytest.raises(SystemExit, match="runner = 'cuda' cannot be used here: torch finds no CUDA device"):
+        check(Serve(runner="cuda"))
+
+
+def test_a_port_in_use_stops_the_start() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with pytest.raises(SystemExit, match=rf"http_port = {port} on 127.0.0.1: Address already in use"):
+            check_ports(Serve(http_port=port))
+        with pytest.raises(SystemExit, match=rf"grpc_port = {port} on 0.0.0.0: Address already in use"):
+            check_ports(Serve(http_port=free_port(), grpc_port=port))
+
+
+def test_startup_screen_shows_models_and_how_to_ask(server: Server) -> None:
+    output = server.output.read_text()
+    for expected in ("translator", "de_DE en_XX", "8-8-8", "1-1", f"curl {server.url}/v1/translate", "dqbart.v1.Seq2Seq"):
+        assert expected in output
+
+
+def test_http_and_grpc_give_the_same_answers(server: Server, stub: Any) -> None:
+    texts = ["guten morgen welt", "wie geht es dir"]
+    over_http = httpx.post(f"{server.url}/v1/translate", json={"text": texts, "source_language": "de"}, timeout=30).json()
+    over_grpc = stub.Translate(pb.TranslateRequest(texts=texts, source_language="de_DE", target_language="en_XX"))
+    assert over_http["model"] == over_grpc.model == "translator"
+    assert [result["text"] for result in over_http["results"]] == [result.text for result in over_grpc.results]
+    assert len(over_grpc.results) == 2
+    result = over_grpc.results[0]
+    assert result.generated_tokens == over_http["results"][0]["generated_tokens"]
+    assert result.source_tokens == over_http["results"][0]["source_tokens"]
+    assert over_http["results"][0]["timings"]["decode"] > 0
+    assert result.timings.decode > 0
+
+
+def test_the_other_tasks_answer_over_both(server: Server, stub: Any) -> None:
+    summary = httpx.post(f"{server.url}/v1/summarize", json={"text": "good morning world"}, timeout=30).json()
+    assert summary["model"] == "summarizer"
+    assert summary["results"][0]["text"] == stub.Summarize(pb.SummarizeRequest(texts=["good morning world"])).results[0].text
+    question = {"question": "who wrote the book", "context": "she wrote it"}
+    answer = httpx.post(f"{server.url}/v1/answer", json=question, timeout=30).json()
+    assert (
+        answer["results"][0]["text"]
+        == stub.Answer(
+            pb.AnswerRequest(questions=[pb.Question(question=question["question"], contexts=[question["context"]])])
+        )
+        .results[0]
+        .text
+    )
+
+
+def test_generation_parameters_reach_the_engine(server: Server, stub: Any) -> None:
+    parameters: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 3, "min_new_tokens": 3}
+    body = {"text": "good morning", "parameters": parameters}
+    result = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=30).json()["results"][0]
+    assert (result["generated_tokens"], result["finish_reason"]) == (3, "length")
+    message = pb.SummarizeRequest(texts=["good morning"], parameters=pb.GenerationParameters(**parameters))
+    assert stub.Summarize(message).results[0].finish_reason == pb.FINISH_REASON_LENGTH
+
+
+def test_sampling_with_scores_is_the_same_over_both(server: Server, stub: Any) -> None:
+    parameters: dict[str, Any] = {
+        "do_sample": True,
+        "top_k": 20,
+        "seed": 5,
+        "num_return_sequences": 3,
+        "return_scores": True,
+        "max_new_tokens": 8,
+    }
+    body = {"text": "good morning", "parameters": parameters}
+    over_http = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=30).json()["results"][0]
+    message = pb.SummarizeRequest(texts=["good morning"], parameters=pb.GenerationParameters(**parameters))
+    over_grpc = stub.Summarize(message).results[0]
+    assert over_http["seed"] == over_grpc.seed == 5
+    assert [output["text"] for output in over_http["sequences"]] == [output.text for output in over_grpc.sequences]
+    assert [output["score"] for output in over_http["sequences"]] == [output.score for output in over_grpc.sequences]
+    assert [token["token"] for token in over_http["tokens"]] == [token.token for token in over_grpc.tokens]
+    assert len(over_grpc.sequences) == 3
+
+
+def test_a_plain_answer_has_no_fields_that_were_not_asked_for(server: Server) -> None:
+    result = httpx.post(f"{server.url}/v1/summarize", json={"text": "good morning"}, timeout=30).json()["results"][0]
+    assert result.keys() == {"text", "source_tokens", "generated_tokens", "finish_reason", "timings", "truncation"}
+    assert result["truncation"].keys() == {"applied", "windows", "source_tokens_total", "source_tokens_used"}
+
+
+def test_long_texts_are_answered_in_windows_over_both(server: Server, stub: Any) -> None:
+    text = "good morning world. how are you. " * 4
+    body = {"text": text, "source_language": "en", "truncation": "chunk"}
+    over_http = httpx.post(f"{server.url}/v1/translate", json=body, timeout=30).json()["results"][0]
+    message = pb.TranslateRequest(texts=[text], source_language="en", truncation=pb.TRUNCATION_CHUNK)
+    over_grpc = stub.Translate(message).results[0]
+    assert over_http["text"] == over_grpc.text
+    assert (over_http["truncation"]["applied"], over_http["truncation"]["windows"]) == ("chunk", 8)
+    assert (over_grpc.truncation.applied, over_grpc.truncation.windows) == (pb.APPLIED_TRUNCATION_CHUNK, 8)
+    cut = command("translate", "--url", server.url, "--source-language", "en", "--truncation", "end", text)
+    assert (cut.returncode, len(cut.stdout.splitlines())) == (0, 1)
+
+
+def test_models_are_listed_alike(server: Server, stub: Any) -> None:
+    over_http = httpx.get(f"{server.url}/v1/models").json()["models"]
+    over_grpc = stub.ListModels(pb.ListModelsRequest()).models
+    assert (
+        [model["name"] for model in over_http]
+        == [model.name for model in over_grpc]
+        == ["translator", "summarizer", "answerer"]
+    )
+    assert list(over_grpc[0].languages) == ["de_DE", "en_XX"]
+    assert over_grpc[0].defaults.num_beams == over_http[0]["defaults"]["num_beams"] == 2
+    assert over_grpc[0].is_default
+
+
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        (ErrorCode.EMPTY_TEXT, {"text": [" "]}),
+        (ErrorCode.UNKNOWN_MODEL, {"text": ["how are you"], "model": "absent"}),
+        (ErrorCode.WRONG_TASK, {"text": ["how are you"], "model": "summarizer"}),
+        (ErrorCode.UNKNOWN_LANGUAGE, {"text": ["how are you"], "source_language": "fr"}),
+        (ErrorCode.TOO_LONG, {"text": ["how are you " * 20], "source_language": "en"}),
+        (ErrorCode.BAD_PARAMETER, {"text": ["how are you"], "source_language": "en", "parameters": {"max_new_tokens": 0}}),
+    ],
+)
+def test_refusals_carry_code_status_and_message(server: Server, stub: Any, code: ErrorCode, body: dict[str, Any]) -> None:
+    response = httpx.post(f"{server.url}/v1/translate", json=body, timeout=30)
+    assert response.status_code == HTTP_STATUS[code]
+    assert response.json()["error"]["code"] == code
+    fields = {"texts" if key == "text" else key: value for key, value in body.items()}
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.Translate(pb.TranslateRequest(**fields))
+    assert refused.value.code() == GRPC_STATUS[code]
+    assert refused.value.details() == response.json()["error"]["message"]
+    assert dict(refused.value.trailing_metadata())["dqbart-error-code"] == code
+
+
+def test_fastapis_own_errors_have_the_same_shape(server: Server) -> None:
+    for method, path, status, code in (
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/v1/translate", 405, "method_not_allowed"),
+        ("POST", "/v1/translate", 422, "bad_parameter"),
+    ):
+        response = httpx.request(method, server.url + path, content="{" if method == "POST" else None)
+        assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+def test_health(server: Server, channel: grpc.Channel) -> None:
+    assert httpx.get(f"{server.url}/healthz").json() == {"status": "ok"}
+    health = health_pb2_grpc.HealthStub(channel)
+    for name in ("", "dqbart.v1.Seq2Seq"):
+        assert health.Check(health_pb2.HealthCheckRequest(service=name)).status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.RpcError) as refused:
+        health.Check(health_pb2.HealthCheckRequest(service="absent"))
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+    watch = health.Watch(health_pb2.HealthCheckRequest())
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    watch.cancel()
+
+
+def test_interface_is_described(server: Server) -> None:
+    paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    assert {"/v1/translate", "/v1/summarize", "/v1/answer", "/v1/models", "/healthz", "/metrics"} <= paths.keys()
+    assert "swagger" in httpx.get(f"{server.url}/docs").text
+
+
+def test_metrics_count_both_protocols_alike(server: Server, stub: Any) -> None:
+    labels = {"task": "summarization", "model": "summarizer", "outcome": "ok"}
+    generated = {"model": "summarizer"}
+    before = metrics(server)
+    httpx.post(f"{server.url}/v1/summarize", json={"text": ["good", "morning"]}, timeout=30).raise_for_status()
+    stub.Summarize(pb.SummarizeRequest(texts=["good", "morning"]))
+    httpx.post(f"{server.url}/v1/summarize", json={"text": "good", "model": "one-that-is-not-served"})
+    after = metrics(server)
+    for protocol in ("http", "grpc"):
+        key = series("dqbart_requests_total", protocol=protocol, **labels)
+        assert after[key] - before.get(key, 0) == 1
+    tokens = series("dqbart_generated_tokens_total", **generated)
+    assert after[tokens] > before[tokens]
+    assert after[series("dqbart_inputs_total", **generated)] - before[series("dqbart_inputs_total", **generated)] == 4
+    assert after[series("dqbart_queue_size", **generated)] == 0
+    assert not any("one-that-is-not-served" in str(key) for key in after)
+    assert after[
+        series("dqbart_requests_total", task="summarization", model="unknown", protocol="http", outcome="unknown_model")
+    ]
+
+
+def test_concurrent_requests_share_the_batch_and_keep_their_answers(server: Server) -> None:
+    texts = ["good morning world", "how are you", "who wrote the book", "she wrote it"]
+
+    def ask(text: str) -> str:
+        body = {"text": text, "parameters": {"max_new_tokens": 40, "min_new_tokens": 40}}
+        answer: str = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=60).json()["results"][0]["text"]
+        return answer
+
+    alone = [ask(text) for text in texts]
+    rows = series("dqbart_batch_rows_bucket", model="summarizer", le="2.0")
+    steps = series("dqbart_batch_rows_count", model="summarizer")
+    before = metrics(server)
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(ask, texts * 4))
+    after = metrics(server)
+    assert together == alone * 4
+    # 16 requests of 2 rows: steps with no more rows than that are not all there were.
+    assert after[steps] - before[steps] > after[rows] - before[rows]
+
+
+def test_clients_answer_line_by_line_and_keep_empty_lines(server: Server) -> None:
+    lines = "guten morgen welt\n\nwie geht es dir\n"
+    answer = command("translate", "--url", server.url, "--source-language", "de", stdin=lines)
+    texts = lines.split("\n")[::2][:2]
+    body = {"text": texts, "source_language": "de"}
+    expected = httpx.post(f"{server.url}/v1/translate", json=body, timeout=30).json()["results"]
+    assert (answer.returncode, answer.stdout.splitlines()) == (0, [expected[0]["text"], "", expected[1]["text"]])
+
+
+def test_client_shows_the_servers_message(server: Server) -> None:
+    refused = command("summarize", "--url", server.url, "--model", "translator", "good morning")
+    assert refused.returncode == 2
+    assert "translator does translation, not summarization" in refused.stderr
+
+
+def test_stopping_finishes_the_request_in_flight(server: Server) -> None:
+    body = {"text": ["how are you"] * 4, "parameters": {"max_new_tokens": 63, "min_new_tokens": 63, "num_beams": 16}}
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(httpx.post, f"{server.url}/v1/summarize", json=body, timeout=60)
+        while not metrics(server).get(series("dqbart_running_inputs", model="summarizer")):
+            assert not answer.done(), "the request ended before the server was told to stop"
+        server.process.send_signal(signal.SIGTERM)
+        assert answer.result().status_code == 200
+    assert server.process.wait(60) == 0
+    assert not [line for line in server.output.read_text().splitlines() if "ServeReplica" in line]
+
+
+def command(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dqbart", *arguments], cwd=ROOT, input=stdin, capture_output=True, text=True, check=False
+    )
+
+
+def wait_until_ready(process: subprocess.Popen[str], output: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while "Ready after" not in output.read_text():
+        if process.poll() is not None or time.monotonic() > deadline:
+            pytest.fail(f"the server did not start:\n{output.read_text()}")
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def series(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    return name, frozenset(labels.items())
+
+
+def metrics(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    page = httpx.get(f"{server.url}/metrics").text
+    return {
+        series(sample.name, **sample.labels): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quant.artifact import read_artifact
+from quant.card import Card
+from serving.service.errors import ErrorCode, ServiceError
+from serving.service.sources import SourceReader
+from serving.service.text import TextCodec
+
+MOST = 48
+SENTENCE = "wie geht es dir. "
+QUESTION = {"question": "who wrote the book", "context": "she wrote it. how are you. " * 8}
+
+
+@pytest.fixture(scope="module")
+def cards(artifacts: dict[str, Path]) -> dict[str, Card]:
+    return {name: read_artifact(folder).card for name, folder in artifacts.items()}
+
+
+@pytest.fixture(scope="module")
+def codecs(artifacts: dict[str, Path], cards: dict[str, Card]) -> dict[str, TextCodec]:
+    return {name: TextCodec(folder, cards[name], 100) for name, folder in artifacts.items()}
+
+
+@pytest.fixture
+def reader(cards: dict[str, Card], codecs: dict[str, TextCodec]) -> Any:
+    def reader(name: str, truncation: Any, codec: TextCodec | None = None, max_windows: int = 50) -> SourceReader:
+        # In English a sentence may begin with a small letter; the vocabulary has no others.
+        languages = ("en_XX", "de_DE") if name == "translator" else (None, None)
+        return SourceReader(codec or codecs[name], cards[name].task, *languages, truncation, max_windows)
+
+    return reader
+
+
+@pytest.mark.parametrize("truncation", ["error", "end", "chunk"])
+def test_what_fits_is_one_source_whatever_truncation_says(
+    reader: Any, codecs: dict[str, TextCodec], truncation: str
+) -> None:
+    sources = reader("summarizer", truncation).read({"source": "guten morgen. wie geht es dir"})
+    whole = codecs["summarizer"].encode({"source": "guten morgen. wie geht es dir"}, None, None)
+    assert (sources.windows, sources.applied) == ((whole,), "none")
+    assert sources.total_tokens == sources.used_tokens == len(whole.source_ids)
+
+
+def test_error_says_both_lengths(reader: Any, codecs: dict[str, TextCodec]) -> None:
+    total = len(codecs["summarizer"].encode({"source": SENTENCE * 9}, None, None).source_ids)
+    with pytest.raises(ServiceError) as refused:
+        reader("summarizer", "error").read({"source": SENTENCE * 9})
+    expected = f"the input has {total} tokens, the model reads 48 at most: split it, or choose truncation = end or chunk"
+    assert (refused.value.code, refused.value.message) == (ErrorCode.TOO_LONG, expected)
+
+
+def test_end_keeps_as_much_as_the_model_reads(reader: Any, codecs: dict[str, TextCodec]) -> None:
+    sources = reader("summarizer", "end").read({"source": SENTENCE * 9})
+    whole = codecs["summarizer"].encode({"source": SENTENCE * 9}, None, None).source_ids
+    assert sources.windows[0].source_ids == whole[: MOST - 1] + whole[-1:]
+    assert (len(sources.windows), sources.applied) == (1, "end")
+    assert (sources.total_tokens, sources.used_tokens) == (len(whole), MOST)
+
+
+def test_translations_are_split_into_sentences(reader: Any, codecs: dict[str, TextCodec]) -> None:
+    text = "guten morgen. wie geht es dir.\n\n" + SENTENCE * 4
+    sources = reader("translator", "chunk").read({"source": text})
+    expected = ["guten morgen.", "wie geht es dir.", *[SENTENCE.strip()] * 4]
+    encoded = tuple(codecs["translator"].encode({"source": each}, "en_XX", "de_DE") for each in expected)
+    assert (sources.windows, sources.applied) == (encoded, "chunk")
+    assert sources.separators == (" ", " ", "\n\n", " ", " ", " ")
+    assert sources.used_tokens == sources.total_tokens > MOST
+
+
+def test_so_are_translations_of_texts_that_would_fit(reader: Any, codecs: dict[str, TextCodec]) -> None:
+    sources = reader("translator", "chunk").read({"source": "guten morgen. wie geht es dir"})
+    assert (len(sources.windows), sources.applied) == (2, "chunk")
+    alone = reader("translator", "chunk").read({"source": " guten morgen\nwelt\n"})
+    assert (len(alone.windows), alone.applied) == (1, "none")
+
+
+def test_windows_of_other_tasks_are_filled(reader: Any, codecs: dict[str, TextCodec]) -> None:
+    sources = reader("summarizer", "chunk").read({"source": SENTENCE * 9})
+    one = len(codecs["summarizer"].encode({"source": SENTENCE.strip()}, None, None).source_ids) - 2
+    lengths = [len(window.source_ids) for window in sources.windows]
+    assert max(lengths) <= MOST
+    # No window but the last has room for another sentence.
+    assert all(length + one > MOST for length in lengths[:-1])
+
+
+def test_every_window_of_a_context_has_the_whole_question(reader: Any, codecs: dict[str, TextCodec]) -> None:
+    sources = reader("answerer", "chunk").read(QUESTION)
+    before = codecs["answerer"].encode({**QUESTION, "context": ""}, None, None).source_ids[:-2]
+    assert len(sources.windows) > 1
+    for window in sources.windows:
+        assert window.source_ids[: len(before)] == before
+        assert len(before) < len(window.source_ids) <= MOST
+
+
+@pytest.mark.parametrize("truncation", ["end", "chunk"])
+def test_a_question_longer_than_a_window_is_refused(reader: Any, truncation: str) -> None:
+    with pytest.raises(ServiceError) as refused:
+        reader("answerer", truncation).read({"question": "who wrote the book " * 20, "context": "she wrote it"})
+    assert (refused.value.code, refused.value.field) == (ErrorCode.TOO_LONG, "question")
+    assert "the question leaves no room for the context: the model reads 48 tokens at most" in refused.value.message
+
+
+def test_too_many_windows_are_refused(reader: Any) -> None:
+    assert len(reader("translator", "chunk", max_windows=9).read({"source": SENTENCE * 9}).windows) == 9
+    with pytest.raises(ServiceError, match=r"the input takes 9 windows, the server allows 8 at most") as refused:
+        reader("translator", "chunk", max_windows=8).read({"source": SENTENCE * 9})
+    assert refused.value.code == ErrorCode.TOO_LONG
+
+
+class Miscounting(TextCodec):
+    """Finds a third of a text's tokens when it counts, as if pieces had more tokens together than alone."""
+
+    def token_starts(self, text: str) -> list[int]:
+        return super().token_starts(text)[::3]
+
+
+def test_windows_fit_also_where_pieces_have_more_tokens_together(
+    reader: Any, artifacts: dict[str, Path], cards: dict[str, Card]
+) -> None:
+    codec = Miscounting(artifacts["summarizer"], cards["summarizer"], 100)
+    sources = reader("summarizer", "chunk", codec).read({"source": SENTENCE * 9})
+    assert max(len(window.source_ids) for window in sources.windows) <= MOST
+    hopeless = "guten" * 100
+    assert all(
+        len(each.source_ids) <= MOST for each in reader("summarizer", "chunk", codec).read({"source": hopeless}).windows
+    )
