@@ -25,7 +25,6 @@ from compress.model.teacher import Teacher
 from compress.model_card import write_model_card
 from compress.scoring.decoding import DecodingSettings
 from compress.scoring.evaluation import Evaluation, evaluate
-from compress.scoring.evaluation_file import EVALUATION_FILE
 from compress.structuring import NO_GOALS, StructureGoals, StructureSearch
 from compress.training.group import Alone, Group
 from compress.training.loop import Trainer, TrainingSettings
@@ -34,6 +33,7 @@ from compress.training.observers import LOG_ONLY, Observation
 from compress.training.origin import origin
 from compress.training.run import TrainingRun
 from quant.artifact import is_artifact, write_artifact
+from quant.evaluation_file import EVALUATION_FILE
 from quant.scheme import Layers, Scheme
 from quant.structure import UNIFORM
 from quant.whole_files import save_tensors, whole_files

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from quant.artifact import ArtifactError
+from quant.evaluation_file import EvaluationFileError
 
 
 class CompressError(Exception):
     """Base of this package's own: something about the input or the settings, said with what is accepted."""
 
 
-EXPECTED_ERRORS = (CompressError, ArtifactError, OSError)
+EXPECTED_ERRORS = (CompressError, ArtifactError, EvaluationFileError, OSError)
 """What the commands report without a traceback; anything else is a defect and keeps it."""

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from compress.manifest import read_manifest, summary
-from compress.scoring.evaluation_file import EVALUATION_FILE, direction, read_evaluations
+from compress.scoring.evaluation_file import direction
 from quant.artifact import Artifact, read_artifact, sizes
 from quant.card import Card
+from quant.evaluation_file import EVALUATION_FILE, read_evaluations
 from quant.layout import FEED_FORWARD, blocks
 
 CARD_FILE = "README.md"

@@ -67,6 +67,9 @@ class PseudoLabel(DataFlags):
     source_template: str | None = Field(
         None, description="text given to a checkpoint's tokenizer, e.g. 'summarize: {source}'"
     )
+    passage_separator: str | None = Field(
+        None, description="of a checkpoint: what stands between the passages of a context given as a list (default: a space)"
+    )
     max_source_tokens: Count | None = Field(None, description="longer sources of a checkpoint are truncated")
     limit: Count | None = Field(None, description="rows used, from the start of the data (default: all)")
     workers: Count = Field(1, description="processes that label, each with an engine of its own")

@@ -12,4 +12,5 @@ torch and safetensors only, so that the serving image stays small.
     header      what a weights file says of itself
     checking    tensors against the layout
     artifact    the folder: written whole, read with every fault listed at once
+    evaluation_file  the scores beside it
 """

@@ -12,7 +12,7 @@ stand for the request's language codes.
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -27,6 +27,13 @@ SOURCE_FIELDS: dict[Task, tuple[str, ...]] = {
     "summarization": ("source",),
     "question-answering": ("question", "context"),
 }
+"""The texts of an input. The last of them is the one that may be shortened."""
+
+CONTEXT = "context"
+"""The one text that may be several passages."""
+
+Texts = Mapping[str, str | tuple[str, ...]]
+"""The texts of one input by the names of its task's source fields; a context may be passages, the most relevant first."""
 
 
 class CardError(ValueError):
@@ -40,6 +47,8 @@ class Card:
     task: Task
     source_template: str
     """The text given to the tokenizer, with {source}, or {question} and {context}."""
+    passage_separator: str | None
+    """What stands between the passages of a context, which keep their order; null where a source has no context."""
     source_prefix: tuple[str, ...]
     source_suffix: tuple[str, ...]
     decoder_start: str
@@ -76,6 +85,11 @@ class Card:
             if template_fields(entries["source_template"]) != set(wanted):
                 braces = " and ".join(f"{{{name}}}" for name in wanted)
                 faults.append(f"source_template is {entries['source_template']!r}, it must use {braces} and no other braces")
+            if (CONTEXT in wanted) != (entries["passage_separator"] is not None):
+                expected = "a text" if CONTEXT in wanted else "null"
+                faults.append(
+                    f"passage_separator is {entries['passage_separator']!r}, for {entries['task']} {expected} is expected"
+                )
             faults += [
                 f"{each!r} is no direction, SOURCE>TARGET is expected"
                 for each in entries["directions"]
@@ -88,9 +102,40 @@ class Card:
         }
         return cls(**values)
 
-    def source_text(self, texts: Mapping[str, str]) -> str:
+    @property
+    def long_field(self) -> str:
+        """The text of an input that may be shortened or split: the source, or a question's context."""
+        return SOURCE_FIELDS[self.task][-1]
+
+    def joined(self, texts: Texts) -> dict[str, str]:
+        """The texts of an input, its passages joined to one."""
+        return {name: (self.passage_separator or "").join(passages(text)) for name, text in texts.items()}
+
+    def source_text(self, texts: Texts) -> str:
         """The template filled with the task's texts."""
-        return self.source_template.format_map(dict(texts))
+        return self.source_template.format_map(self.joined(texts))
+
+    def cut(self, texts: Texts, text_ids: Sequence[int], starts: Sequence[int]) -> list[int] | None:
+        """The ids of a source text that is too long, without as many of the long field's last tokens as are too many.
+
+        Of passages, the ones of lowest rank so lose their tokens first, and what the template has behind the field is kept.
+        `starts` has where each token starts in the source text, in characters. None when all else leaves no room for any
+        token of the field.
+        """
+        field_start = len(self._text_before_long_field(texts))
+        places = field_start, field_start + len(self.joined(texts)[self.long_field])
+        first, end = (next((index for index, start in enumerate(starts) if start >= place), len(starts)) for place in places)
+        kept = end - (len(starts) + self.affixes - self.max_source_tokens)
+        return None if kept <= first else [*text_ids[:kept], *text_ids[end:]]
+
+    def _text_before_long_field(self, texts: Texts) -> str:
+        before = ""
+        for literal, name, _, _ in string.Formatter().parse(self.source_template):
+            before += literal
+            if name == self.long_field:
+                break
+            before += "" if name is None else self.joined(texts)[name]
+        return before
 
     def source_ids(self, text_ids: list[int], token_id: Callable[[str], int], source_language: str | None) -> list[int]:
         """Tokenized text with its prefix and suffix; `token_id` looks up a token of the vocabulary."""
@@ -120,6 +165,11 @@ class Card:
     def affixes(self) -> int:
         """Tokens that prefix and suffix add to every source."""
         return len(self.source_prefix) + len(self.source_suffix)
+
+
+def passages(text: str | tuple[str, ...]) -> tuple[str, ...]:
+    """A text as the passages that it is given in."""
+    return (text,) if isinstance(text, str) else text
 
 
 def template_fields(template: str) -> set[str]:

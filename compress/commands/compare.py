@@ -22,6 +22,9 @@ class Compare(DataFlags):
     task: Task | None = Field(None, description="needed where neither is an artifact; an artifact knows its own")
     limit: Count | None = Field(None, description="examples used, from the start of the data (default: all)")
     source_template: str | None = Field(None, description="of a teacher (default: the other's, where that is an artifact)")
+    passage_separator: str | None = Field(
+        None, description="of a teacher, between passages (default: the other's, likewise)"
+    )
     max_source_tokens: Count | None = Field(None, description="of a teacher (default: the other's, likewise)")
     batch_tokens: Count = Field(8192, description="padded source tokens times beams in a batch")
     examples: Annotated[int, Field(ge=0)] = Field(10, description="examples shown, those that changed most first")

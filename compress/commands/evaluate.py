@@ -22,6 +22,9 @@ class Evaluate(DataFlags):
     source_template: str | None = Field(
         None, description="of a teacher: text given to the tokenizer, e.g. 'summarize: {source}'"
     )
+    passage_separator: str | None = Field(
+        None, description="of a teacher: what stands between the passages of a context given as a list (default: a space)"
+    )
     max_source_tokens: Count | None = Field(
         None, description="of a teacher: longer sources are truncated (default: all positions)"
     )

@@ -62,6 +62,9 @@ class TrainingFlags(DataFlags):
 
     both_directions: bool = Field(False, description="translation: train on each pair both ways")
     source_template: str | None = Field(None, description="text given to the tokenizer, e.g. 'summarize: {source}'")
+    passage_separator: str | None = Field(
+        None, description="what stands between the passages of a context given as a list (default: a space)"
+    )
     max_source_tokens: Count | None = Field(None, description="longer sources are truncated (default: all positions)")
     epochs: Annotated[float, Field(gt=0)] = Field(20.0, description="passes over the training data")
     max_steps: Annotated[int, Field(ge=0)] | None = Field(

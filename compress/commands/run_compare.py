@@ -25,7 +25,7 @@ from compress.scoring.scored_model import ScoredModelError, load_scored
 from compress.scoring.significance import COVERAGE, Difference
 from compress.training.progress import progress_bar
 from quant.artifact import is_artifact, read_artifact
-from quant.card import Card
+from quant.card import Card, passages
 
 
 def run_compare(settings: Compare) -> int:
@@ -85,8 +85,13 @@ def _load(settings: Compare) -> list[tuple[PreTrainedModel, TextFormat]]:
     card: Card | None = cards[0] if cards else None
     task = settings.task or (card.task if card else None)
     template = settings.source_template or (card.source_template if card else None)
+    separator = settings.passage_separator
+    if separator is None and card:
+        separator = card.passage_separator
     longest = settings.max_source_tokens or (card.max_source_tokens if card else None)
-    return [load_scored(name, task, settings.languages(), template, longest, settings.allow_pickle) for name in names]
+    return [
+        load_scored(name, task, settings.languages(), template, longest, settings.allow_pickle, separator) for name in names
+    ]
 
 
 def _record(settings: Compare, comparison: Comparison, student: Evaluation, digest: str) -> dict[str, Any]:
@@ -130,7 +135,8 @@ def _shown(change: Change, sentence_score: str) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     references = [("reference", text) for text in change.example.references]
-    rows = [*change.example.texts.items(), *references]
+    sources = [(name, text) for name, field in change.example.texts.items() for text in passages(field)]
+    rows = [*sources, *references]
     for name, text in [*rows, ("teacher", change.teacher_output), ("student", change.student_output)]:
         table.add_row(name, escape(text))
     return table

@@ -65,6 +65,7 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         settings.source_template,
         settings.max_source_tokens,
         settings.allow_pickle,
+        settings.passage_separator,
     )
     plan = Plan(
         layers=Layers.parse(settings.layers),

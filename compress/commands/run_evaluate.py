@@ -16,10 +16,11 @@ from compress.device import pick_device
 from compress.errors import EXPECTED_ERRORS
 from compress.model_card import write_model_card
 from compress.scoring.evaluation import Evaluation, data_digest, evaluate
-from compress.scoring.evaluation_file import EVALUATION_FILE, direction, keep_evaluation, read_evaluations
+from compress.scoring.evaluation_file import direction, keep_evaluation
 from compress.scoring.scored_model import load_scored
 from compress.training.progress import progress_bar
 from quant.artifact import is_artifact
+from quant.evaluation_file import EVALUATION_FILE, read_evaluations
 
 
 def run_evaluate(settings: Evaluate) -> int:
@@ -51,7 +52,13 @@ def _evaluate(settings: Evaluate, console: Console) -> Evaluation:
     device = pick_device(settings.device)
     template, longest = settings.source_template, settings.max_source_tokens
     model, text_format = load_scored(
-        settings.model, settings.task, settings.languages(), template, longest, settings.allow_pickle
+        settings.model,
+        settings.task,
+        settings.languages(),
+        template,
+        longest,
+        settings.allow_pickle,
+        settings.passage_separator,
     )
     languages = Languages(settings.source_language, settings.target_language)
     task = text_format.card.task

@@ -23,6 +23,7 @@ from compress.training.observers import Observation
 from compress.training.origin import recorded_flags
 from compress.training.run import refuse_earlier_run
 from compress.training.workers import train_in_workers
+from quant.card import passages
 
 
 def run_finetune(settings: Finetune) -> int:
@@ -50,8 +51,15 @@ def _finetune(settings: Finetune, console: Console) -> int:
 def _train(settings: Finetune, initial: Path, group: Group, device: torch.device, resume: bool, console: Console) -> int:
     """What each process does."""
     languages = settings.languages()
-    template, limit = settings.source_template, settings.max_source_tokens
-    teacher = load_teacher(str(initial), settings.task, languages, settings.both_directions, template, limit)
+    teacher = load_teacher(
+        str(initial),
+        settings.task,
+        languages,
+        settings.both_directions,
+        settings.source_template,
+        settings.max_source_tokens,
+        passage_separator=settings.passage_separator,
+    )
     plan = FinetunePlan(
         objective=settings.objective,
         training=training_settings(settings, device, LossWeights(task=1.0, logits=0.0, attention=0.0, hidden=0.0)),
@@ -89,4 +97,5 @@ def _vocabulary_texts(settings: Finetune) -> list[str]:
     if settings.objective == "denoising":
         return load_texts(settings.train, "train", settings.source_field, settings.limit)
     examples = _examples(settings, settings.train, "train", settings.limit)
-    return list(dict.fromkeys(text for example in examples for text in (*example.texts.values(), example.target)))
+    sources = (text for example in examples for field in example.texts.values() for text in passages(field))
+    return list(dict.fromkeys([*sources, *(example.target for example in examples)]))

@@ -12,8 +12,9 @@ from compress.commands.inspect import Inspect
 from compress.errors import EXPECTED_ERRORS
 from compress.manifest import read_manifest, summary
 from compress.model_card import arrows
-from compress.scoring.evaluation_file import EVALUATION_FILE, direction, read_evaluations
+from compress.scoring.evaluation_file import direction
 from quant.artifact import Artifact, read_artifact, sizes
+from quant.evaluation_file import EVALUATION_FILE, read_evaluations
 from quant.layout import blocks, footprint, heads_of
 from quant.structure import UNIFORM
 

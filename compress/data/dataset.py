@@ -15,7 +15,7 @@ from typing import Any
 
 from compress.data.text_format import Example
 from compress.errors import CompressError
-from quant.card import Task
+from quant.card import CONTEXT, Task, passages
 
 _LOADERS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
 
@@ -78,7 +78,8 @@ def load_examples(
         more = _more_references(row, fields.references, answer)
         examples.append(Example(texts, answer, pair.source, pair.target, more))
         if pair.both:
-            examples.append(Example({"source": answer}, texts["source"], pair.target, pair.source))
+            (source,) = passages(texts["source"])
+            examples.append(Example({"source": answer}, source, pair.target, pair.source))
     reasons = ", ".join(f"{count:,} with an empty {field}" for field, count in empty.items())
     if not examples:
         wanted = " and ".join(f"a {field}" for field in (*sources, "target"))
@@ -145,7 +146,8 @@ def columns_of(name: str, task: Task, fields: Fields, columns: Sequence[str]) ->
 
 def texts_of(
     name: str, row: Mapping[str, Any], sources: Mapping[str, str], target: str, languages: Languages
-) -> tuple[dict[str, str], str]:
+) -> tuple[dict[str, str | tuple[str, ...]], str]:
+    """The source texts, empty where there are none, and the target. A context in a list is passages, in their order."""
     if target == "translation":
         pair = row["translation"] or {}
         if not isinstance(pair, Mapping):
@@ -153,7 +155,13 @@ def texts_of(
         if not pair:
             return {"source": ""}, ""
         return {"source": _language_entry(name, pair, languages.source)}, _language_entry(name, pair, languages.target)
-    return {field: _text(row[column]) for field, column in sources.items()}, _text(row[target])
+    texts = {field: _passages(row[column]) if field == CONTEXT else _text(row[column]) for field, column in sources.items()}
+    return texts, _text(row[target])
+
+
+def _passages(value: Any) -> str | tuple[str, ...]:
+    """Those of a list, without empty ones; else a text."""
+    return tuple(filter(None, map(_text, value))) if isinstance(value, list) else _text(value)
 
 
 def _more_references(row: Mapping[str, Any], column: str | None, target: str) -> tuple[str, ...]:
@@ -172,7 +180,7 @@ def _language_entry(name: str, pair: Mapping[str, str], language: str | None) ->
 
 
 def _text(value: Any) -> str:
-    """Whitespace trimmed; a list of passages joined by spaces; missing values empty."""
+    """Whitespace trimmed; a list joined by spaces; missing values empty."""
     if isinstance(value, list):
         return " ".join(_text(entry) for entry in value)
     return "" if value is None else str(value).strip()

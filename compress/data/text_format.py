@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quant.card import Card
+from quant.card import Card, Texts
 
 
 @dataclass(frozen=True)
 class Example:
     """One training or evaluation pair of texts; languages are None for models of one language."""
 
-    texts: Mapping[str, str]
-    """By the names of the task's source fields: source, or question and context."""
+    texts: Texts
     target: str
     source_language: str | None = None
     target_language: str | None = None
@@ -45,7 +44,11 @@ class TextFormat:
         self.token_id = tokenizer.convert_tokens_to_ids
 
     def encode(self, examples: Sequence[Example], max_target_tokens: int) -> list[Encoded]:
-        """Tokenize; a source longer than the card's maximum, or a target longer than `max_target_tokens`, is truncated."""
+        """Tokenize; a source longer than the card's maximum, or a target longer than `max_target_tokens`, is truncated.
+
+        Of a source, the same tokens give way as in the service: the last ones of the text that the card calls long. One that
+        has no room beside the others loses its end whatever that is.
+        """
         sources = self._tokenize([self.card.source_text(example.texts) for example in examples])
         targets = self._tokenize([example.target for example in examples])
         room = self.card.max_source_tokens - self.card.affixes
@@ -57,7 +60,9 @@ class TextFormat:
             labels.append(self.tokenizer.eos_token_id)
             decoder = [self.decoder_start_id(example.target_language), *labels[:-1]]
             truncated = len(source) > room or len(opening) + len(target) > max_target_tokens - 1
-            source_ids = self.card.source_ids(source[:room], self.token_id, example.source_language)
+            if len(source) > room:
+                source = self._cut(example.texts) or source[:room]
+            source_ids = self.card.source_ids(source, self.token_id, example.source_language)
             encoded.append(Encoded(source_ids, decoder, labels, truncated))
         return encoded
 
@@ -84,6 +89,12 @@ class TextFormat:
         """Text of generated ids, without special tokens and language codes."""
         text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
         return text.strip()
+
+    def _cut(self, texts: Texts) -> list[int] | None:
+        encoded = self.tokenizer(
+            self.card.source_text(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        return self.card.cut(texts, encoded["input_ids"], [start for start, _ in encoded["offset_mapping"]])
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]

@@ -68,6 +68,8 @@ def readme(artifact: Artifact, weights: str) -> str:
     template = ""
     if card.source_template != "{source}":
         template = f"The text given to the tokenizer is `{card.source_template}`, with its braces filled.\n\n"
+    if card.passage_separator is not None:
+        template += f"Passages of a context are joined by `{card.passage_separator!r}`, the most relevant first.\n\n"
     return f"""# {artifact.path.resolve().name}, exported
 
 Written by `dqbart export` from an artifact of scheme {artifact.scheme} with {artifact.architecture.layers} layers, a

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from compress.data.text_format import TextFormat
 from compress.errors import CompressError
 from compress.model.checkpoint import CheckpointError, load_checkpoint
-from quant.card import SOURCE_LANGUAGE, TARGET_LANGUAGE, Card, CardError, Task
+from quant.card import CONTEXT, SOURCE_FIELDS, SOURCE_LANGUAGE, TARGET_LANGUAGE, Card, CardError, Task
 from quant.layout import Architecture, float_bytes
 
 DEFAULT_TEMPLATES: dict[Task, str] = {
@@ -20,6 +20,8 @@ DEFAULT_TEMPLATES: dict[Task, str] = {
     "summarization": "{source}",
     "question-answering": "question: {question} context: {context}",
 }
+PASSAGE_SEPARATOR = " "
+"""Between the passages of a context, where nothing else is asked for."""
 _PROBE = "a"
 
 
@@ -46,6 +48,7 @@ def load_teacher(
     source_template: str | None = None,
     max_source_tokens: int | None = None,
     allow_pickle: bool = False,
+    passage_separator: str | None = None,
 ) -> Teacher:
     """Load a local folder or a hub id; `languages` are the source's and the target's code. Raises TeacherError."""
     try:
@@ -57,10 +60,13 @@ def load_teacher(
     limit = architecture.max_position_embeddings
     if max_source_tokens is not None and not 8 <= max_source_tokens <= limit:
         raise TeacherError(f"max_source_tokens is {max_source_tokens}: teacher {name} has positions for 8 to {limit}")
+    if passage_separator is None and CONTEXT in SOURCE_FIELDS[task]:
+        passage_separator = PASSAGE_SEPARATOR
     prefix, suffix, decoder_start, forced_bos = _text_format(name, tokenizer, model, languages)
     card = Card(
         task=task,
         source_template=source_template or DEFAULT_TEMPLATES[task],
+        passage_separator=passage_separator,
         source_prefix=prefix,
         source_suffix=suffix,
         decoder_start=decoder_start,

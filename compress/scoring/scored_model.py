@@ -25,8 +25,9 @@ def load_scored(
     source_template: str | None = None,
     max_source_tokens: int | None = None,
     allow_pickle: bool = False,
+    passage_separator: str | None = None,
 ) -> tuple[PreTrainedModel, TextFormat]:
-    """Load the model. An artifact knows its task, template and length; a teacher is told. Raises ScoredModelError."""
+    """Load the model. An artifact knows its task and text format; a teacher is told. Raises ScoredModelError."""
     if is_artifact(Path(name)):
         model, text_format, artifact = load_student(Path(name))
         if task not in (None, artifact.card.task):
@@ -38,5 +39,5 @@ def load_scored(
         return model, text_format
     if task is None:
         raise ScoredModelError(f"{name} is no packed artifact, so --task is needed")
-    teacher = load_teacher(name, task, languages, False, source_template, max_source_tokens, allow_pickle)
+    teacher = load_teacher(name, task, languages, False, source_template, max_source_tokens, allow_pickle, passage_separator)
     return teacher.model, teacher.text_format

@@ -14,7 +14,7 @@ from typing import Any
 
 from compress.data.dataset import DatasetError, Fields, Languages, columns_of, load_table, texts_of
 from compress.data.text_format import Example
-from quant.card import Task
+from quant.card import Task, Texts, passages
 
 ORIGINAL_TARGET = "original_target"
 SCORE = "score"
@@ -57,9 +57,10 @@ def load_items(name: str, task: Task, fields: Fields, languages: Languages, limi
         if target == "translation":  # a dictionary of both languages, which the output has as two columns
             del columns["translation"]
             source_column, target_column = "source", "target"
-        pairs = [(texts, answer, languages.source, languages.target)]
+        pairs: list[tuple[Texts, str, str | None, str | None]] = [(texts, answer, languages.source, languages.target)]
         if languages.both:
-            pairs.append(({"source": answer}, texts["source"], languages.target, languages.source))
+            (source,) = passages(texts["source"])
+            pairs.append(({"source": answer}, source, languages.target, languages.source))
         for given, original, source_language, target_language in pairs:
             kept = dict(columns)
             if task == "translation":

@@ -97,8 +97,9 @@ def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int
 
 def _artifact(settings: PseudoLabel, scratch: Path) -> Artifact:
     if is_artifact(Path(settings.teacher)):
-        if settings.source_template or settings.max_source_tokens:
-            raise PseudoLabelError("--source-template and --max-source-tokens are a checkpoint's: an artifact has its own")
+        if settings.source_template or settings.max_source_tokens or settings.passage_separator is not None:
+            flags = "--source-template, --passage-separator and --max-source-tokens"
+            raise PseudoLabelError(f"{flags} are a checkpoint's: an artifact has its own")
         return read_artifact(Path(settings.teacher))
     teacher = load_teacher(
         settings.teacher,
@@ -108,6 +109,7 @@ def _artifact(settings: PseudoLabel, scratch: Path) -> Artifact:
         settings.source_template,
         settings.max_source_tokens,
         settings.allow_pickle,
+        settings.passage_separator,
     )
     pack_teacher(teacher, scratch)
     return read_artifact(scratch)
@@ -145,6 +147,7 @@ def _made_with(settings: PseudoLabel, artifact: Artifact, first: Request) -> dic
         "scheme": str(artifact.scheme),
         "layers": str(artifact.architecture.layers),
         "source_template": artifact.card.source_template,
+        "passage_separator": artifact.card.passage_separator,
         "max_source_tokens": artifact.card.max_source_tokens,
         **parameters,
         "data": _digest(settings.source),

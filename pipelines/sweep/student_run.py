@@ -11,13 +11,13 @@ from typing import Any
 
 from compress.commands.evaluate import Evaluate
 from compress.commands.flags import DataFlags
-from compress.scoring.evaluation_file import EVALUATION_FILE, read_evaluations
 from pipelines.sweep.children import Children
 from pipelines.sweep.record import MODEL_FOLDER, Record
 from quant.card import Task
+from quant.evaluation_file import EVALUATION_FILE, read_evaluations
 from quant.whole_files import latest
 
-TEACHER_ONLY = ("source_template", "max_source_tokens")
+TEACHER_ONLY = ("source_template", "passage_separator", "max_source_tokens")
 """Settings of `evaluate` that an artifact knows itself, and a plain checkpoint has to be told."""
 
 

@@ -80,6 +80,7 @@ def card() -> Card:
     return Card(
         task="summarization",
         source_template="{source}",
+        passage_separator=None,
         source_prefix=("<s>",),
         source_suffix=("</s>",),
         decoder_start="</s>",

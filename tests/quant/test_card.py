@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant.card import Card, CardError, template_fields
+from quant.card import Card, CardError, Texts, template_fields
 
 VOCABULARY = {"<s>": 0, "</s>": 2, "en_XX": 10, "de_DE": 11}
 
@@ -62,9 +62,38 @@ def test_a_model_of_several_languages_needs_them(mbart50: Card) -> None:
 
 
 def test_the_template_takes_texts_as_they_are(card: Card) -> None:
-    answering = replace(card, task="question-answering", source_template="question: {question} context: {context}")
     texts = {"question": "who {context}?", "context": "{0} {source!r}"}
-    assert answering.source_text(texts) == "question: who {context}? context: {0} {source!r}"
+    assert answering(card).source_text(texts) == "question: who {context}? context: {0} {source!r}"
+
+
+def answering(card: Card, **entries: Any) -> Card:
+    template = "question: {question} context: {context}"
+    return replace(
+        card, **{"task": "question-answering", "source_template": template, "passage_separator": " ; ", **entries}
+    )
+
+
+def test_passages_are_packed_in_their_order(card: Card) -> None:
+    texts = {"question": "q", "context": ("best {question}", "second")}
+    assert answering(card).source_text(texts) == "question: q context: best {question} ; second"
+    assert answering(card).source_text({**texts, "context": ("best",)}) == "question: q context: best"
+
+
+def test_the_passage_of_lowest_rank_loses_tokens_first(card: Card) -> None:
+    letters = answering(card, source_template="{question}{context}!", max_source_tokens=12)  # 2 of them are <s> and </s>
+    texts = {"question": "abc", "context": ("defg", "hi")}
+
+    def cut(texts: Texts) -> str | None:
+        """A token is a letter, and its id the letter's code."""
+        text = letters.source_text(texts)
+        kept = letters.cut(texts, [ord(letter) for letter in text], range(len(text)))
+        return None if kept is None else "".join(map(chr, kept))
+
+    assert cut(texts) == "abcdefg ;!"
+    assert cut({**texts, "context": ("defg", "h", "i")}) == "abcdefg ;!"
+    assert cut({**texts, "context": ("defghijkl",)}) == "abcdefghi!"
+    assert cut({"question": "abcdefgh", "context": ("defg", "hi")}) == "abcdefghd!"
+    assert cut({"question": "abcdefghi", "context": ("defg", "hi")}) is None
 
 
 def test_a_card_survives_json(card: Card, mbart50: Card) -> None:
@@ -102,6 +131,8 @@ def test_every_fault_is_listed(card: Card) -> None:
         ("directions", ["de_DE>de_DE"], "'de_DE>de_DE' is no direction"),
         ("directions", ["a>b>a"], "'a>b>a' is no direction"),
         ("directions", [">de_DE"], "'>de_DE' is no direction"),
+        ("passage_separator", " ", "passage_separator is ' ', for summarization null is expected"),
+        ("passage_separator", 1, "passage_separator is 1, a text or null is expected"),
         ("source_prefix", [1], r"source_prefix is \[1\], a list of texts is expected"),
         ("forced_bos", 2, "forced_bos is 2, a text or null is expected"),
         ("decoder_start", None, "decoder_start is None, a text is expected"),
@@ -112,6 +143,11 @@ def test_every_fault_is_listed(card: Card) -> None:
 def test_an_entry_that_no_card_has(card: Card, name: str, value: Any, message: str) -> None:
     with pytest.raises(CardError, match=message):
         Card.from_dict({**card.to_dict(), name: value})
+
+
+def test_a_card_for_answers_says_what_stands_between_passages(card: Card) -> None:
+    with pytest.raises(CardError, match="passage_separator is None, for question-answering a text is expected"):
+        Card.from_dict(answering(card, passage_separator=None).to_dict())
 
 
 @pytest.mark.parametrize("entries", [None, [], "task", 3])

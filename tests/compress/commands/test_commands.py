@@ -145,6 +145,7 @@ def test_bad_flags_name_what_is_accepted(teachers, pairs, tmp_path: Path, capsys
         (["--task", "question-answering"], "no column question, context, answer"),
         (["--task", "translation", "--both-directions"], "--source-language and --target-language"),
         (["--task", "summarization", "--source-template", "summarize: {text}"], "it must use {source}"),
+        (["--task", "summarization", "--passage-separator", " "], "for summarization null is expected"),
         (["--task", "summarization", "--device", "tpu"], "cpu, cuda and auto"),
         (["--task", "summarization", "--target-ratio", "99x"], "x smaller, which is the most"),
     ],

@@ -51,10 +51,19 @@ def test_summarization_knows_the_common_column_names(tmp_path: Path, source: str
     assert as_pairs(load(name, "summarization")) == [("long", "short")]
 
 
-def test_question_answering_reads_three_columns_and_joins_passages(tmp_path: Path) -> None:
-    name = write_jsonl(tmp_path / "a.jsonl", [{"question": "q", "context": ["one", "two"], "answer": "a"}])
+@pytest.mark.parametrize(
+    ("context", "read"), [(" one ", "one"), (["one ", "", " two"], ("one", "two")), (["one"], ("one",))]
+)
+def test_question_answering_reads_a_context_or_its_passages(tmp_path: Path, context, read) -> None:
+    name = write_jsonl(tmp_path / "a.jsonl", [{"question": "q", "context": context, "answer": "a"}])
     (example,) = load(name, "question-answering")
-    assert (dict(example.texts), example.target) == ({"question": "q", "context": "one two"}, "a")
+    assert (dict(example.texts), example.target) == ({"question": "q", "context": read}, "a")
+
+
+def test_a_row_without_a_passage_is_dropped(tmp_path: Path) -> None:
+    rows = [{"question": "q", "context": context, "answer": "a"} for context in ([], ["", " "], ["one"])]
+    (example,) = load(write_jsonl(tmp_path / "a.jsonl", rows), "question-answering")
+    assert example.texts["context"] == ("one",)
 
 
 def test_further_references_are_read_once_each_and_without_the_target(tmp_path: Path) -> None:

@@ -37,6 +37,32 @@ def test_training_and_service_write_the_same_ids(teachers, pairs: str, tmp_path:
             assert codec.decode(encoded.label_ids) == text_format.decode(encoded.label_ids) == "ja"
 
 
+@pytest.mark.parametrize("template", ["question: {question} context: {context}", "{context} question: {question}"])
+@pytest.mark.parametrize(
+    ("passages", "truncated"),
+    [(("ein hund",), False), (("ein hund", "eine katze"), False), (("ein hund", "eine katze" * 5, "a"), True)],
+)
+def test_training_and_service_pack_and_cut_passages_alike(
+    teachers: dict[str, str], template: str, passages: tuple[str, ...], truncated: bool
+) -> None:
+    text_format = load_teacher(
+        teachers["bart"], "question-answering", source_template=template, passage_separator=" ? "
+    ).text_format
+    texts = {"question": "was", "context": passages}
+    (trained,) = text_format.encode([Example(texts, "ja")], 32)
+    codec = TextCodec(Path(teachers["bart"]), text_format.card, len(text_format.tokenizer))
+    served = codec.cut(texts, None, None) if truncated else codec.encode(texts, None, None)
+    assert (trained.source_ids, trained.truncated) == (list(served.source_ids), truncated)
+    assert "was" in text_format.decode(trained.source_ids)
+    assert text_format.card.source_text(texts).count(" ? ") == len(passages) - 1
+
+
+def test_a_source_without_room_for_its_context_loses_its_end(teachers: dict[str, str]) -> None:
+    text_format = load_teacher(teachers["bart"], "question-answering", max_source_tokens=8).text_format
+    (encoded,) = text_format.encode([Example({"question": "was", "context": ("ein hund",)}, "ja")], 32)
+    assert text_format.decode(encoded.source_ids) == "questi"
+
+
 @pytest.mark.parametrize(
     ("sources", "shown"),
     [

@@ -53,6 +53,20 @@ def test_the_source_format_is_the_tokenizers_own(teachers: dict[str, str], name:
         assert encoded.source_ids == tokenizer("guten tag")["input_ids"]
 
 
+def test_passages_are_joined_by_a_space_unless_told(teachers: dict[str, str]) -> None:
+    cards = [
+        load_teacher(teachers["bart"], "question-answering", passage_separator=separator).text_format.card
+        for separator in (None, " <P> ", "")
+    ]
+    assert [card.passage_separator for card in cards] == [" ", " <P> ", ""]
+
+
+def test_a_summary_has_no_passages(teachers: dict[str, str]) -> None:
+    assert load_teacher(teachers["bart"], "summarization").text_format.card.passage_separator is None
+    with pytest.raises(TeacherError, match="passage_separator is ' ', for summarization null is expected"):
+        load_teacher(teachers["bart"], "summarization", passage_separator=" ")
+
+
 def test_the_template_of_question_answering_names_both_texts(teachers: dict[str, str]) -> None:
     teacher = load_teacher(teachers["bart"], "question-answering")
     assert teacher.text_format.card.source_text({"question": "q", "context": "c"}) == "question: q context: c"

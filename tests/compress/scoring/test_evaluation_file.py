@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from compress.scoring.evaluation_file import EvaluationFileError, direction, keep_evaluation, read_evaluations
+from compress.scoring.evaluation_file import direction, keep_evaluation
+from quant.evaluation_file import EvaluationFileError, read_evaluations
 
 
 def record(**changed: Any) -> dict[str, Any]:
@@ -20,10 +21,6 @@ def test_a_record_replaces_only_the_one_of_the_same_figure(tmp_path: Path) -> No
     ):
         keep_evaluation(path, each)
     assert [entry["scores"] for entry in read_evaluations(path)] == [2, 3, 4]
-
-
-def test_there_are_no_evaluations_before_the_first(tmp_path: Path) -> None:
-    assert read_evaluations(tmp_path / "evaluation.json") == []
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"scores": 1}', "3"])
