@@ -27,12 +27,12 @@ def check_request(request: Request, architecture: Architecture, settings: Engine
         _check_token("source_ids", token_id, architecture)
     _check_parameters(request.parameters, architecture, settings)
     _check_flag("stream", request.stream)
-    for name in ("num_beams", "num_return_sequences"):
-        value = getattr(request.parameters, name)
-        if request.stream and value > 1:
-            raise InvalidRequest(
-                f"stream is true with {name} = {value}: one sequence can be streamed, {name} = 1 is accepted"
-            )
+    count = request.parameters.num_return_sequences
+    if request.stream and count > 1:
+        raise InvalidRequest(
+            f"stream is true with num_return_sequences = {count}: one sequence can be streamed, "
+            "num_return_sequences = 1 is accepted"
+        )
 
 
 def check_cache_bytes(cache_bytes: int, settings: EngineSettings) -> None:

@@ -44,12 +44,12 @@ class AsyncEngine:
         return result
 
     def stream(self, request: Request) -> AsyncGenerator[tuple[int, ...] | Result]:
-        """Token ids as they are generated, and the result as the last item.
+        """Token ids as soon as they are certain, and the result as the last item.
 
-        An item has all ids since the one before it: one, or more for a consumer that is slower than the engine. Nothing is
-        submitted before the first item is asked for, which raises what `generate` raises. Leaving the iterator, by `aclose`
-        or by cancelling the task, drops the request by the next step; after a `break` Python closes it soon by itself, at
-        once within `contextlib.aclosing`.
+        An item has all ids that became so since the one before it, together they are the result's. Nothing is submitted
+        before the first item is asked for, which raises what `generate` raises. Leaving the iterator, by `aclose` or by
+        cancelling the task, drops the request by the next step; after a `break` Python closes it soon by itself, at once
+        within `contextlib.aclosing`.
         """
         return self._answers(replace(request, stream=True))
 

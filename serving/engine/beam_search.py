@@ -53,6 +53,8 @@ class BeamSearch:
         self._running = [_Beam(start, 0.0 if beam == 0 else RULED_OUT, []) for beam in range(self._beams)]
         self._ended: list[_Beam] = []
         self._rows = 1
+        # The start token is no part of an answer.
+        self._told = 1
 
     @property
     def tokens(self) -> list[int]:
@@ -69,16 +71,30 @@ class BeamSearch:
         self._end(continuations, generated)
         self._running = [self._continued(continuations[place], scores[place]) for place in kept]
         if all(each.ends for each in continuations) or not self._can_improve(generated):
+            self._rows = 0
             return []
         # In the first step every beam is the one row that was decoded.
         parents = [min(continuations[place].parent, self._rows - 1) for place in kept]
         self._rows = self._beams
         return parents
 
+    def settled(self) -> tuple[int, ...]:
+        # The best answer is the best end so far, or continues a running beam: what these have in common is certain. Once it
+        # is told, whatever comes begins with it, so that only later tokens need to be compared.
+        rivals = [beam.ids for beam in (self._ended[:1] + self._running if self._rows else self._best(1))]
+        first, start, end = rivals[0], self._told, self._told
+        shortest = min(map(len, rivals))
+        while end < shortest and all(ids[end] == first[end] for ids in rivals):
+            end += 1
+        self._told = end
+        return tuple(first[start:end])
+
     def sequences(self) -> tuple[GeneratedSequence, ...]:
+        return tuple(self._generated(beam) for beam in self._best(self._parameters.num_return_sequences))
+
+    def _best(self, count: int) -> list[_Beam]:
         # Where constraints ruled out every continuation, sequences that have not ended must do.
-        best = (self._ended + self._running)[: self._parameters.num_return_sequences]
-        return tuple(self._generated(beam) for beam in best)
+        return (self._ended + self._running)[:count]
 
     def _best_continuations(self, candidates: Candidates, generated: int) -> list[_Continuation]:
         forced = self._constraints.forced(generated - 1)

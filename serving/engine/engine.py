@@ -49,7 +49,7 @@ class EngineStats:
 
 @dataclass(frozen=True)
 class Emitted:
-    """Tokens of a streaming request, as they are generated."""
+    """Tokens of a streaming request, as soon as they are certain to be in its result."""
 
     request_id: int
     token_ids: tuple[int, ...]
@@ -79,6 +79,7 @@ class _Generation:
     submitted: float = field(default_factory=perf_counter)
     encode_started: float = 0.0
     decode_started: float = 0.0
+    first_token: float = 0.0
 
 
 class Engine:
@@ -247,15 +248,13 @@ def _advanced(generation: _Generation, candidates: Candidates) -> tuple[list[int
     events: list[Event] = []
     try:
         parents = search.advance(candidates)
+        generation.first_token = generation.first_token or perf_counter()
         if parents:
             generation.wanted = search.wanted()
-            newest = search.tokens[0]
         else:
-            result = _result(generation)
-            newest = result.sequences[0].token_ids[-1]
-            events = [Finished(request_id, result)]
-        if generation.request.stream:
-            events.insert(0, Emitted(request_id, (newest,)))
+            events = [Finished(request_id, _result(generation))]
+        if generation.request.stream and (token_ids := search.settled()):
+            events.insert(0, Emitted(request_id, token_ids))
         return parents, events
     except Exception as fault:
         return [], [_failed(generation, fault)]
@@ -267,6 +266,7 @@ def _result(generation: _Generation) -> Result:
         queue_seconds=generation.encode_started - generation.submitted,
         encode_seconds=generation.decode_started - generation.encode_started,
         decode_seconds=perf_counter() - generation.decode_started,
+        first_token_seconds=generation.first_token - generation.submitted,
     )
 
 

@@ -47,7 +47,7 @@ class Request:
     source_ids: tuple[int, ...]
     parameters: GenerationParameters
     stream: bool = False
-    """Whether tokens are emitted as they are generated; not with beams, whose tokens are certain at the end only."""
+    """Whether tokens are emitted as soon as they are certain; those of beams are when all that may still win share them."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +75,5 @@ class Result:
     encode_seconds: float
     """From the start of its encoding to its end; steps of others lie between when it is encoded in several slices."""
     decode_seconds: float
+    first_token_seconds: float = 0.0
+    """From submission to the end of the step that decoded its first token."""

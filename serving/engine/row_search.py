@@ -22,6 +22,8 @@ class RowSearch:
         self._sequences = [_Sequence(parameters, number) for number in range(parameters.num_return_sequences)]
         self._running = self._sequences
         self._rows = 1
+        # The start token is no part of an answer.
+        self._told = 1
 
     @property
     def tokens(self) -> list[int]:
@@ -48,6 +50,11 @@ class RowSearch:
                 parents.append(row)
         self._running, self._rows = running, len(running)
         return parents
+
+    def settled(self) -> tuple[int, ...]:
+        ids = self._sequences[0].ids
+        token_ids, self._told = tuple(ids[self._told :]), len(ids)
+        return token_ids
 
     def sequences(self) -> tuple[GeneratedSequence, ...]:
         return tuple(self._finished(sequence) for sequence in self._sequences)

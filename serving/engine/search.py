@@ -28,6 +28,12 @@ class Search(Protocol):
     def advance(self, candidates: Candidates) -> list[int]:
         """Take the answer; for each row of the next step the row that it continues, none when finished."""
 
+    def settled(self) -> tuple[int, ...]:
+        """The tokens, of those not told before, that the best answer will have whatever comes; all of them once finished.
+
+        Asked of a request for one answer, whose tokens are streamed. What it costs does not grow with the answer.
+        """
+
     def sequences(self) -> tuple[GeneratedSequence, ...]:
         """The answers, once finished."""
 

@@ -36,6 +36,7 @@ CLASSES = {
 CARD = Card(
     task="summarization",
     source_template="{source}",
+    passage_separator=None,
     source_prefix=(),
     source_suffix=(),
     decoder_start="</s>",

@@ -131,9 +131,8 @@ def test_more_draws_than_rows_are_refused() -> None:
         check(changed(num_beams=1, do_sample=True, num_return_sequences=5))
 
 
-def test_beams_and_several_sequences_are_not_streamed() -> None:
-    with pytest.raises(InvalidRequest, match="stream is true with num_beams = 4: one sequence can be streamed"):
-        check(replace(GOOD, stream=True))
+def test_of_several_sequences_none_is_streamed() -> None:
+    check(replace(changed(num_return_sequences=1), stream=True))
     with pytest.raises(InvalidRequest, match="stream is true with num_return_sequences = 2: one sequence can be streamed"):
         check(replace(changed(num_beams=1, do_sample=True, num_return_sequences=2), stream=True))
     with pytest.raises(InvalidRequest, match="stream is 1, true or false is expected"):

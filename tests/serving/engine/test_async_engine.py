@@ -144,9 +144,10 @@ def test_cancelling_the_task_drops_the_request(start: Start, gate: threading.Eve
     assert idle(engine)
 
 
-def test_a_stream_ends_with_the_result(start: Start) -> None:
+@pytest.mark.parametrize("request_", [REQUEST, BEAMS])
+def test_a_stream_ends_with_the_result(start: Start, request_: Request) -> None:
     async def streamed(engine: AsyncEngine) -> list[Any]:
-        return [item async for item in engine.stream(REQUEST)]
+        return [item async for item in engine.stream(request_)]
 
     *tokens, result = asyncio.run(streamed(start()))
     assert isinstance(result, Result)
@@ -223,9 +224,10 @@ def test_a_stream_refuses_and_fails_as_generate_does(start: Start, monkeypatch: 
     engine = start()
 
     async def refused() -> None:
-        with pytest.raises(InvalidRequest, match="stream is true with num_beams = 3"):
-            await anext(engine.stream(BEAMS))
-        assert len((await engine.generate(replace(BEAMS, stream=True))).sequences[0].token_ids) == 8
+        several = replace(BEAMS, parameters=replace(BEAMS.parameters, num_return_sequences=2))
+        with pytest.raises(InvalidRequest, match="stream is true with num_return_sequences = 2"):
+            await anext(engine.stream(several))
+        assert len((await engine.generate(replace(several, stream=True))).sequences[0].token_ids) == 8
 
         def faulty(*_: object) -> list[int]:
             raise ZeroDivisionError

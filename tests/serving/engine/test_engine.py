@@ -100,6 +100,8 @@ def test_the_result_tells_ids_scores_and_times(runner: PyTorchRunner, run_all: A
     assert len(sequence.token_ids) == len(sequence.token_log_probabilities) == 8
     assert sequence.score == pytest.approx(sum(sequence.token_log_probabilities) / 8)
     assert min(result.queue_seconds, result.encode_seconds, result.decode_seconds) > 0
+    encoded = result.queue_seconds + result.encode_seconds
+    assert encoded < result.first_token_seconds < encoded + result.decode_seconds
     assert len({each.token_ids for each in several.sequences}) == 3
 
 

@@ -68,7 +68,7 @@ def visits(draw: st.DrawFn) -> Visit:
     )
     length = draw(st.sampled_from([1, 2, 5, 15, 16, 17, 33, 60]))
     source = (*draw(st.lists(st.integers(4, 202), min_size=length - 1, max_size=length - 1)), 2)
-    streams = rows_of(parameters) == 1 and draw(st.booleans())
+    streams = parameters.num_return_sequences == 1 and draw(st.booleans())
     stays = draw(st.sampled_from([None, None, None, 0, 1, 1, 2, 3, 6]))
     return Visit(Request(source, parameters, streams), draw(st.integers(0, 6)), stays)
 
@@ -138,6 +138,7 @@ class Traffic:
         visit, _ = self.here[each.request_id]
         if isinstance(each, Emitted):
             assert visit.request.stream
+            assert each.token_ids
             self.streamed[each.request_id] = self.streamed.get(each.request_id, ()) + each.token_ids
             return
         assert isinstance(each.outcome, Result), each.outcome

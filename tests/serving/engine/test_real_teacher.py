@@ -23,6 +23,7 @@ SENTENCES = SHARED / "data" / "tatoeba_de_en" / "test.jsonl"
 CARD = Card(
     task="translation",
     source_template="{source}",
+    passage_separator=None,
     source_prefix=("{source_language}",),
     source_suffix=("</s>",),
     decoder_start="</s>",

@@ -1,0 +1,172 @@
+"""Nobody starves: whatever comes behind a request does not delay it, so that its wait is bounded by the work ahead of it.
+
+The runner computes nothing, so that traffic of thousands of steps is cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quant.layout import Architecture
+from serving.engine.engine import Engine, Finished
+from serving.engine.errors import EngineFull
+from serving.engine.request import GenerationParameters, Request
+from serving.engine.runner import Candidates, Source, Wanted
+from serving.engine.settings import EngineSettings
+
+LAYERS = 6
+ARCHITECTURE = Architecture(
+    model_type="bart",
+    vocab_size=50,
+    d_model=8,
+    encoder_layers=LAYERS,
+    decoder_layers=1,
+    encoder_attention_heads=1,
+    decoder_attention_heads=1,
+    encoder_ffn_dim=8,
+    decoder_ffn_dim=8,
+    max_position_embeddings=1024,
+    activation_function="gelu",
+    scale_embedding=False,
+    pad_token_id=1,
+    bos_token_id=0,
+    eos_token_id=2,
+    decoder_start_token_id=2,
+)
+
+
+class IdleRunner:
+    """Counts rows and layers, and finds the same token after any other."""
+
+    architecture = ARCHITECTURE
+
+    def __init__(self) -> None:
+        self._rows: list[int] = []
+        self._encoding = 0
+        self._layers_left = 0
+
+    @property
+    def rows(self) -> int:
+        return sum(self._rows)
+
+    def cache_bytes(self, source: Source) -> int:
+        return source.rows * (len(source.token_ids) + source.positions)
+
+    def begin(self, sources: Sequence[Source]) -> None:
+        self._encoding, self._layers_left = len(sources), LAYERS
+
+    def encode(self, layers: int) -> bool:
+        self._layers_left -= layers
+        if self._layers_left:
+            return False
+        self._rows += [1] * self._encoding
+        return True
+
+    def abandon(self) -> None:
+        raise AssertionError("nobody leaves")
+
+    def decode(self, tokens: Sequence[int], wanted: Sequence[Wanted]) -> list[Candidates]:
+        assert len(tokens) == self.rows
+        return [Candidates([[0.0]] * rows, [[5]] * rows, []) for rows in self._rows]
+
+    def select(self, parents: Sequence[Sequence[int]]) -> None:
+        self._rows = [len(rows) for rows in parents if rows]
+
+    def clear(self) -> None:
+        raise AssertionError("nothing fails")
+
+
+@dataclass(frozen=True)
+class Visit:
+    source_tokens: int
+    new_tokens: int
+
+    def request(self) -> Request:
+        parameters = GenerationParameters(
+            max_new_tokens=self.new_tokens, min_new_tokens=self.new_tokens, decoder_start_token_id=2, eos_token_id=2
+        )
+        return Request((5,) * self.source_tokens, parameters)
+
+    @property
+    def steps(self) -> int:
+        """The most that it takes by itself: a layer in each, then a token in each."""
+        return LAYERS + self.new_tokens
+
+
+SHORT, LONG = Visit(source_tokens=8, new_tokens=4), Visit(source_tokens=1000, new_tokens=50)
+TIGHT: dict[str, int] = {
+    "max_batch_rows": 4,
+    # The long one fits only alone.
+    "max_cache_bytes": 1055,
+    "max_queued_requests": 8,
+    "encode_tokens_per_step": 64,
+}
+
+
+def waits(arrivals: Sequence[Sequence[Visit]], settings: EngineSettings) -> list[tuple[Visit, int, int]]:
+    """What came, how many steps it took from its submission to its end, and how many those ahead of it and itself may take.
+
+    `arrivals` come before each step; those that the queue has no room for try again before the next, in their order.
+    """
+    engine = Engine(IdleRunner(), settings)
+    to_come: list[Visit] = []
+    here: dict[int, tuple[Visit, int, int]] = {}
+    ended = []
+    step = 0
+    while step < len(arrivals) or to_come or engine.has_work:
+        to_come += arrivals[step] if step < len(arrivals) else []
+        try:
+            while to_come:
+                request_id = engine.submit(to_come[0].request())
+                visit = to_come.pop(0)
+                here[request_id] = (visit, step, visit.steps + sum(ahead.steps for ahead, _, _ in here.values()))
+        except EngineFull:
+            pass
+        step += 1
+        for event in engine.step():
+            assert isinstance(event, Finished)
+            visit, arrived, bound = here.pop(event.request_id)
+            ended.append((visit, step - arrived, bound))
+    assert not here
+    return ended
+
+
+@pytest.mark.parametrize(("one", "flow"), [(LONG, SHORT), (SHORT, LONG)])
+def test_one_of_a_kind_does_not_wait_for_a_steady_flow_of_the_other(one: Visit, flow: Visit) -> None:
+    # More comes at each step than is answered in it, before the one and for long after.
+    arrivals = [[flow, flow] for _ in range(60)]
+    arrivals[10] = [flow, one, flow]
+    ended = waits(arrivals, EngineSettings(**TIGHT))
+    ((place, steps, bound),) = [(place, steps, bound) for place, (visit, steps, bound) in enumerate(ended) if visit is one]
+    assert steps <= bound
+    # Most of the flow was still to come.
+    assert place < len(ended) // 2
+    assert all(steps <= bound for _, steps, bound in ended)
+
+
+VISITS = st.builds(Visit, st.sampled_from([1, 8, 100, 1000]), st.sampled_from([1, 4, 20, 50]))
+
+
+@given(
+    arrivals=st.lists(st.lists(VISITS, max_size=3), max_size=12),
+    changes=st.fixed_dictionaries(
+        {},
+        optional={
+            "max_batch_rows": st.sampled_from([1, 2, 64]),
+            "max_cache_bytes": st.sampled_from([1055, 2500, 10**6]),
+            "max_queued_requests": st.sampled_from([1, 3, 100]),
+            "max_encode_tokens": st.sampled_from([1, 128, 4096]),
+            "encode_tokens_per_step": st.sampled_from([1, 64, 4096]),
+        },
+    ),
+)
+def test_nobody_waits_longer_than_for_those_ahead(arrivals: list[list[Visit]], changes: dict[str, Any]) -> None:
+    ended = waits(arrivals, EngineSettings(**{**TIGHT, **changes}))
+    assert len(ended) == sum(map(len, arrivals))
+    assert all(steps <= bound for _, steps, bound in ended)
