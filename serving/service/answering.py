@@ -9,18 +9,22 @@ the queue than many short ones. When one fails, the others are cancelled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
-from quant.card import Task
+from quant.card import Task, Texts
 from serving.engine.request import GeneratedSequence, GenerationParameters, Request
 from serving.engine.request import Result as Generated
 from serving.observability.metrics import Metrics
+from serving.observability.requests import current_request
 from serving.service.errors import ErrorCode, ServiceError
 from serving.service.generation import refused
 from serving.service.messages import Output, Result, Timings, Token, TruncationReport
 from serving.service.models import ServedModel
+from serving.service.news import InOrder, Tell
 from serving.service.sources import Sources
 from serving.service.text import EncodedSource, TextCodec
 
@@ -35,8 +39,11 @@ class PreparedInput:
     parameters: GenerationParameters
 
 
-def prepare(sources: Sources, parameters: GenerationParameters, task: Task) -> PreparedInput:
-    """Raises ServiceError (bad_parameter) for parameters that mean nothing for an output made of several windows."""
+def prepare(sources: Sources, parameters: GenerationParameters, task: Task, streamed: bool = False) -> PreparedInput:
+    """Raises ServiceError (bad_parameter) for parameters that mean nothing for a stream, or an output of several windows."""
+    if streamed and parameters.num_return_sequences > 1:
+        message = f"{parameters.num_return_sequences}: of a streamed input there is one output; leave one of the two out"
+        raise refused("num_return_sequences", message)
     windows = len(sources.windows)
     if windows > 1 and task != "question-answering":
         if parameters.num_return_sequences > 1:
@@ -55,7 +62,7 @@ class Answering:
         model: ServedModel,
         metrics: Metrics,
         most_at_a_time: int,
-        read: Callable[[Mapping[str, str]], Awaitable[Sources]],
+        read: Callable[[Texts], Awaitable[Sources]],
     ) -> None:
         """`read` makes sources of a further text, for the summaries of summaries."""
         self._model = model
@@ -63,23 +70,29 @@ class Answering:
         self._places = asyncio.Semaphore(most_at_a_time)
         self._read = read
 
-    async def answer(self, given: PreparedInput) -> Result:
-        """Raises ServiceError (too_long) for summaries that do not get shorter, and what the engine raises."""
+    async def answer(self, given: PreparedInput, tell: Tell | None = None) -> Result:
+        """The result of one input, whose text `tell` is given in parts, as early as it is certain.
+
+        Raises ServiceError (too_long) for summaries that do not get shorter, and what the engine raises.
+        """
         task = self._model.checked.card.task
         if len(given.sources.windows) == 1:
-            (generated,) = await self._generate(given)
+            (generated,) = await self._generate(given, tell)
             result = _result(self._model.codec, given, [generated], generated)
         elif task == "question-answering":
             result = await self._best(given)
+            if tell is not None:
+                # Which window has the best answer shows at the end.
+                tell(result.text)
         elif task == "summarization":
-            result = await self._summarized(given)
+            result = await self._summarized(given, tell)
         else:
-            result = await self._joined(given)
+            result = await self._joined(given, tell)
         self._metrics.record_input(self._model.name, given.sources.applied)
         return result
 
-    async def _joined(self, given: PreparedInput) -> Result:
-        generated = await self._generate(given)
+    async def _joined(self, given: PreparedInput, tell: Tell | None) -> Result:
+        generated = await self._generate(given, tell)
         outputs = [self._text(each) for each in generated]
         joined = "".join(f"{before}{text}" for before, text in zip(given.sources.separators, outputs, strict=True) if text)
         cut = any(each.sequences[0].finish_reason == "length" for each in generated)
@@ -94,7 +107,7 @@ class Answering:
         report = result.truncation.model_copy(update={"answer_window": best + 1})
         return result.model_copy(update={"truncation": report})
 
-    async def _summarized(self, given: PreparedInput) -> Result:
+    async def _summarized(self, given: PreparedInput, tell: Tell | None) -> Result:
         generated = await self._generate(given)
         result = _result(self._model.codec, given, generated, generated[-1])
         while (windows := len(given.sources.windows)) > 1:
@@ -104,18 +117,39 @@ class Answering:
             if len(given.sources.windows) > (windows + 1) // 2:
                 message = f"the summaries of its {windows} windows are together too long to be summarized again: "
                 raise ServiceError(ErrorCode.TOO_LONG, message + "ask for shorter ones with max_new_tokens, or split it")
-            generated = await self._generate(given)
+            generated = await self._generate(given, tell if len(given.sources.windows) == 1 else None)
             result = _added(result, _result(self._model.codec, given, generated, generated[-1]))
         return result
 
-    async def _generate(self, given: PreparedInput) -> list[Generated]:
-        return await all_or_none(self._generate_one(window, given.parameters) for window in given.sources.windows)
+    async def _generate(self, given: PreparedInput, tell: Tell | None = None) -> list[Generated]:
+        """What the engine makes of each window; `tell` is given their texts joined."""
+        sources = given.sources
+        joined = None if tell is None else InOrder(sources.separators, tell)
 
-    async def _generate_one(self, window: EncodedSource, parameters: GenerationParameters) -> Generated:
-        async with self._places:
-            generated = await self._model.engine.generate(Request(window.source_ids, parameters))
-        self._metrics.record_window(self._model.name, len(window.source_ids), generated)
-        return generated
+        async def answer(place: int, window: EncodedSource) -> Generated:
+            request = Request(window.source_ids, given.parameters)
+            async with self._places:
+                if joined is None:
+                    generated = await self._model.engine.generate(request)
+                else:
+                    generated = await self._streamed(request, partial(joined.tell, place))
+                    joined.end(place)
+            self._metrics.record_window(self._model.name, len(window.source_ids), generated)
+            if (record := current_request()) is not None:
+                record.add_window(len(window.source_ids), generated)
+            return generated
+
+        return await all_or_none(answer(place, window) for place, window in enumerate(sources.windows))
+
+    async def _streamed(self, request: Request, tell: Tell) -> Generated:
+        text = self._model.codec.stream()
+        async with aclosing(self._model.engine.stream(request)) as items:
+            async for item in items:
+                if isinstance(item, Generated):
+                    tell(text.end(self._text(item)))
+                    return item
+                tell(text.add(item))
+        raise AssertionError("a stream of the engine ends with its result")
 
     def _text(self, generated: Generated) -> str:
         return self._model.codec.decode(generated.sequences[0].token_ids)

@@ -1,17 +1,15 @@
-"""One error type for the whole service, and the two tables that turn it into a status.
+"""One error type for the whole service, and what HTTP says of it; for gRPC see `serving.rpc.statuses`.
 
-The rule behind the tables: what the client must change in its request is 4xx and INVALID_ARGUMENT, whatever is wrong with
+The rule behind both tables: what the client must change in its request is 4xx and INVALID_ARGUMENT, whatever is wrong with
 it, except where a status has a well-known meaning of its own (413 for a text that is too long, 404 and NOT_FOUND for a
-name that is not served). What the client may simply repeat is 429, 503 or 504. Clients that need to tell two kinds apart
-read the code, which both protocols carry.
+name that is not served, 401 and UNAUTHENTICATED for a key). What the client may simply repeat is 429, 503 or 504. Clients
+that need to tell two kinds apart read the code, which both protocols carry.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
 from http import HTTPStatus
-
-from grpc import StatusCode
 
 
 class ErrorCode(StrEnum):
@@ -23,6 +21,7 @@ class ErrorCode(StrEnum):
     UNKNOWN_LANGUAGE = "unknown_language"
     TOO_LONG = "too_long"
     BAD_PARAMETER = "bad_parameter"
+    UNAUTHENTICATED = "unauthenticated"
     OVERLOADED = "overloaded"
     TIMEOUT = "timeout"
     UNAVAILABLE = "unavailable"
@@ -36,23 +35,11 @@ HTTP_STATUS: dict[ErrorCode, HTTPStatus] = {
     ErrorCode.UNKNOWN_LANGUAGE: HTTPStatus.UNPROCESSABLE_ENTITY,
     ErrorCode.TOO_LONG: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ErrorCode.BAD_PARAMETER: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ErrorCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
     ErrorCode.OVERLOADED: HTTPStatus.TOO_MANY_REQUESTS,
     ErrorCode.TIMEOUT: HTTPStatus.GATEWAY_TIMEOUT,
     ErrorCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     ErrorCode.INTERNAL: HTTPStatus.INTERNAL_SERVER_ERROR,
-}
-
-GRPC_STATUS: dict[ErrorCode, StatusCode] = {
-    ErrorCode.EMPTY_TEXT: StatusCode.INVALID_ARGUMENT,
-    ErrorCode.UNKNOWN_MODEL: StatusCode.NOT_FOUND,
-    ErrorCode.WRONG_TASK: StatusCode.INVALID_ARGUMENT,
-    ErrorCode.UNKNOWN_LANGUAGE: StatusCode.INVALID_ARGUMENT,
-    ErrorCode.TOO_LONG: StatusCode.INVALID_ARGUMENT,
-    ErrorCode.BAD_PARAMETER: StatusCode.INVALID_ARGUMENT,
-    ErrorCode.OVERLOADED: StatusCode.RESOURCE_EXHAUSTED,
-    ErrorCode.TIMEOUT: StatusCode.DEADLINE_EXCEEDED,
-    ErrorCode.UNAVAILABLE: StatusCode.UNAVAILABLE,
-    ErrorCode.INTERNAL: StatusCode.INTERNAL,
 }
 
 RETRY_AFTER_SECONDS = {ErrorCode.OVERLOADED: 1, ErrorCode.UNAVAILABLE: 5}

@@ -15,6 +15,11 @@ ModelName = Field(
     default=None, description="Name of a served model (default: the server's own for the task)", max_length=200
 )
 
+Stream = Field(
+    default=False,
+    description="Over HTTP: send the output while it is generated, as server-sent events; gRPC has calls of its own for it",
+)
+
 MAX_SEED = 2**53 - 1
 """The largest number below which JSON's are exact everywhere."""
 
@@ -31,6 +36,8 @@ def _check_unicode(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("half a surrogate pair is no text") from None
+    if "\0" in text:
+        raise ValueError("a NUL character is no text")
     return text
 
 
@@ -41,11 +48,17 @@ Texts = Annotated[
 ]
 """One text or a list. The tags let a fault speak of what was sent and not of both; they are part of its location."""
 
+Contexts = Annotated[
+    Annotated[Text, Tag(ONE)] | Annotated[list[Texts], Tag(SEVERAL)],
+    Discriminator(_one_or_several),
+]
+"""A text, or a list whose entries are texts or lists of texts."""
+
 
 class Message(BaseModel):
     """Base of everything here."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True, hide_input_in_errors=True)
 
 
 class GenerationParameters(Message):
@@ -112,6 +125,7 @@ class TranslateRequest(TruncationChoice):
         json_schema_extra={
             "examples": [
                 {"text": "Guten Morgen!", "source_language": "de", "target_language": "en"},
+                {"text": "Guten Morgen!", "source_language": "de", "target_language": "en", "stream": True},
                 {
                     "text": ["Guten Morgen!", "Wie geht es dir?"],
                     "source_language": "de",
@@ -125,12 +139,16 @@ class TranslateRequest(TruncationChoice):
     text: Texts = Field(description="One text, or a list of texts")
     model: str | None = ModelName
     source_language: str | None = Field(
-        default=None, description="A code of the model like de_DE, or de where only one code begins so", max_length=200
+        default=None, description="A code of the model like de_DE, or any code or name: de, deu, German", max_length=200
     )
     target_language: str | None = Field(
-        default=None, description="May be left out when the model has exactly two languages", max_length=200
+        default=None,
+        description="Likewise; one of the two may be left out when the model has exactly two languages, both when it has "
+        "one direction",
+        max_length=200,
     )
     parameters: GenerationParameters = GenerationParameters()
+    stream: bool = Stream
 
 
 class SummarizeRequest(TruncationChoice):
@@ -147,6 +165,7 @@ class SummarizeRequest(TruncationChoice):
     text: Texts = Field(description="One text, or a list of texts")
     model: str | None = ModelName
     parameters: GenerationParameters = GenerationParameters()
+    stream: bool = Stream
 
 
 class AnswerRequest(TruncationChoice):
@@ -156,6 +175,7 @@ class AnswerRequest(TruncationChoice):
         json_schema_extra={
             "examples": [
                 {"question": "Why is the sky blue?", "context": "Air scatters blue light more …"},
+                {"question": "Why is the sky blue?", "context": ["The best passage …", "The second best …"]},
                 {
                     "question": "Why is the sky blue?",
                     "context": "A long chapter …",
@@ -167,11 +187,14 @@ class AnswerRequest(TruncationChoice):
     )
 
     question: Texts = Field(description="One question, or a list of questions")
-    context: Texts = Field(
-        description="The text that the answer is to be based on: one for all questions, or a list with one for each"
+    context: Contexts = Field(
+        description="What the answer is to be based on. Of one question: a text, or a list of passages, the most relevant "
+        "first. Of a list of questions: a text for all of them, or a list with an entry for each, a text or a list of "
+        "passages"
     )
     model: str | None = ModelName
     parameters: GenerationParameters = GenerationParameters()
+    stream: bool = Stream
 
 
 TaskRequest = TranslateRequest | SummarizeRequest | AnswerRequest
@@ -251,6 +274,61 @@ class GenerateResponse(Message):
     results: list[Result]
 
 
+class TextDelta(Message):
+    """What the output for one input is longer by. The texts of an input put together are its result's."""
+
+    model: str = Field(exclude=True)
+    """Name of the model that generates."""
+    input: int
+    """Which input of the request, counted from 0."""
+    text: str
+
+
+class InputResult(Message):
+    """The whole result of one input; nothing follows for it."""
+
+    model: str = Field(exclude=True)
+    """Name of the model that generated."""
+    input: int
+    """Which input of the request, counted from 0."""
+    result: Result
+
+
+StreamEvent = TextDelta | InputResult
+
+
+class StreamEnd(Message):
+    """The end of a stream that went well."""
+
+    model: str
+    """Name of the model that generated."""
+
+
+class Score(Message):
+    """What a metric says of the model, and of the teacher that it was distilled from."""
+
+    metric: str
+    student: float | None = None
+    """The served model's; absent where only the teacher was scored."""
+    teacher: float | None = None
+    """Absent where the teacher was not scored on the same data with the same decoding."""
+
+
+class Evaluation(Message):
+    """What a model was scored on, and how it did."""
+
+    data: str
+    """Name of the data set or file, as it was given to dqbart evaluate."""
+    source_language: str | None = None
+    """Code of the direction's source; absent for models of one language."""
+    target_language: str | None = None
+    examples: int
+    """How many the scores are of."""
+    decoding: GenerationParameters
+    """How outputs were searched for, as far as it was recorded."""
+    scores: list[Score]
+
+
 class ModelDescription(Message):
     """A served model, and how it may be asked."""
 
@@ -272,6 +350,14 @@ class ModelDescription(Message):
     """Longest accepted input in tokens, language and end tokens included."""
     defaults: GenerationParameters
     """What holds where a request leaves a parameter out."""
+    teacher: str
+    """Name of the model that it was distilled from."""
+    teacher_layers: str
+    """The teacher's encoder and decoder layers."""
+    teacher_bytes: int
+    """Bytes of the teacher's weights in float32."""
+    evaluations: list[Evaluation]
+    """Scores that came with the model; empty where it was not evaluated."""
 
 
 class ModelList(Message):

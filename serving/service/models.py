@@ -1,12 +1,14 @@
-"""The served models: checked where the server is started, opened where they run, chosen by name.
+"""The served models: checked where the server is started, opened where they run, chosen by name, exchanged while they run.
 
 Checking reads a whole artifact and its tokenizer, so that a damaged one stops `dqbart serve` at once and not minutes later
-inside a replica. A replica then opens what was found, without checking it again.
+inside a replica.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +17,9 @@ from quant.artifact import ArtifactError, read_artifact, sizes
 from quant.card import Card, Task
 from serving.engine.request import Request, Result
 from serving.service.errors import ErrorCode, ServiceError, shown
+from serving.service.evaluations import kept_evaluations
 from serving.service.generation import GenerationConfigError, GenerationDefaults
-from serving.service.messages import ModelDescription
+from serving.service.messages import Evaluation, ModelDescription
 from serving.service.text import TextCodec, TokenizerError
 
 
@@ -30,9 +33,15 @@ class Generator(Protocol):
     async def generate(self, request: Request) -> Result:
         """Raises EngineFull, EngineClosed, InvalidRequest, GenerationFailed."""
 
+    def stream(self, request: Request) -> AsyncGenerator[tuple[int, ...] | Result]:
+        """Token ids as soon as they are certain, then the result. Raises what `generate` raises."""
+
     @property
     def alive(self) -> bool:
         """Whether it can still generate."""
+
+    def close(self) -> None:
+        """Stop for good; what is not finished gets EngineClosed."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +57,15 @@ class CheckedModel:
     layers: str
     size_bytes: int
     compression_ratio: float
+    evaluations: tuple[Evaluation, ...]
 
     def codec(self) -> TextCodec:
         return TextCodec(self.folder, self.card, self.vocab_size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A checked model with all it needs to answer."""
+    """A checked model with all it needs to answer. Two of the same name may run at a time, while one replaces the other."""
 
     checked: CheckedModel
     codec: TextCodec
@@ -84,6 +94,7 @@ def check_model(name: str, folder: Path, max_rows: int) -> CheckedModel:
             layers=str(architecture.layers),
             size_bytes=size.packed,
             compression_ratio=size.ratio,
+            evaluations=tuple(kept_evaluations(folder, card.teacher)),
         )
         checked.codec()
     except GenerationConfigError as error:
@@ -96,27 +107,67 @@ def check_model(name: str, folder: Path, max_rows: int) -> CheckedModel:
 
 
 def default_models(models: Sequence[CheckedModel], chosen: Mapping[Task, str | None]) -> dict[Task, str]:
-    """Task → name of the model for requests that name none: the chosen one, else the first of that task."""
+    """Task → model for requests that name none: the chosen one, else the first of that task. Raises ModelError."""
+    for task, name in chosen.items():
+        able = [model.name for model in models if model.card.task == task]
+        if name is not None and name not in able:
+            key = f"default_{task.replace('-', '_')}"
+            raise ModelError(f"{key} = {name!r}: no served model for {task}; there are: {', '.join(able) or 'none'}")
     defaults: dict[Task, str] = {}
     for model in models:
         defaults.setdefault(model.card.task, chosen.get(model.card.task) or model.name)
     return defaults
 
 
-class Models:
-    """The served models by name."""
+@dataclass(frozen=True)
+class _Table:
+    models: dict[str, ServedModel]
+    defaults: dict[Task, str]
 
-    def __init__(self, models: Sequence[ServedModel], defaults: Mapping[Task, str]) -> None:
-        self._models = {model.name: model for model in models}
-        self._defaults = dict(defaults)
+
+class Models:
+    """The served models by name. All of it is for one event loop."""
+
+    def __init__(self, models: Sequence[ServedModel] = (), defaults: Mapping[Task, str] | None = None) -> None:
+        self._table = _Table({}, {})
+        self._requests: Counter[ServedModel] = Counter()
+        self.exchange(models, defaults or {})
+
+    def exchange(self, models: Sequence[ServedModel], defaults: Mapping[Task, str]) -> None:
+        """Serve these from the next request on; a request that has begun keeps the model that it has."""
+        self._table = _Table({model.name: model for model in models}, dict(defaults))
+
+    def __getitem__(self, name: str) -> ServedModel:
+        return self._table.models[name]
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._table.models)
+
+    @contextmanager
+    def chosen(self, task: Task, name: str | None) -> Iterator[ServedModel]:
+        """`choose`, and the model is in use until the end of the block."""
+        model = self.choose(task, name)
+        self._requests[model] += 1
+        try:
+            yield model
+        finally:
+            self._requests[model] -= 1
+            if not self._requests[model]:
+                del self._requests[model]
+
+    def in_use(self, model: ServedModel) -> bool:
+        """Whether a request has it, also after it was exchanged for another."""
+        return model in self._requests
 
     def choose(self, task: Task, name: str | None) -> ServedModel:
         """The named model, or the task's default. Raises ServiceError (unknown_model, wrong_task)."""
-        able = [model.name for model in self._models.values() if model.checked.card.task == task]
-        if name is None and task not in self._defaults:
+        models, defaults = self._table.models, self._table.defaults
+        able = [model.name for model in models.values() if model.checked.card.task == task]
+        if name is None and task not in defaults:
             raise ServiceError(ErrorCode.UNKNOWN_MODEL, f"no model for {task} is served", "model")
-        wanted = self._defaults[task] if name is None else name
-        model = self._models.get(wanted)
+        wanted = defaults[task] if name is None else name
+        model = models.get(wanted)
         if model is None:
             message = f"model = {shown(wanted)} is not served; for {task} there {_are(able)}"
             raise ServiceError(ErrorCode.UNKNOWN_MODEL, message, "model")
@@ -127,17 +178,17 @@ class Models:
 
     def stopped(self) -> list[str]:
         """Names of models whose engine has come to its end."""
-        return [model.name for model in self._models.values() if not model.engine.alive]
+        return [model.name for model in self._table.models.values() if not model.engine.alive]
 
     def describe(self) -> list[ModelDescription]:
         """What clients may know of each model."""
-        return [self._describe(model.checked) for model in self._models.values()]
+        return [self._describe(model.checked) for model in self._table.models.values()]
 
     def _describe(self, model: CheckedModel) -> ModelDescription:
         return ModelDescription(
             name=model.name,
             task=model.card.task,
-            is_default=self._defaults.get(model.card.task) == model.name,
+            is_default=self._table.defaults.get(model.card.task) == model.name,
             languages=list(model.card.languages),
             scheme=model.scheme,
             layers=model.layers,
@@ -145,6 +196,10 @@ class Models:
             compression_ratio=round(model.compression_ratio, 2),
             max_source_tokens=model.card.max_source_tokens,
             defaults=model.defaults.requested(),
+            teacher=model.card.teacher,
+            teacher_layers=model.card.teacher_layers,
+            teacher_bytes=model.card.teacher_bytes,
+            evaluations=list(model.evaluations),
         )
 
 

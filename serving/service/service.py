@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, Literal, TypeVar
 
 from quant.card import Task
 from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest, SourceTooLong
 from serving.observability.metrics import UNKNOWN_MODEL, Metrics
+from serving.observability.requests import current_request
 from serving.service.answering import Answering, PreparedInput, all_or_none, prepare
+from serving.service.door import Door, stopping
 from serving.service.errors import ErrorCode, ServiceError, internal_error
+from serving.service.inputs import characters, check_inputs, inputs_of, numbered
 from serving.service.languages import resolve_languages
 from serving.service.messages import (
     ONE,
@@ -25,11 +30,13 @@ from serving.service.messages import (
     AnswerRequest,
     GenerateResponse,
     ModelList,
+    StreamEvent,
     SummarizeRequest,
     TaskRequest,
     TranslateRequest,
 )
 from serving.service.models import Models, ServedModel
+from serving.service.news import News, told
 from serving.service.sources import SourceReader
 
 T = TypeVar("T")
@@ -61,11 +68,6 @@ class Limits:
     max_rows: int
     request_timeout_seconds: float
 
-    @property
-    def max_message_bytes(self) -> int:
-        """No acceptable request is larger, on either protocol: JSON may spell a character in 12 bytes."""
-        return 12 * self.max_inputs * self.max_source_characters + (1 << 20)
-
 
 class Service:
     """Answers requests with the served models."""
@@ -74,6 +76,7 @@ class Service:
         self._models = models
         self._limits = limits
         self._metrics = metrics
+        self.door = Door()
 
     @property
     def limits(self) -> Limits:
@@ -81,44 +84,93 @@ class Service:
 
     async def generate(self, request: TaskRequest, protocol: Protocol) -> GenerateResponse:
         """Answer every input of a request. Raises ServiceError, and nothing else but CancelledError."""
-        task = TASK_OF[type(request)]
-        started = perf_counter()
-        name, outcome = UNKNOWN_MODEL, "cancelled"
-        try:
-            model = self._models.choose(task, request.model)
-            name = model.name
-            async with asyncio.timeout(self._limits.request_timeout_seconds):
-                response = await self._answer(model, request)
-            outcome = "ok"
-            return response
-        except Exception as fault:
-            error = self._service_error(fault)
-            outcome = error.code
-            raise error from None
-        finally:
-            self._metrics.record_request(task, name, protocol, outcome, perf_counter() - started)
+        with self._begun(request, protocol) as model:
+            async with asyncio.timeout(self._seconds_left()):
+                answering, prepared = await self._prepare(model, request)
+                results = await all_or_none(answering.answer(each) for each in prepared)
+            return GenerateResponse(model=model.name, results=results)
+
+    async def stream(self, request: TaskRequest, protocol: Protocol) -> AsyncGenerator[StreamEvent]:
+        """Texts of a request's inputs as they are generated, and the result of each as its last event.
+
+        Raises what `generate` raises: before the first event whatever is wrong with the request, and later only what goes
+        wrong later. Leaving the generator drops the request; `contextlib.aclosing` does so at once.
+        """
+        with self._begun(request, protocol) as model:
+
+            async def answer(news: News) -> None:
+                async def answer_one(place: int, each: PreparedInput) -> None:
+                    news.end(place, await answering.answer(each, partial(news.tell, place)))
+
+                async with asyncio.timeout(self._seconds_left()):
+                    answering, prepared = await self._prepare(model, request, streamed=True)
+                    await all_or_none(answer_one(place, each) for place, each in enumerate(prepared))
+
+            async with aclosing(told(model.name, answer)) as events:
+                async for event in events:
+                    yield event
 
     def refuse(self, task: Task, protocol: Protocol, faults: Iterable[Mapping[str, Any]]) -> ServiceError:
         """Count a request whose fields are wrong, and describe the faults that pydantic found."""
         self._metrics.record_request(task, UNKNOWN_MODEL, protocol, ErrorCode.BAD_PARAMETER, 0.0)
         return describe_faults(faults)
 
+    def count_refused(self, task: Task, protocol: Protocol, code: ErrorCode, seconds: float) -> None:
+        """Count a request that was refused before it came here."""
+        self._metrics.record_request(task, UNKNOWN_MODEL, protocol, code, seconds)
+
     def check_health(self) -> None:
         """Raises ServiceError (unavailable) when an engine has stopped."""
         if stopped := self._models.stopped():
             raise ServiceError(ErrorCode.UNAVAILABLE, f"{', '.join(stopped)} cannot answer; the replica is being replaced")
 
+    def check_ready(self) -> None:
+        """Raises ServiceError (unavailable) when no request can be answered: for the same reason, or because it stops."""
+        self.check_health()
+        if self.door.closed:
+            raise stopping()
+
     def models(self) -> ModelList:
         """Every served model."""
         return ModelList(models=self._models.describe())
+
+    def language_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Source and target code of what the default translation model translates. Raises ServiceError (unknown_model)."""
+        return self._models.choose("translation", None).checked.card.language_pairs
 
     def metrics_page(self) -> bytes:
         """Metrics of all replicas in Prometheus' text format."""
         return self._metrics.page()
 
-    async def _answer(self, model: ServedModel, request: TaskRequest) -> GenerateResponse:
-        inputs = _inputs(request)
-        self._check_inputs(inputs)
+    @contextmanager
+    def _begun(self, request: TaskRequest, protocol: Protocol) -> Iterator[ServedModel]:
+        """The model for a request. At the end the request is counted, and what it raised becomes a ServiceError."""
+        task = TASK_OF[type(request)]
+        started = perf_counter()
+        name, outcome = UNKNOWN_MODEL, "cancelled"
+        try:
+            with self.door.entered(), self._models.chosen(task, request.model) as model:
+                name = model.name
+                with self._metrics.ongoing(task, name, protocol):
+                    yield model
+            outcome = "ok"
+        except Exception as fault:
+            error = self._service_error(fault)
+            outcome = error.code
+            raise error from None
+        finally:
+            if (record := current_request()) is not None:
+                record.task, record.model, record.outcome = task, name, outcome
+            self._metrics.record_request(task, name, protocol, outcome, perf_counter() - started)
+
+    async def _prepare(
+        self, model: ServedModel, request: TaskRequest, streamed: bool = False
+    ) -> tuple[Answering, list[PreparedInput]]:
+        """The inputs as they go to the engine. Raises ServiceError for whatever is wrong with them."""
+        inputs = inputs_of(request)
+        if (record := current_request()) is not None:
+            record.inputs = len(inputs)
+        check_inputs(inputs, self._limits.max_inputs, self._limits.max_source_characters)
         reader = self._reader(model, request)
 
         def encode() -> list[PreparedInput]:
@@ -129,20 +181,19 @@ class Service:
                     parameters = model.checked.defaults.resolve(
                         request.parameters, sources.windows[0], self._limits.max_rows
                     )
-                    prepared.append(prepare(sources, parameters, model.checked.card.task))
+                    prepared.append(prepare(sources, parameters, model.checked.card.task, streamed))
                 except ServiceError as error:
-                    raise ServiceError(error.code, _numbered(index, inputs, error.message), error.field) from None
+                    raise ServiceError(error.code, numbered(index, inputs, error.message), error.field) from None
             return prepared
 
-        prepared = await _off_loop_if_long(sum(map(_characters, inputs)), encode)
+        prepared = await _off_loop_if_long(sum(map(characters, inputs)), encode)
         answering = Answering(
             model,
             self._metrics,
             self._limits.max_inputs,
-            lambda texts: _off_loop_if_long(_characters(texts), lambda: reader.read(texts)),
+            lambda texts: _off_loop_if_long(characters(texts), lambda: reader.read(texts)),
         )
-        results = await all_or_none(answering.answer(each) for each in prepared)
-        return GenerateResponse(model=model.name, results=results)
+        return answering, prepared
 
     def _reader(self, model: ServedModel, request: TaskRequest) -> SourceReader:
         card = model.checked.card
@@ -155,28 +206,22 @@ class Service:
             model.codec, card.task, source_language, target_language, request.truncation, self._limits.max_windows
         )
 
-    def _check_inputs(self, inputs: list[dict[str, str]]) -> None:
-        if not inputs:
-            raise ServiceError(ErrorCode.EMPTY_TEXT, "no text is given")
-        if len(inputs) > self._limits.max_inputs:
-            message = f"{len(inputs)} inputs in one request, {self._limits.max_inputs} at most are accepted"
-            raise ServiceError(ErrorCode.BAD_PARAMETER, message)
-        for index, texts in enumerate(inputs):
-            for field, text in texts.items():
-                if not text.strip():
-                    raise ServiceError(ErrorCode.EMPTY_TEXT, _numbered(index, inputs, f"the {field} is empty"))
-            characters = _characters(texts)
-            if characters > self._limits.max_source_characters:
-                message = f"{characters} characters, {self._limits.max_source_characters} at most are accepted: split it"
-                raise ServiceError(ErrorCode.TOO_LONG, _numbered(index, inputs, message))
+    def _seconds_left(self) -> float:
+        limit, record = self._limits.request_timeout_seconds, current_request()
+        return limit if record is None else record.seconds_left(limit)
+
+    def _too_late(self) -> str:
+        limit, record = self._limits.request_timeout_seconds, current_request()
+        if record is not None and record.time_limit is not None and record.time_limit < limit:
+            return "no answer within the time that the request gave"
+        return f"no answer within the server's limit of {limit:g} seconds"
 
     def _service_error(self, fault: Exception) -> ServiceError:
         match fault:
             case ServiceError():
                 return fault
             case TimeoutError():
-                seconds = self._limits.request_timeout_seconds
-                return ServiceError(ErrorCode.TIMEOUT, f"no answer within the server's limit of {seconds:g} seconds")
+                return ServiceError(ErrorCode.TIMEOUT, self._too_late())
             case EngineFull():
                 return ServiceError(ErrorCode.OVERLOADED, "too many requests are waiting; repeat this one later")
             case EngineClosed():
@@ -205,30 +250,5 @@ def describe_faults(faults: Iterable[Mapping[str, Any]]) -> ServiceError:
     return ServiceError(ErrorCode.BAD_PARAMETER, "; ".join(described), first)
 
 
-def _inputs(request: TaskRequest) -> list[dict[str, str]]:
-    """The texts of each input, by the names that the card's template uses."""
-    if not isinstance(request, AnswerRequest):
-        return [{"source": text} for text in _listed(request.text)]
-    questions, contexts = _listed(request.question), _listed(request.context)
-    if isinstance(request.context, str):
-        contexts *= len(questions)
-    if len(contexts) != len(questions):
-        message = f"{len(questions)} questions and {len(contexts)} contexts; give one context, or as many as questions"
-        raise ServiceError(ErrorCode.BAD_PARAMETER, message, "context")
-    return [{"question": question, "context": context} for question, context in zip(questions, contexts, strict=True)]
-
-
 async def _off_loop_if_long(characters: int, work: Callable[[], T]) -> T:
     return await asyncio.to_thread(work) if characters > OFF_LOOP_CHARACTERS else work()
-
-
-def _characters(texts: Mapping[str, str]) -> int:
-    return sum(map(len, texts.values()))
-
-
-def _listed(text: str | list[str]) -> list[str]:
-    return [text] if isinstance(text, str) else list(text)
-
-
-def _numbered(index: int, inputs: list[dict[str, str]], message: str) -> str:
-    return f"input {index + 1} of {len(inputs)}: {message}" if len(inputs) > 1 else message

@@ -6,15 +6,15 @@ tokens, and truncation or padding that the file may carry is switched off. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Formatter
 
 from tokenizers import Tokenizer
 
-from quant.card import SOURCE_FIELDS, SOURCE_LANGUAGE, TARGET_LANGUAGE, Card
+from quant.card import SOURCE_LANGUAGE, TARGET_LANGUAGE, Card, Texts
 from serving.service.errors import ErrorCode, ServiceError
+from serving.service.text_stream import TextStream
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -65,36 +65,35 @@ class TextCodec:
     @property
     def long_field(self) -> str:
         """The text of an input that may be shortened or split: the source, or a question's context."""
-        return SOURCE_FIELDS[self._card.task][-1]
+        return self._card.long_field
 
-    def encode(self, texts: Mapping[str, str], source_language: str | None, target_language: str | None) -> EncodedSource:
+    @property
+    def passage_separator(self) -> str | None:
+        """What stands between the passages of a context; None where a source has none."""
+        return self._card.passage_separator
+
+    def encode(self, texts: Texts, source_language: str | None, target_language: str | None) -> EncodedSource:
         """Encode the texts of one input, by the names in the card's template, however long they are."""
         text_ids = self._tokenizer.encode(self._card.source_text(texts), add_special_tokens=False).ids
         return self._encoded(text_ids, source_language, target_language)
 
-    def cut(self, texts: Mapping[str, str], source_language: str | None, target_language: str | None) -> EncodedSource:
+    def cut(self, texts: Texts, source_language: str | None, target_language: str | None) -> EncodedSource:
         """Encode an input that is too long without as many of the long field's last tokens as are too many.
 
         Raises ServiceError (too_long) when all of them are.
         """
         encoding = self._tokenizer.encode(self._card.source_text(texts), add_special_tokens=False)
-        starts = [start for start, _ in encoding.offsets]
-        text_start = len(self._text_before(self.long_field, texts))
-        first, end = (
-            next((index for index, start in enumerate(starts) if start >= place), len(starts))
-            for place in (text_start, text_start + len(texts[self.long_field]))
-        )
-        kept = end - (len(starts) + self._card.affixes - self.max_source_tokens)
-        if kept <= first:
+        kept = self._card.cut(texts, encoding.ids, [start for start, _ in encoding.offsets])
+        if kept is None:
             raise self.no_room(texts)
-        return self._encoded([*encoding.ids[:kept], *encoding.ids[end:]], source_language, target_language)
+        return self._encoded(kept, source_language, target_language)
 
-    def room(self, texts: Mapping[str, str]) -> int:
+    def room(self, texts: Texts) -> int:
         """Tokens of the long field that the model can read beside the rest of an input; 0 or less when it has no room."""
         rest = self._card.source_text({**texts, self.long_field: ""})
         return self.max_source_tokens - self._card.affixes - len(self.token_starts(rest))
 
-    def no_room(self, texts: Mapping[str, str]) -> ServiceError:
+    def no_room(self, texts: Texts) -> ServiceError:
         """Says that an input is too long without its long field already."""
         others = [name for name in texts if name != self.long_field]
         return ServiceError(
@@ -113,6 +112,10 @@ class TextCodec:
         text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
         return text.strip()
 
+    def stream(self) -> TextStream:
+        """The text of ids that come one after the other."""
+        return TextStream(self._tokenizer)
+
     def spelling(self, token_id: int) -> str:
         """A token as the vocabulary has it; empty for one beyond it, as a model's padded head has."""
         return self._tokenizer.id_to_token(token_id) or ""
@@ -123,16 +126,6 @@ class TextCodec:
             self._card.decoder_start_id(self._token_id, target_language),
             self._card.forced_bos_id(self._token_id, target_language),
         )
-
-    def _text_before(self, field: str, texts: Mapping[str, str]) -> str:
-        """What the filled template has before a field."""
-        before = ""
-        for literal, name, _, _ in Formatter().parse(self._card.source_template):
-            before += literal
-            if name == field:
-                break
-            before += "" if name is None else texts[name]
-        return before
 
     def _token_id(self, token: str) -> int:
         found = self._tokenizer.token_to_id(token)

@@ -7,7 +7,7 @@ It mirrors the HTTP interface: each call takes one or several inputs and answers
 model's or the server's defaults; an input is truncated only where the request says so. A call that fails carries a status and these trailers:
 
   dqbart-error-code  one of empty_text, unknown_model, wrong_task, unknown_language, too_long, bad_parameter,
-                     overloaded, timeout, unavailable, internal
+                     unauthenticated, overloaded, timeout, unavailable, internal
   retry-after        seconds after which the same call may be accepted (overloaded and unavailable only)
 
 Health is served beside it as grpc.health.v1.Health, for "" and for "dqbart.v1.Seq2Seq".
@@ -124,8 +124,8 @@ class TranslateRequest(_message.Message):
     model: _builtins.str
     """Name of a served translation model. Empty: the server's default for translation."""
     source_language: _builtins.str
-    """Language of the texts, a code of the model like "de_DE", or "de" where only one code begins so.
-    May be empty when the model has exactly two languages and the target is given.
+    """Language of the texts: a code of the model like "de_DE", or any code or name, like "de", "deu" or "German".
+    May be empty when the model has exactly two languages and the target is given, or one direction only.
     """
     target_language: _builtins.str
     """Language to translate to. May be empty when the model has exactly two languages and the source is given."""
@@ -694,6 +694,10 @@ class Model(_message.Message):
     COMPRESSION_RATIO_FIELD_NUMBER: _builtins.int
     MAX_SOURCE_TOKENS_FIELD_NUMBER: _builtins.int
     DEFAULTS_FIELD_NUMBER: _builtins.int
+    TEACHER_FIELD_NUMBER: _builtins.int
+    TEACHER_LAYERS_FIELD_NUMBER: _builtins.int
+    TEACHER_BYTES_FIELD_NUMBER: _builtins.int
+    EVALUATIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that requests use."""
     task: _builtins.str
@@ -710,6 +714,12 @@ class Model(_message.Message):
     """How many times smaller than the teacher's float32 weights."""
     max_source_tokens: _builtins.int
     """Longest accepted input in tokens, language and end tokens included."""
+    teacher: _builtins.str
+    """Name of the model that it was distilled from."""
+    teacher_layers: _builtins.str
+    """The teacher's encoder and decoder layers."""
+    teacher_bytes: _builtins.int
+    """Bytes of the teacher's weights in float32."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Language codes accepted as source and target; empty for models of one language."""
@@ -717,6 +727,10 @@ class Model(_message.Message):
     @_builtins.property
     def defaults(self) -> Global___GenerationParameters:
         """What holds where a request leaves a parameter out."""
+
+    @_builtins.property
+    def evaluations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evaluation]:
+        """Scores that came with the model; empty where it was not evaluated."""
 
     def __init__(
         self,
@@ -731,11 +745,95 @@ class Model(_message.Message):
         compression_ratio: _builtins.float = ...,
         max_source_tokens: _builtins.int = ...,
         defaults: Global___GenerationParameters | None = ...,
+        teacher: _builtins.str = ...,
+        teacher_layers: _builtins.str = ...,
+        teacher_bytes: _builtins.int = ...,
+        evaluations: _abc.Iterable[Global___Evaluation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_ratio", b"compression_ratio", "defaults", b"defaults", "is_default", b"is_default", "languages", b"languages", "layers", b"layers", "max_source_tokens", b"max_source_tokens", "name", b"name", "scheme", b"scheme", "size_bytes", b"size_bytes", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_ratio", b"compression_ratio", "defaults", b"defaults", "evaluations", b"evaluations", "is_default", b"is_default", "languages", b"languages", "layers", b"layers", "max_source_tokens", b"max_source_tokens", "name", b"name", "scheme", b"scheme", "size_bytes", b"size_bytes", "task", b"task", "teacher", b"teacher", "teacher_bytes", b"teacher_bytes", "teacher_layers", b"teacher_layers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Evaluation(_message.Message):
+    """What a model was scored on, and how it did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    SOURCE_LANGUAGE_FIELD_NUMBER: _builtins.int
+    TARGET_LANGUAGE_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    DECODING_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    data: _builtins.str
+    """Name of the data set or file, as it was given to dqbart evaluate."""
+    source_language: _builtins.str
+    """Codes of the direction; empty for models of one language."""
+    target_language: _builtins.str
+    examples: _builtins.int
+    """How many examples the scores are of."""
+    @_builtins.property
+    def decoding(self) -> Global___GenerationParameters:
+        """How outputs were searched for, as far as it was recorded."""
+
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___Score]: ...
+    def __init__(
+        self,
+        *,
+        data: _builtins.str = ...,
+        source_language: _builtins.str = ...,
+        target_language: _builtins.str = ...,
+        examples: _builtins.int = ...,
+        decoding: Global___GenerationParameters | None = ...,
+        scores: _abc.Iterable[Global___Score] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decoding", b"decoding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "decoding", b"decoding", "examples", b"examples", "scores", b"scores", "source_language", b"source_language", "target_language", b"target_language"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
+
+@_typing.final
+class Score(_message.Message):
+    """What a metric says of the model, and of the teacher that it was distilled from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    STUDENT_FIELD_NUMBER: _builtins.int
+    TEACHER_FIELD_NUMBER: _builtins.int
+    metric: _builtins.str
+    """Like "BLEU" or "ROUGE-L"."""
+    student: _builtins.float
+    """The served model's; absent where only the teacher was scored."""
+    teacher: _builtins.float
+    """Absent where the teacher was not scored on the same data with the same decoding."""
+    def __init__(
+        self,
+        *,
+        metric: _builtins.str = ...,
+        student: _builtins.float | None = ...,
+        teacher: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_student", b"_student", "_teacher", b"_teacher", "student", b"student", "teacher", b"teacher"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_student", b"_student", "_teacher", b"_teacher", "metric", b"metric", "student", b"student", "teacher", b"teacher"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__student: _TypeAlias = _typing.Literal["student"]  # noqa: Y015
+    _WhichOneofArgType__student: _TypeAlias = _typing.Literal["_student", b"_student"]  # noqa: Y015
+    _WhichOneofReturnType__teacher: _TypeAlias = _typing.Literal["teacher"]  # noqa: Y015
+    _WhichOneofArgType__teacher: _TypeAlias = _typing.Literal["_teacher", b"_teacher"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__student) -> _WhichOneofReturnType__student | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__teacher) -> _WhichOneofReturnType__teacher | None: ...
+
+Global___Score: _TypeAlias = Score  # noqa: Y015

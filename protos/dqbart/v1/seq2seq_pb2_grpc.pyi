@@ -7,7 +7,7 @@ It mirrors the HTTP interface: each call takes one or several inputs and answers
 model's or the server's defaults; an input is truncated only where the request says so. A call that fails carries a status and these trailers:
 
   dqbart-error-code  one of empty_text, unknown_model, wrong_task, unknown_language, too_long, bad_parameter,
-                     overloaded, timeout, unavailable, internal
+                     unauthenticated, overloaded, timeout, unavailable, internal
   retry-after        seconds after which the same call may be accepted (overloaded and unavailable only)
 
 Health is served beside it as grpc.health.v1.Health, for "" and for "dqbart.v1.Seq2Seq".

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from grpc import StatusCode
 
-from serving.service.errors import GRPC_STATUS, HTTP_STATUS, ErrorCode, ServiceError, internal_error
+from serving.rpc.statuses import GRPC_STATUS
+from serving.service.errors import HTTP_STATUS, ErrorCode, ServiceError, internal_error
 
 
 @pytest.mark.parametrize("table", [HTTP_STATUS, GRPC_STATUS])

@@ -112,6 +112,21 @@ def test_one_context_serves_every_question(build: Build) -> None:
     assert [result.text for result in shared.results] == [result.text for result in listed.results]
 
 
+def test_a_context_may_be_passages(build: Build) -> None:
+    """Of one question they are a list of texts, of several a list for each; the artifact's card has " ; " between them."""
+    service = build()
+    ranked = ["she wrote it", "how are you"]
+    joined = ask(service, AnswerRequest(question="who", context="she wrote it ; how are you")).results[0]
+    assert ask(service, AnswerRequest(question="who", context=ranked)).results[0].text == joined.text
+    mixed = ask(service, AnswerRequest(question=["who", "how", "who"], context=["she wrote it", ranked, ranked]))
+    assert [result.source_tokens for result in mixed.results][2] == joined.source_tokens
+    assert mixed.results[2].text == joined.text
+
+
+def test_the_languages_of_the_default_translator(build: Build) -> None:
+    assert build().language_pairs() == (("de_DE", "en_XX"), ("en_XX", "de_DE"))
+
+
 def test_a_seed_repeats_an_answer(build: Build) -> None:
     service = build()
     sampling = {"do_sample": True, "temperature": 5.0, "top_k": 0, "max_new_tokens": 20}
@@ -183,6 +198,18 @@ def test_long_texts_are_encoded_off_the_loop_with_the_same_refusals(build: Build
         (SummarizeRequest(text=" \n"), ErrorCode.EMPTY_TEXT, "the source is empty"),
         (SummarizeRequest(text=["a", ""]), ErrorCode.EMPTY_TEXT, "input 2 of 2: the source is empty"),
         (AnswerRequest(question="a", context=""), ErrorCode.EMPTY_TEXT, "the context is empty"),
+        (AnswerRequest(question="a", context=[]), ErrorCode.EMPTY_TEXT, "the context is empty"),
+        (AnswerRequest(question="a", context=["b", " "]), ErrorCode.EMPTY_TEXT, "passage 2 of the context is empty"),
+        (
+            AnswerRequest(question=["a", "b"], context=["c", ["d", ""]]),
+            ErrorCode.EMPTY_TEXT,
+            "input 2 of 2: passage 2 of the context is empty",
+        ),
+        (
+            AnswerRequest(question="a", context=["b", ["c"]]),
+            ErrorCode.BAD_PARAMETER,
+            "the context has a list in it; of one question it is a text or a list of texts, its passages",
+        ),
         (SummarizeRequest(text=["a"] * 4), ErrorCode.BAD_PARAMETER, "4 inputs in one request, 3 at most are accepted"),
         (
             AnswerRequest(question=["a", "b"], context=["c"] * 3),

@@ -8,6 +8,7 @@ import pytest
 from quant.artifact import read_artifact
 from quant.card import Card
 from serving.service.errors import ErrorCode, ServiceError
+from serving.service.passages import passage_windows
 from serving.service.sources import SourceReader
 from serving.service.text import TextCodec
 
@@ -95,6 +96,34 @@ def test_every_window_of_a_context_has_the_whole_question(reader: Any, codecs: d
     for window in sources.windows:
         assert window.source_ids[: len(before)] == before
         assert len(before) < len(window.source_ids) <= MOST
+
+
+PASSAGES: dict[str, Any] = {"question": "who", "context": ("she wrote it", "how are you", "guten morgen", "good morning")}
+
+
+def test_passages_that_are_too_many_are_refused(reader: Any) -> None:
+    with pytest.raises(ServiceError) as refused:
+        reader("answerer", "error").read({**PASSAGES, "context": PASSAGES["context"] * 2})
+    assert (refused.value.code, "the input with its 8 passages has" in refused.value.message) == (ErrorCode.TOO_LONG, True)
+    assert "give fewer of them, or choose truncation = end or chunk" in refused.value.message
+
+
+def test_a_cut_takes_from_the_passages_of_lowest_rank(reader: Any, codecs: dict[str, TextCodec]) -> None:
+    texts = {**PASSAGES, "context": PASSAGES["context"] * 2}
+    sources = reader("answerer", "end").read(texts)
+    whole = codecs["answerer"].encode(texts, None, None).source_ids
+    assert sources.windows[0].source_ids == whole[: MOST - 1] + whole[-1:]
+    assert (sources.applied, sources.used_tokens, sources.total_tokens) == ("end", MOST, len(whole))
+
+
+def test_windows_have_whole_passages_joined_as_the_card_says(reader: Any, codecs: dict[str, TextCodec]) -> None:
+    codec, ranked = codecs["answerer"], PASSAGES["context"] * 2
+    sources = reader("answerer", "chunk").read({**PASSAGES, "context": ranked})
+    groups = passage_windows(ranked, " ; ", "en", codec.room(PASSAGES), codec.token_starts)
+    expected = tuple(codec.encode({**PASSAGES, "context": " ; ".join(group)}, None, None) for group in groups)
+    assert (sources.windows, sources.applied) == (expected, "chunk")
+    assert 1 < len(groups) < len(ranked)
+    assert all(len(window.source_ids) <= MOST for window in sources.windows)
 
 
 @pytest.mark.parametrize("truncation", ["end", "chunk"])
