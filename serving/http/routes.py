@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.sse import EventSourceResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quant.card import Task
-from serving.service.errors import HTTP_STATUS, ErrorCode, ServiceError, internal_error
+from serving.http import huggingface, libretranslate
+from serving.http.bodies import StrictJsonRoute
+from serving.http.errors import error_response, plain_error
+from serving.http.event_stream import DESCRIBED, streamed
+from serving.http.guard import Guard, check_key
+from serving.http.page.page import page_router
+from serving.service.errors import HTTP_STATUS, ServiceError, internal_error
+from serving.service.gate import Gate
 from serving.service.messages import (
     AnswerRequest,
-    ErrorDetail,
     ErrorResponse,
     GenerateResponse,
     ModelList,
     SummarizeRequest,
+    TaskRequest,
     TranslateRequest,
 )
 from serving.service.service import Service, describe_faults
@@ -30,10 +39,21 @@ TASK_OF_PATH: dict[str, Task] = {
     "/v1/translate": "translation",
     "/v1/summarize": "summarization",
     "/v1/answer": "question-answering",
+    **huggingface.TASK_OF_PATH,
+    **libretranslate.TASK_OF_PATH,
 }
+
+KEYED_BY_ROUTE = frozenset({"/translate", "/languages"})
+"""LibreTranslate's clients send their key in the body, and none at all for the languages."""
 
 ERRORS: dict[int | str, dict[str, object]] = {
     status.value: {"model": ErrorResponse} for status in sorted(set(HTTP_STATUS.values()))
+}
+
+TASK_ROUTE: dict[str, Any] = {
+    "responses": {**DESCRIBED, **ERRORS},
+    "response_model_exclude_none": True,
+    "tags": ["tasks"],
 }
 
 _LOG = logging.getLogger(__name__)
@@ -45,98 +65,87 @@ class Health(BaseModel):
     status: str = "ok"
 
 
-def build_app(service: Service) -> FastAPI:
-    """The application whose routes ask `service`."""
+def build_app(service: Service, gate: Gate | None = None) -> FastAPI:
+    """The application whose routes ask `service`, and what stands before them."""
+    gate = gate or Gate()
     app = FastAPI(
         title="dqbart",
         summary="Translation, summarization and question answering with small, quantized seq2seq models.",
         version="1",
+        docs_url=None,
+        redoc_url=None,
     )
-    app.add_middleware(_BodyLimit, most=service.limits.max_message_bytes)
+    app.include_router(page_router())
+    app.router.route_class = StrictJsonRoute
+    app.add_middleware(Guard, gate=gate, service=service, tasks=TASK_OF_PATH, keyed_by_route=KEYED_BY_ROUTE)
 
-    @app.post("/v1/translate", responses=ERRORS, response_model_exclude_none=True, tags=["tasks"])
-    async def translate(request: TranslateRequest) -> GenerateResponse:
+    @app.post("/v1/translate", response_model=GenerateResponse, **TASK_ROUTE)
+    async def translate(request: TranslateRequest) -> GenerateResponse | EventSourceResponse:
         """Translate one text or several."""
-        return await service.generate(request, "http")
+        return await answered(service, request)
 
-    @app.post("/v1/summarize", responses=ERRORS, response_model_exclude_none=True, tags=["tasks"])
-    async def summarize(request: SummarizeRequest) -> GenerateResponse:
+    @app.post("/v1/summarize", response_model=GenerateResponse, **TASK_ROUTE)
+    async def summarize(request: SummarizeRequest) -> GenerateResponse | EventSourceResponse:
         """Summarize one text or several."""
-        return await service.generate(request, "http")
+        return await answered(service, request)
 
-    @app.post("/v1/answer", responses=ERRORS, response_model_exclude_none=True, tags=["tasks"])
-    async def answer(request: AnswerRequest) -> GenerateResponse:
+    @app.post("/v1/answer", response_model=GenerateResponse, **TASK_ROUTE)
+    async def answer(request: AnswerRequest) -> GenerateResponse | EventSourceResponse:
         """Answer one question or several, each from a context."""
-        return await service.generate(request, "http")
+        return await answered(service, request)
 
     @app.get("/v1/models", response_model_exclude_none=True, tags=["server"])
     async def models() -> ModelList:
         """Which models are served, and how each may be asked."""
         return service.models()
 
-    @app.get("/healthz", tags=["server"], responses={503: {"model": ErrorResponse}})
-    async def healthz() -> Health:
-        """Whether the server can answer."""
+    @app.get("/livez", tags=["server"], responses={503: {"model": ErrorResponse}})
+    async def livez() -> Health:
+        """Whether the server works, also while it stops: else it is to be started anew."""
         service.check_health()
         return Health()
 
+    @app.get("/readyz", tags=["server"], responses={503: {"model": ErrorResponse}})
+    @app.get("/healthz", tags=["server"], responses={503: {"model": ErrorResponse}})
+    async def readyz() -> Health:
+        """Whether the server takes requests: it works, and does not stop."""
+        service.check_ready()
+        return Health()
+
     @app.get("/metrics", tags=["server"], response_class=Response)
-    async def metrics() -> Response:
+    def metrics() -> Response:
         """Metrics of all replicas in Prometheus' text format."""
+        # Not async, and so on a thread: it reads files, and another replica may be reading them.
         return Response(service.metrics_page(), media_type=CONTENT_TYPE_LATEST)
+
+    app.include_router(huggingface.router(service))
+    app.include_router(libretranslate.router(service, partial(check_key, gate)))
 
     @app.exception_handler(ServiceError)
     async def service_error(_: Request, error: ServiceError) -> JSONResponse:
-        return _response(error)
+        return error_response(error)
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
         task = TASK_OF_PATH.get(request.url.path)
-        return _response(describe_faults(error.errors()) if task is None else service.refuse(task, "http", error.errors()))
+        faults = error.errors()
+        return error_response(describe_faults(faults) if task is None else service.refuse(task, "http", faults))
 
     @app.exception_handler(HTTPException)
     async def transport_error(_: Request, error: HTTPException) -> JSONResponse:
         status = HTTPStatus(error.status_code)
-        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            most = service.limits.max_message_bytes
-            return _response(ServiceError(ErrorCode.TOO_LONG, f"the body is larger than {most} bytes: split it"))
-        detail = ErrorDetail(code=status.name.lower(), message=f"{status.description or status.phrase}; see /docs")
-        return _json(detail, status, dict(error.headers or {}))
+        said = error.detail != status.phrase
+        message = error.detail if said else f"{status.description or status.phrase}; see /docs"
+        return plain_error(status, status.name.lower(), message, headers=error.headers)
 
     @app.exception_handler(Exception)
     async def unexpected_error(_: Request, error: Exception) -> JSONResponse:
         _LOG.error("a route failed", exc_info=error)
-        return _response(internal_error())
+        return error_response(internal_error())
 
     return app
 
 
-class _BodyLimit:
-    """Stops reading a body at `most` bytes. FastAPI's own limit would answer in plain text."""
-
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        self._app = app
-        self._most = most
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        received = 0
-
-        async def receive_within_limit() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._most:
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-            return message
-
-        await self._app(scope, receive_within_limit, send)
-
-
-def _response(error: ServiceError) -> JSONResponse:
-    detail = ErrorDetail(code=error.code, message=error.message, field=error.field)
-    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return _json(detail, HTTP_STATUS[error.code], headers)
-
-
-def _json(detail: ErrorDetail, status: HTTPStatus, headers: dict[str, str]) -> JSONResponse:
-    return JSONResponse(ErrorResponse(error=detail).model_dump(exclude_none=True), status.value, headers)
+async def answered(service: Service, request: TaskRequest) -> GenerateResponse | EventSourceResponse:
+    """The answer to a request, whole or as a stream. Raises ServiceError."""
+    return await (streamed(service.stream(request, "http")) if request.stream else service.generate(request, "http"))

@@ -2,13 +2,15 @@
 
 Ray hands each call a message and a context, in which a status, details and trailers can be set; an exception would reach the
 client as INTERNAL with its traceback and without trailers. So a call that fails sets all three and returns an empty message.
+Of a stream, Ray hands them on with a message only: one that fails ends with an empty message, before its status.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -18,23 +20,27 @@ from pydantic import ValidationError
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from quant.card import Task
-from serving.service.errors import GRPC_STATUS, ServiceError, internal_error
+from serving.rpc.guard import CallGuard, fail, guarded, guarded_stream
+from serving.service.errors import ServiceError, internal_error
+from serving.service.gate import Gate
 from serving.service.messages import (
     AnswerRequest,
     GenerateResponse,
     ModelDescription,
     Output,
     Result,
+    StreamEvent,
     SummarizeRequest,
     TaskRequest,
+    TextDelta,
     TranslateRequest,
 )
 from serving.service.service import Service
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Seq2Seq"].full_name
 HEALTHY_SERVICES = ("", SERVICE_NAME)
-ERROR_CODE_TRAILER = "dqbart-error-code"
-RETRY_AFTER_TRAILER = "retry-after"
+WATCH_SECONDS = 0.2
+"""How soon a watcher learns that the health has changed."""
 
 FINISH_REASONS = {"eos": pb.FINISH_REASON_EOS, "length": pb.FINISH_REASON_LENGTH}
 TRUNCATIONS = {
@@ -57,76 +63,107 @@ _LOG = logging.getLogger(__name__)
 class Rpc:
     """The calls of dqbart.v1.Seq2Seq and grpc.health.v1.Health. `context` is Ray's RayServegRPCContext."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, gate: Gate | None = None) -> None:
         self._service = service
+        self.guard = CallGuard(gate or Gate(), service)
 
+    @guarded("dqbart.v1.Seq2Seq/Translate", pb.GenerateResponse, "translation")
     async def translate(self, message: pb.TranslateRequest, context: Any) -> pb.GenerateResponse:
         return await self._generate("translation", lambda: translate_request(message), context)
 
+    @guarded("dqbart.v1.Seq2Seq/Summarize", pb.GenerateResponse, "summarization")
     async def summarize(self, message: pb.SummarizeRequest, context: Any) -> pb.GenerateResponse:
         return await self._generate("summarization", lambda: summarize_request(message), context)
 
+    @guarded("dqbart.v1.Seq2Seq/Answer", pb.GenerateResponse, "question-answering")
     async def answer(self, message: pb.AnswerRequest, context: Any) -> pb.GenerateResponse:
         return await self._generate("question-answering", lambda: answer_request(message), context)
 
+    @guarded_stream("dqbart.v1.Seq2Seq/TranslateStream", pb.StreamEvent, "translation")
+    def translate_stream(self, message: pb.TranslateRequest, context: Any) -> AsyncGenerator[pb.StreamEvent]:
+        return self._stream("translation", lambda: translate_request(message), context)
+
+    @guarded_stream("dqbart.v1.Seq2Seq/SummarizeStream", pb.StreamEvent, "summarization")
+    def summarize_stream(self, message: pb.SummarizeRequest, context: Any) -> AsyncGenerator[pb.StreamEvent]:
+        return self._stream("summarization", lambda: summarize_request(message), context)
+
+    @guarded_stream("dqbart.v1.Seq2Seq/AnswerStream", pb.StreamEvent, "question-answering")
+    def answer_stream(self, message: pb.AnswerRequest, context: Any) -> AsyncGenerator[pb.StreamEvent]:
+        return self._stream("question-answering", lambda: answer_request(message), context)
+
+    @guarded("dqbart.v1.Seq2Seq/ListModels", pb.ListModelsResponse)
     async def list_models(self, message: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         async def models() -> pb.ListModelsResponse:
             return pb.ListModelsResponse(models=[model_message(model) for model in self._service.models().models])
 
         return await _answered(models, pb.ListModelsResponse, context)
 
+    @guarded("grpc.health.v1.Health/Check", health_pb2.HealthCheckResponse)
     async def check(self, message: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
         """Health of the whole server (service "") or of dqbart.v1.Seq2Seq."""
         if message.service not in HEALTHY_SERVICES:
-            _fail(context, StatusCode.NOT_FOUND, f"unknown service; known are {SERVICE_NAME} and the empty name", [])
+            context.set_code(StatusCode.NOT_FOUND)
+            context.set_details(f"unknown service; known are {SERVICE_NAME} and the empty name")
             return health_pb2.HealthCheckResponse()
         return health_pb2.HealthCheckResponse(status=self._health())
 
+    @guarded_stream("grpc.health.v1.Health/Watch", health_pb2.HealthCheckResponse)
     async def watch(
         self, message: health_pb2.HealthCheckRequest, context: Any
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """The health now; the stream then stays open, and its end is the news that the replica is gone."""
+    ) -> AsyncGenerator[health_pb2.HealthCheckResponse]:
+        """The health now and whenever it changes. The stream stays open; its end is the news that the replica is gone."""
         known = message.service in HEALTHY_SERVICES
-        status = self._health() if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-        yield health_pb2.HealthCheckResponse(status=status)
-        await asyncio.Event().wait()
+        told = None
+        while True:
+            status = self._health() if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            if status != told:
+                yield health_pb2.HealthCheckResponse(status=status)
+                told = status
+            await asyncio.sleep(WATCH_SECONDS)
 
     def _health(self) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
         try:
-            self._service.check_health()
+            self._service.check_ready()
         except ServiceError:
             return health_pb2.HealthCheckResponse.NOT_SERVING
         return health_pb2.HealthCheckResponse.SERVING
 
     async def _generate(self, task: Task, convert: Callable[[], TaskRequest], context: Any) -> pb.GenerateResponse:
         async def generate() -> pb.GenerateResponse:
-            try:
-                request = convert()
-            except ValidationError as fault:
-                raise self._service.refuse(task, "grpc", fault.errors()) from None
-            return response_message(await self._service.generate(request, "grpc"))
+            return response_message(await self._service.generate(self._request(task, convert), "grpc"))
 
         return await _answered(generate, pb.GenerateResponse, context)
+
+    async def _stream(self, task: Task, convert: Callable[[], TaskRequest], context: Any) -> AsyncGenerator[pb.StreamEvent]:
+        try:
+            async with aclosing(self._service.stream(self._request(task, convert), "grpc")) as events:
+                async for event in events:
+                    yield event_message(event)
+        except Exception as fault:
+            _end(context, fault)
+            yield pb.StreamEvent()
+
+    def _request(self, task: Task, convert: Callable[[], TaskRequest]) -> TaskRequest:
+        try:
+            return convert()
+        except ValidationError as fault:
+            raise self._service.refuse(task, "grpc", fault.errors()) from None
 
 
 async def _answered(call: Callable[[], Awaitable[M]], empty: Callable[[], M], context: Any) -> M:
     try:
         return await call()
     except Exception as fault:
-        error = fault if isinstance(fault, ServiceError) else internal_error()
-        if error is not fault:
-            _LOG.error("a call failed", exc_info=fault)
-        trailers = [(ERROR_CODE_TRAILER, str(error.code))]
-        if error.retry_after is not None:
-            trailers.append((RETRY_AFTER_TRAILER, str(error.retry_after)))
-        _fail(context, GRPC_STATUS[error.code], error.message, trailers)
+        _end(context, fault)
         return empty()
 
 
-def _fail(context: Any, status: StatusCode, details: str, trailers: list[tuple[str, str]]) -> None:
-    context.set_code(status)
-    context.set_details(details)
-    context.set_trailing_metadata(trailers)
+def _end(context: Any, fault: Exception) -> None:
+    """Have the call end with the status of a fault."""
+    error = fault if isinstance(fault, ServiceError) else internal_error()
+    if error is not fault:
+        _LOG.error("a call failed", exc_info=fault)
+    fail(context, error)
 
 
 def translate_request(message: pb.TranslateRequest) -> TranslateRequest:
@@ -141,12 +178,18 @@ def summarize_request(message: pb.SummarizeRequest) -> SummarizeRequest:
 
 def answer_request(message: pb.AnswerRequest) -> AnswerRequest:
     questions = [each.question for each in message.questions]
-    contexts = ["\n".join(each.contexts) for each in message.questions]
+    contexts = [list(each.contexts) for each in message.questions]
     return AnswerRequest.model_validate({"question": questions, "context": contexts, **_shared(message)})
 
 
 def response_message(response: GenerateResponse) -> pb.GenerateResponse:
     return pb.GenerateResponse(model=response.model, results=[_result_message(result) for result in response.results])
+
+
+def event_message(event: StreamEvent) -> pb.StreamEvent:
+    if isinstance(event, TextDelta):
+        return pb.StreamEvent(model=event.model, input=event.input, text=event.text)
+    return pb.StreamEvent(model=event.model, input=event.input, result=_result_message(event.result))
 
 
 def model_message(model: ModelDescription) -> pb.Model:

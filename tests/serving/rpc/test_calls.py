@@ -16,11 +16,13 @@ from serving.rpc.calls import Rpc, answer_request, model_message, response_messa
 from serving.service.errors import ErrorCode, ServiceError
 from serving.service.messages import (
     AnswerRequest,
+    Evaluation,
     GenerateResponse,
     GenerationParameters,
     ModelDescription,
     Output,
     Result,
+    Score,
     SummarizeRequest,
     Timings,
     Token,
@@ -29,24 +31,7 @@ from serving.service.messages import (
 )
 from serving.service.models import Models
 from serving.service.service import Limits, Service
-
-
-class Context:
-    """Keeps what Ray's context is given."""
-
-    def __init__(self) -> None:
-        self.code: grpc.StatusCode | None = None
-        self.details = ""
-        self.trailers: list[tuple[str, str]] = []
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        self.code = code
-
-    def set_details(self, details: str) -> None:
-        self.details = details
-
-    def set_trailing_metadata(self, trailers: list[tuple[str, str]]) -> None:
-        self.trailers = [("request_id", "1")] + trailers  # noqa: RUF005 -- as Ray does it, which needs a list
+from tests.serving.rpc.ray_context import Context
 
 
 class FailingService(Service):
@@ -75,24 +60,24 @@ def failed(fault: Exception) -> Context:
 
 def test_overload_says_when_to_come_back() -> None:
     context = failed(ServiceError(ErrorCode.OVERLOADED, "too many"))
-    assert (context.code, context.details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many")
-    assert context.trailers[1:] == [("dqbart-error-code", "overloaded"), ("retry-after", "1")]
+    assert (context.status, context.details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many")
+    assert context.trailers[1:3] == [("dqbart-error-code", "overloaded"), ("retry-after", "1")]
 
 
 def test_an_unexpected_fault_shows_nothing_of_the_inside() -> None:
     context = failed(RuntimeError("/root/secret"))
-    assert context.code == grpc.StatusCode.INTERNAL
+    assert context.status == grpc.StatusCode.INTERNAL
     assert "secret" not in context.details
     listed = Context()
     asyncio.run(Rpc(FailingService(RuntimeError("/root/secret"))).list_models(pb.ListModelsRequest(), listed))
-    assert listed.code == grpc.StatusCode.INTERNAL
+    assert listed.status == grpc.StatusCode.INTERNAL
 
 
 def test_wrong_parameters_are_named_and_counted() -> None:
     service, context = FailingService(AssertionError("the service was asked")), Context()
     wrong = pb.SummarizeRequest(texts=["a"], parameters=pb.GenerationParameters(num_beams=0))
     asyncio.run(Rpc(service).summarize(wrong, context))
-    assert context.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert context.status == grpc.StatusCode.INVALID_ARGUMENT
     assert context.details == "parameters.num_beams: should be greater than or equal to 1"
     assert b'outcome="bad_parameter",protocol="grpc"' in service.metrics_page()
 
@@ -179,9 +164,9 @@ def test_scores_and_sequences_are_converted_whole() -> None:
 
 def test_questions_and_contexts_stay_together() -> None:
     message = pb.AnswerRequest(
-        questions=[pb.Question(question="q", contexts=["c"]), pb.Question(question="r", contexts=["d"])]
+        questions=[pb.Question(question="q", contexts=["c"]), pb.Question(question="r", contexts=["best", "second"])]
     )
-    assert answer_request(message) == AnswerRequest(question=["q", "r"], context=["c", "d"])
+    assert answer_request(message) == AnswerRequest(question=["q", "r"], context=[["c"], ["best", "second"]])
 
 
 def test_limits_hold_for_messages_too() -> None:
@@ -193,6 +178,8 @@ def test_http_and_grpc_fields_have_the_same_names() -> None:
     assert [field.name for field in pb.GenerationParameters.DESCRIPTOR.fields] == list(GenerationParameters.model_fields)
     for message, fields in (
         (pb.Model, ModelDescription),
+        (pb.Evaluation, Evaluation),
+        (pb.Score, Score),
         (pb.Result, Result),
         (pb.Output, Output),
         (pb.Token, Token),
@@ -213,9 +200,24 @@ def test_a_description_is_converted_whole() -> None:
         compression_ratio=23.5,
         max_source_tokens=1024,
         defaults=GenerationParameters(num_beams=4, early_stopping=False),
+        teacher="t",
+        teacher_layers="6-6",
+        teacher_bytes=1 << 34,
+        evaluations=[
+            Evaluation(
+                data="d",
+                examples=10,
+                decoding=GenerationParameters(num_beams=2),
+                scores=[Score(metric="BLEU", student=46.5), Score(metric="chrF", student=0.0, teacher=61.0)],
+            )
+        ],
     )
     message = model_message(description)
     assert (message.name, message.size_bytes, message.compression_ratio) == ("m", 1 << 33, 23.5)
     assert message.defaults.num_beams == 4
     assert message.defaults.HasField("early_stopping")
     assert not message.defaults.HasField("max_new_tokens")
+    (evaluation,) = message.evaluations
+    assert (evaluation.source_language, evaluation.decoding.num_beams) == ("", 2)
+    assert [(score.metric, score.student) for score in evaluation.scores] == [("BLEU", 46.5), ("chrF", 0.0)]
+    assert [score.HasField("teacher") for score in evaluation.scores] == [False, True]

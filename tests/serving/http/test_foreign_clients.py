@@ -1,0 +1,144 @@
+"""Clients that nobody here wrote against the really running service: Hugging Face, LibreTranslate, reflection over gRPC."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import grpc
+import httpx
+import pytest
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message_factory import GetMessageClass
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
+from libretranslatepy import LibreTranslateAPI
+
+from tests.serving.server.running import Server, metrics, start_server
+
+
+@pytest.fixture(scope="module")
+def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with start_server(tmp_path_factory.mktemp("server"), list(artifacts.values())) as server:
+        yield server
+
+
+def huggingface(server: Server, name: str) -> InferenceClient:
+    return InferenceClient(model=f"{server.url}/huggingface/{name}")
+
+
+def ours(server: Server, task: str, **body: Any) -> list[str]:
+    """Texts of the same request to our own interface."""
+    response = httpx.post(f"{server.url}/v1/{task}", json=body, timeout=30).raise_for_status()
+    return [result["text"] for result in response.json()["results"]]
+
+
+@pytest.mark.parametrize("name", ["summarization", "summarizer"])
+def test_huggingface_summarization(server: Server, name: str) -> None:
+    text = "wie geht es dir. " * 9
+    asked = {"generate_parameters": {"num_beams": 3, "max_length": 7}, "truncation": "only_first"}
+    summary = huggingface(server, name).summarization(text, clean_up_tokenization_spaces=True, **asked)
+    parameters = {"num_beams": 3, "max_new_tokens": 6}
+    assert [summary.summary_text] == ours(server, "summarize", text=text, parameters=parameters, truncation="end")
+
+
+@pytest.mark.parametrize("name", ["translation", "translator"])
+def test_huggingface_translation(server: Server, name: str) -> None:
+    translation = huggingface(server, name).translation("guten morgen", src_lang="German", tgt_lang="en_XX")
+    assert [translation.translation_text] == ours(server, "translate", text="guten morgen", source_language="de")
+
+
+def test_huggingface_question_answering(server: Server) -> None:
+    question, context = "who wrote the book", "she wrote it"
+    answer: Any = huggingface(server, "question-answering").question_answering(question, context, max_answer_len=5)
+    expected = ours(server, "answer", question=question, context=context, parameters={"max_new_tokens": 5})
+    assert [answer.answer] == expected
+    assert 0 < answer.score <= 1
+    best: Any = huggingface(server, "answerer").question_answering(question, context, top_k=2, max_answer_len=5)
+    assert (len(best), best[0].answer) == (2, answer.answer)
+
+
+def test_huggingface_shows_what_was_wrong(server: Server) -> None:
+    with pytest.raises(HfHubHTTPError, match=r"source_language = 'fr' is unknown to the model; it has de_DE \(German\)"):
+        huggingface(server, "translation").translation("guten morgen", src_lang="fr", tgt_lang="en")
+    with pytest.raises(HfHubHTTPError, match=r"parameters.generate_parameters.beams: unknown field"):
+        huggingface(server, "summarization").summarization("guten morgen", generate_parameters={"beams": 2})
+    with pytest.raises(HfHubHTTPError, match=r"'nobody' is no served model and no task; served is translator, summ"):
+        huggingface(server, "nobody").summarization("guten morgen")
+    with pytest.raises(HfHubHTTPError, match=r"the input has \d+ tokens, the model reads 48 at most"):
+        huggingface(server, "summarization").summarization("wie geht es dir. " * 9)
+
+
+def test_libretranslate(server: Server) -> None:
+    client = LibreTranslateAPI(server.url)
+    expected = ours(server, "translate", text="guten morgen", source_language="de", target_language="en")
+    assert [client.translate("guten morgen", "de", "en")] == expected
+    assert [client.translate("guten morgen", "auto", "en")] == expected
+    assert client.languages() == [
+        {"code": "de", "name": "German", "targets": ["en"]},
+        {"code": "en", "name": "English", "targets": ["de"]},
+    ]
+
+
+def test_libretranslate_gets_an_error_as_its_own_servers_make_it(server: Server) -> None:
+    with pytest.raises(HTTPError) as refused:
+        LibreTranslateAPI(server.url).translate("guten morgen", "fr", "en")
+    assert refused.value.code == 422
+    message = "source_language = 'fr' is unknown to the model; it has de_DE (German), en_XX (English)"
+    assert json.load(refused.value) == {"error": message}
+
+
+def test_foreign_requests_are_counted_as_ours(server: Server) -> None:
+    def count(outcome: str) -> float:
+        labels = {"task": "translation", "protocol": "http", "outcome": outcome}
+        found = metrics(server)
+        return sum(
+            value
+            for (name, given), value in found.items()
+            if name == "dqbart_requests_total" and set(labels.items()) <= given
+        )
+
+    before = count("ok"), count("unknown_language"), count("bad_parameter")
+    client = LibreTranslateAPI(server.url)
+    client.translate("guten morgen", "de", "en")
+    huggingface(server, "translation").translation("guten morgen", src_lang="de", tgt_lang="en")
+    for wrong in ({"source": "fr"}, {"source": "de", "format": "html"}):
+        httpx.post(f"{server.url}/translate", json={"q": "guten morgen", "target": "en", **wrong})
+    assert (count("ok"), count("unknown_language"), count("bad_parameter")) == (before[0] + 2, before[1] + 1, before[2] + 1)
+
+
+@pytest.fixture(scope="module")
+def reflected(server: Server) -> Iterator[tuple[grpc.Channel, ProtoReflectionDescriptorDatabase]]:
+    with grpc.insecure_channel(server.grpc_address) as channel:
+        yield channel, ProtoReflectionDescriptorDatabase(channel)
+
+
+def test_reflection_lists_the_services(reflected: tuple[grpc.Channel, ProtoReflectionDescriptorDatabase]) -> None:
+    services = reflected[1].get_services()
+    assert {"dqbart.v1.Seq2Seq", "grpc.health.v1.Health"} <= set(services)
+
+
+def test_a_stranger_calls_by_what_reflection_describes(
+    server: Server, reflected: tuple[grpc.Channel, ProtoReflectionDescriptorDatabase]
+) -> None:
+    channel, database = reflected
+    service: ServiceDescriptor = DescriptorPool(database).FindServiceByName("dqbart.v1.Seq2Seq")
+    method = service.methods_by_name["Translate"]
+    request = GetMessageClass(method.input_type)(texts=["guten morgen"], source_language="German")
+    call = channel.unary_unary(
+        f"/{service.full_name}/{method.name}",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=GetMessageClass(method.output_type).FromString,
+    )
+    texts = [result.text for result in call(request, timeout=30).results]
+    assert texts == ours(server, "translate", text="guten morgen", source_language="de")
+    assert {name for name, each in service.methods_by_name.items() if each.server_streaming} == {
+        "TranslateStream",
+        "SummarizeStream",
+        "AnswerStream",
+    }

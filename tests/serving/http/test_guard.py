@@ -1,0 +1,216 @@
+"""What stands before the routes, without Ray; with Ray it is in test_access_and_limits.py."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from serving.http.routes import build_app
+from serving.observability.metrics import Metrics
+from serving.observability.requests import current_request
+from serving.observability.traces import Traces
+from serving.service.access import make_key
+from serving.service.errors import ErrorCode
+from serving.service.gate import Gate, GateSettings
+from serving.service.models import Models
+from serving.service.service import Limits, Service
+
+KEY, KNOWN = make_key("alice")
+
+
+class HeldService(Service):
+    """Answers never; `asked` is set when it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(Models(), Limits(1, 10, 1, 1, 60.0), Metrics())
+        self.asked = asyncio.Event()
+        self.keys: list[str | None] = []
+
+    async def generate(self, request: Any, protocol: Any) -> Any:
+        record = current_request()
+        assert record is not None
+        self.keys.append(record.key_name)
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service(Models(), Limits(1, 10, 1, 1, 60.0), Metrics())
+
+
+def call(service: Service, gate: Gate, method: str, path: str, **arguments: Any) -> httpx.Response:
+    async def send() -> httpx.Response:
+        async with client_of(service, gate) as client:
+            return await client.request(method, path, **arguments)
+
+    return asyncio.run(send())
+
+
+def client_of(service: Service, gate: Gate) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(build_app(service, gate), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+def error(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]["code"]
+
+
+@pytest.mark.parametrize("path", ["/v1/summarize", "/v1/models", "/nowhere", "/healthz/"])
+def test_no_path_but_the_open_ones_is_answered_without_a_key(service: Service, path: str) -> None:
+    response = call(service, Gate(GateSettings(keys=(KNOWN,))), "GET", path)
+    assert error(response) == (401, "unauthenticated")
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs", "/"])
+def test_open_paths_need_no_key(service: Service, path: str) -> None:
+    assert call(service, Gate(GateSettings(keys=(KNOWN,))), "GET", path).status_code == 200
+
+
+def test_health_and_metrics_are_closed_by_setting(service: Service) -> None:
+    gate = Gate(GateSettings(keys=(KNOWN,), open_health=False, open_metrics=False))
+    for path in ("/healthz", "/metrics"):
+        assert error(call(service, gate, "GET", path)) == (401, "unauthenticated")
+        assert call(service, gate, "GET", path, headers={"authorization": f"Bearer {KEY}"}).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{"authorization": f"Bearer {KEY}"}, {"x-api-key": KEY}])
+def test_a_key_opens(service: Service, headers: dict[str, str]) -> None:
+    assert call(service, Gate(GateSettings(keys=(KNOWN,))), "GET", "/v1/models", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{"authorization": f"Basic {KEY}"}, {"authorization": "Bearer dqb_x"}, {"x-api-key": KNOWN.digest.hex()}]
+)
+def test_another_key_does_not(service: Service, headers: dict[str, str]) -> None:
+    gate = Gate(GateSettings(keys=(KNOWN,)))
+    response = call(service, gate, "POST", "/v1/summarize", headers=headers, json={"text": "a"})
+    assert error(response) == (401, "unauthenticated")
+    counted = 'dqbart_requests_total{model="unknown",outcome="unauthenticated",protocol="http",task="summarization"} 1.0'
+    assert counted in call(service, gate, "GET", "/metrics").text
+
+
+def test_a_key_may_be_in_the_body_where_clients_put_it(service: Service) -> None:
+    gate = Gate(GateSettings(keys=(KNOWN,)))
+    body = {"q": "a", "source": "de", "target": "en"}
+    assert call(service, gate, "POST", "/translate", json={**body, "api_key": "dqb_x"}).status_code == 401
+    without = call(service, gate, "POST", "/translate", json=body)
+    assert (without.status_code, type(without.json()["error"])) == (401, str)
+    assert call(service, gate, "POST", "/translate", json={**body, "api_key": KEY}).status_code == 404
+
+
+def test_other_servers_clients_are_told_in_a_text(service: Service) -> None:
+    response = call(service, Gate(GateSettings(keys=(KNOWN,))), "POST", "/huggingface/summarization", json={"inputs": "a"})
+    assert response.status_code == 401
+    assert response.json() == {"error": "an API key is required: send `Authorization: Bearer KEY`"}
+
+
+def test_beyond_the_places_requests_are_refused_at_once_and_health_is_not() -> None:
+    async def ask() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
+        service = HeldService()
+        gate = Gate(GateSettings(max_concurrent_requests=1))
+        async with client_of(service, gate) as client:
+            held = asyncio.create_task(client.post("/v1/summarize", json={"text": "a"}))
+            await service.asked.wait()
+            refused = await client.post("/v1/summarize", json={"text": "a"})
+            health = await client.get("/healthz")
+            held.cancel()
+            await asyncio.gather(held, return_exceptions=True)
+            return refused, health, await client.get("/v1/models")
+
+    refused, health, then = asyncio.run(ask())
+    assert error(refused) == (429, "overloaded")
+    assert refused.headers["retry-after"] == "1"
+    assert (health.status_code, then.status_code) == (200, 200)
+
+
+def test_a_body_beyond_the_limit_is_refused_declared_or_not(service: Service) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b" "
+
+    gate = Gate(GateSettings(max_payload_bytes=10))
+    for body in (b" " * 11, chunks()):
+        response = call(service, gate, "POST", "/v1/summarize", content=body)
+        assert response.json() == {"error": {"code": "too_long", "message": "the body is larger than 10 bytes: split it"}}
+        assert response.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("headers", "content", "status", "message"),
+    [
+        ({"content-type": "text/plain"}, b'{"text": "a"}', 415, "Content-Type: application/json is expected"),
+        ({"content-type": "application/x-www-form-urlencoded"}, b"text=a", 415, "Content-Type: application/json"),
+        ({"content-encoding": "gzip"}, b"x", 415, "is compressed (Content-Encoding)"),
+        ({}, b'{"text": "a", "text": "b"}', 422, "an object has the same name twice"),
+        ({}, b"[" * 100_000, 422, "more than 32 lists and objects"),
+        ({}, b'{"text": "a\\u0000"}', 422, "a NUL character"),
+        ({}, b'{"text": "\\ud800"}', 422, "half a surrogate pair"),
+        ({}, b'{"\\ud800": 1}', 422, "half a surrogate pair"),
+        ({}, b'{"text": "a", "parameters": {"length_penalty": NaN}}', 422, "NaN is no number"),
+        ({}, b'{"text": "a", "parameters": {"seed": 1' + b"0" * 5000 + b"}}", 422, "a number has more than 100 digits"),
+        ({"x-request-timeout-seconds": "soon"}, b'{"text": "a"}', 422, "seconds above 0 are expected"),
+    ],
+)
+def test_hostile_bodies_have_our_shape(
+    service: Service, headers: dict[str, str], content: bytes, status: int, message: str
+) -> None:
+    headers = {"content-type": "application/json", **headers}
+    response = call(service, Gate(), "POST", "/v1/summarize", headers=headers, content=content)
+    assert response.status_code == status
+    assert message in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "application/problem+json"])
+def test_json_by_any_of_its_names(service: Service, kind: str) -> None:
+    headers = {"content-type": kind}
+    response = call(service, Gate(), "POST", "/v1/summarize", headers=headers, content=b'{"text": "a"}')
+    assert error(response) == (404, "unknown_model")
+
+
+def test_a_body_without_a_name_is_refused(service: Service) -> None:
+    response = call(service, Gate(), "POST", "/v1/summarize", content=b'{"text": "a"}')
+    assert error(response) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/v1/summarize"), ("GET", "/nowhere"), ("GET", "/healthz"), ("PUT", "/v1/answer")]
+)
+def test_every_answer_has_the_requests_id(service: Service, method: str, path: str) -> None:
+    assert call(service, Gate(), method, path, headers={"x-request-id": "my-1"}).headers.get_list("x-request-id") == ["my-1"]
+    made = call(service, Gate(), method, path, headers={"x-request-id": "my 1"}).headers["x-request-id"]
+    assert len(made) == 32
+
+
+def test_a_request_has_one_line_without_texts_and_keys(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "serving")
+    gate = Gate(GateSettings(keys=(KNOWN,)))
+    call(service, gate, "POST", "/v1/summarize", headers={"x-api-key": KEY}, json={"text": "a secret"})
+    call(service, gate, "POST", "/v1/summarize", headers={"x-api-key": "dqb_x"}, json={"text": "a secret"})
+    call(service, gate, "GET", "/a-secret", headers={"x-api-key": KEY})
+    call(service, gate, "GET", "/healthz")
+    told = [record.__dict__["fields"] for record in caplog.records]
+    assert [(each["call"], each["outcome"], each.get("key")) for each in told] == [
+        ("/v1/summarize", "unknown_model", "alice"),
+        ("/v1/summarize", "unauthenticated", None),
+        ("unknown", "not_found", "alice"),
+    ]
+    assert "secret" not in str([record.__dict__ for record in caplog.records])
+
+
+def test_a_request_has_a_span_and_a_probe_has_none(service: Service) -> None:
+    exporter = InMemorySpanExporter()
+    tracing = Traces(exporter)
+    call(service, Gate(tracing=tracing), "POST", "/v1/summarize", json={"text": "a"})
+    call(service, Gate(tracing=tracing), "GET", "/healthz")
+    tracing.close()
+    assert [(span.name, span.status.description) for span in exporter.get_finished_spans()] == [
+        ("/v1/summarize", ErrorCode.UNKNOWN_MODEL)
+    ]
