@@ -16,7 +16,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, TypeVar, get_args
 
 import typer
 from pydantic import BaseModel, Field, ValidationError
@@ -41,12 +41,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": ("pipelines.commands:Sweep", "Compress a teacher in many ways, and compare the students."),
     "pseudo-label": ("pipelines.commands:PseudoLabel", "Write a teacher's own outputs, to train students on."),
     "serve": ("serving.server.settings:Serve", "Serve artifacts over HTTP and gRPC."),
+    "key": ("serving.server.key:Key", "Make an API key."),
     "translate": ("serving.clients.commands:Translate", "Ask a running server for translations."),
     "summarize": ("serving.clients.commands:Summarize", "Ask a running server for summaries."),
     "answer": ("serving.clients.commands:Answer", "Ask a running server for the answer to a question."),
     "bench engine": ("benchmarks.commands:BenchEngine", "Compare the engine's speed with a peer's."),
     "bench memory": ("benchmarks.commands:BenchMemory", "Measure the memory of a loaded student."),
     "bench arrivals": ("benchmarks.commands:BenchArrivals", "Compare continuous with static batching."),
+    "bench service": ("benchmarks.commands:BenchService", "Measure what the service adds to its engine."),
+    "bench soak": ("benchmarks.commands:BenchSoak", "Watch a server under mixed traffic for a long time."),
     "bench training": ("benchmarks.commands:BenchTraining", "Compare a training step with the naive loop's."),
 }
 """Command → where its class is, and the line that the list of commands shows. The first of two words is a group."""
@@ -122,18 +125,29 @@ class _HelpFormatter(argparse.HelpFormatter):
         return text.strip()
 
 
+S = TypeVar("S", bound=BaseSettings)
+
 POSITIONAL = get_args(CliPositionalArg[str])[1]
 """How pydantic-settings marks what is given without a flag."""
 
+AS_GIVEN = object()
+"""Marks a list, `Annotated[list[str], AS_GIVEN]`, each of whose texts is taken as it is."""
+
 
 class _Arguments(CliSettingsSource[Any]):
-    """Takes texts without a flag as they are: pydantic-settings would split each at its commas and read its quotes."""
+    """Takes texts without a flag, or marked AS_GIVEN, as they are: pydantic-settings would split them at commas."""
 
     def _merge_parsed_list(self, parsed_list: list[str], field_name: str) -> str:
         field = self.settings_cls.model_fields.get(field_name)
-        if field is not None and POSITIONAL in field.metadata:
+        if field is not None and any(mark in field.metadata for mark in (POSITIONAL, AS_GIVEN)):
             return json.dumps(parsed_list)
         return super()._merge_parsed_list(parsed_list, field_name)
+
+
+def read_settings(command: type[S], name: str, arguments: list[str]) -> S:
+    """The command's settings as they are now, without running it. Raises ValidationError, SettingsError, SystemExit."""
+    source = _Arguments(command, cli_prog_name=f"dqbart {name}", formatter_class=_HelpFormatter)
+    return command(_cli_settings_source=source(args=arguments))
 
 
 def run_command(command: type[BaseSettings], name: str, arguments: list[str]) -> None:

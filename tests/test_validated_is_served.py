@@ -35,7 +35,8 @@ EXAMPLES = {
     "medquad-fairytale-qa-4-4-8": [
         Example({"question": question, "context": PASSAGE}, "-")
         for question in ("What is a cold?", "What are the treatments for colds?", "Who?")
-    ],
+    ]
+    + [Example({"question": "What is a cold?", "context": tuple(PASSAGE.splitlines())}, "-")],
 }
 
 

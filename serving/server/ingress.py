@@ -2,12 +2,17 @@
 
 An engine in a deployment of its own would cost each request a second hop between processes (about 8 ms here), and the
 models are small. Ray calls a method by the last segment of the gRPC path, so the names of those methods are the .proto's.
+
+Which models are served comes as the deployment's `user_config`: Ray hands a changed one to the running replicas. A replica
+gets no requests while Ray waits for `reconfigure`, so that only starts the exchange, and the old models serve until its end.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import torch
@@ -16,15 +21,22 @@ from grpc_health.v1 import health_pb2
 from ray import serve
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
-from quant.card import Task
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import load_engine
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.http.routes import build_app
+from serving.observability.exporter import expose
+from serving.observability.logs import LogSettings, configure_logs
 from serving.observability.metrics import Metrics
+from serving.observability.traces import Traces, no_tracing, otlp_exporter, traces_wanted
 from serving.rpc.calls import Rpc
-from serving.service.models import CheckedModel, Models, ServedModel
+from serving.server.live_models import LiveModels
+from serving.server.model_table import ModelTable
+from serving.service.gate import Gate, GateSettings
+from serving.service.models import CheckedModel, ModelError, Models, ServedModel
 from serving.service.service import Limits, Service
+
+_LOG = logging.getLogger(__name__)
 
 
 @serve.deployment
@@ -34,24 +46,65 @@ class Ingress:
 
     def __init__(
         self,
-        models: Sequence[CheckedModel],
-        defaults: dict[Task, str],
         limits: Limits,
         engine_settings: EngineSettings,
         threads: int,
         runner: RunnerName,
+        replicas: int,
+        metrics_address: tuple[str, int] | None,
+        gate: GateSettings,
+        logs: LogSettings,
+        otlp_endpoint: str | None,
     ) -> None:
+        configure_logs(logs)
+        self._gate = Gate(gate, Traces(otlp_exporter(otlp_endpoint)) if traces_wanted(otlp_endpoint) else no_tracing)
         torch.set_num_threads(threads)
-        metrics = Metrics()
-        served = [_opened(model, engine_settings, runner, metrics) for model in models]
-        self._service = Service(Models(served, defaults), limits, metrics)
-        self._rpc = Rpc(self._service)
+        self._metrics = metrics = Metrics(replicas)
+        if metrics_address is not None:
+            expose(metrics.registry, *metrics_address)
+        self._models = models = Models()
+        self._live = LiveModels(models, lambda model: _opened(model, engine_settings, runner, metrics), limits.max_rows)
+        self._service = Service(models, limits, metrics)
+        self._rpc = Rpc(self._service, self._gate)
+        self._wanted: dict[str, Any] | None = None
+        self._exchange: asyncio.Task[None] | None = None
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Serve the models of a ModelTable: at the start before this returns, later as soon as they are open.
+
+        Raises at the start what stops it; later a fault is logged, and the models are served that were before.
+        """
+        first, self._wanted = self._wanted is None, user_config
+        exchange = self._exchange = asyncio.create_task(self._apply(user_config))
+        if first:
+            await exchange
+        else:
+            exchange.add_done_callback(_log_fault)
+
+    async def _apply(self, user_config: dict[str, Any]) -> None:
+        await self._live.apply(ModelTable.model_validate(user_config))
+        self._metrics.show_models([self._models[name].checked for name in self._models.names])
+
+    async def exchanged(self) -> tuple[dict[str, Any] | None, str | None]:
+        """Wait for the last exchange of models: the `user_config` that it was for, and the fault that it ended with."""
+        exchange, wanted = self._exchange, self._wanted
+        if exchange is not None:
+            await asyncio.wait([exchange])
+        fault = exchange.exception() if exchange is not None else None
+        return wanted, None if fault is None else str(fault)
+
+    async def drain(self) -> int:
+        """Take no more requests; how many are being answered."""
+        self._service.door.close()
+        return self._service.door.inside
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_app(self._service)
+        return build_app(self._service, self._gate)
 
     def check_health(self) -> None:
         """Asked by Ray, which replaces the replica when this raises."""
+        if self._wanted is None:
+            raise ModelError("the deployment's user_config names no models")
         self._service.check_health()
 
     async def Translate(self, request: pb.TranslateRequest, grpc_context: Any) -> pb.GenerateResponse:
@@ -62,6 +115,21 @@ class Ingress:
 
     async def Answer(self, request: pb.AnswerRequest, grpc_context: Any) -> pb.GenerateResponse:
         return await self._rpc.answer(request, grpc_context)
+
+    async def TranslateStream(self, request: pb.TranslateRequest, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
+        async with aclosing(self._rpc.translate_stream(request, grpc_context)) as events:
+            async for event in events:
+                yield event
+
+    async def SummarizeStream(self, request: pb.SummarizeRequest, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
+        async with aclosing(self._rpc.summarize_stream(request, grpc_context)) as events:
+            async for event in events:
+                yield event
+
+    async def AnswerStream(self, request: pb.AnswerRequest, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
+        async with aclosing(self._rpc.answer_stream(request, grpc_context)) as events:
+            async for event in events:
+                yield event
 
     async def ListModels(self, request: pb.ListModelsRequest, grpc_context: Any) -> pb.ListModelsResponse:
         return await self._rpc.list_models(request, grpc_context)
@@ -77,13 +145,10 @@ class Ingress:
 
 
 def _opened(model: CheckedModel, settings: EngineSettings, runner: RunnerName, metrics: Metrics) -> ServedModel:
-    # On a thread that ends: OpenMP keeps a team of threads for every living thread that ever computed, and teams with more
-    # members than there are cores make each loop wait for a wake-up. Steps took twice as long.
-    with ThreadPoolExecutor(1) as loader:
-        engine = loader.submit(load_engine, model.folder, settings, runner).result()
+    engine = load_engine(model.folder, settings, runner)
+    return ServedModel(model, model.codec(), AsyncEngine(engine, metrics.watch(model, engine.stats)))
 
-    def record_step(rows: int) -> None:
-        metrics.record_step(model.name, rows, engine.stats())
 
-    record_step(0)
-    return ServedModel(model, model.codec(), AsyncEngine(engine, record_step))
+def _log_fault(exchange: asyncio.Task[None]) -> None:
+    if not exchange.cancelled() and (fault := exchange.exception()):
+        _LOG.error("the models stay as they were: %s", fault, exc_info=fault)

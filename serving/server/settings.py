@@ -8,19 +8,28 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from dqbart import Command
+from dqbart import Command, read_settings
 from quant.card import Task
 from serving.engine.settings import EngineSettings, RunnerName
+from serving.observability.logs import LogFormat, LogSettings
+from serving.service.access import ApiKey, read_keys
+from serving.service.gate import GateSettings
+
+if TYPE_CHECKING:
+    from serving.service.service import Limits
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
+Proxy = Literal["auto", "haproxy", "ray"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -47,10 +56,21 @@ class Serve(Command):
     host: str = Field(
         default="127.0.0.1",
         min_length=1,
-        description="address that HTTP listens on, 0.0.0.0 for all; gRPC always listens on all",
+        description="address that HTTP listens on, 0.0.0.0 for all; gRPC too, but on all where proxy is ray",
     )
     http_port: Port = Field(default=8000, description="port of HTTP")
     grpc_port: int = Field(default=9000, ge=0, le=65535, description="port of gRPC, 0 for no gRPC")
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="port of the host for the metrics of this machine's replicas only, for a cluster's scrapers, 0 for none",
+    )
+    proxy: Proxy = Field(
+        default="auto",
+        description="what hands requests to the replicas: haproxy, which comes with ray[serve] on Linux, or ray, whose own "
+        "proxy is slower; auto takes haproxy where there is one",
+    )
     replicas: Positive = Field(default=1, description="processes that each hold every model")
     threads: Positive | None = Field(
         default=None, description="CPU threads of a replica, a power of two (default: the largest within cores / replicas)"
@@ -90,7 +110,39 @@ class Serve(Command):
     grace: float = Field(
         default=20.0, description="seconds that requests in flight have to finish at shutdown", ge=0, allow_inf_nan=False
     )
-    log_level: LogLevel = Field(default="warning", description="least severe messages that are logged, Ray's too")
+    max_concurrent_requests: Positive = Field(
+        default=GateSettings.max_concurrent_requests,
+        description="requests that a replica answers at a time; more are refused at once (429)",
+    )
+    max_payload_bytes: Positive = Field(
+        default=GateSettings.max_payload_bytes, description="bytes of a request's body or message (413)"
+    )
+    api_keys: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="who may ask: NAME:HASH of each key, as `dqbart key NAME` prints it, repeated or separated by commas "
+        "(default: everybody)",
+    )
+    api_keys_file: Path | None = Field(default=None, description="file with more of them, one a line; read at the start")
+    open_health: bool = Field(default=True, description="health is told without a key")
+    open_metrics: bool = Field(default=True, description="metrics are told without a key")
+    log_level: LogLevel = Field(
+        default="warning", description="least severe messages that are logged, Ray's too; info has a line for each request"
+    )
+    log_format: LogFormat = Field(default="console", description="console, or json: each line of the output is an object")
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="URL of a collector of OpenTelemetry traces (OTLP over HTTP), like http://localhost:4318; the OTEL_* "
+        "variables do too (default: no traces)",
+    )
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _list_keys(cls, value: object) -> object:
+        # What is wrong is found later: a message about this value would repeat it, and it may have a key.
+        if isinstance(value, str):
+            return [each.strip() for each in value.split(",")]
+        return [f"{each}" for each in value] if isinstance(value, list) else ["nothing that can be read"]
 
     @field_validator("models", mode="before")
     @classmethod
@@ -129,9 +181,16 @@ class Serve(Command):
         return value
 
     @model_validator(mode="after")
+    def _check_keys(self) -> Serve:
+        self.keys()
+        return self
+
+    @model_validator(mode="after")
     def _check_ports(self) -> Serve:
         if self.http_port == self.grpc_port:
             raise ValueError(f"http_port and grpc_port are both {self.http_port}: two ports are needed")
+        if self.metrics_port and self.metrics_port in (self.http_port, self.grpc_port):
+            raise ValueError(f"metrics_port = {self.metrics_port}: it is a port of the service, another one is needed")
         return self
 
     @property
@@ -149,6 +208,49 @@ class Serve(Command):
         }
 
     @property
+    def limits(self) -> Limits:
+        """What one request may ask of the server."""
+        from serving.service.service import Limits
+
+        return Limits(
+            max_inputs=self.max_inputs,
+            max_source_characters=self.max_source_characters,
+            max_windows=self.max_windows,
+            max_rows=self.max_batch_rows,
+            request_timeout_seconds=self.request_timeout,
+        )
+
+    @property
+    def gate(self) -> GateSettings:
+        """What stands before every request."""
+        names = [field.name for field in fields(GateSettings) if field.name != "keys"]
+        return GateSettings(keys=self.keys(), **{name: getattr(self, name) for name in names})
+
+    @property
+    def logs(self) -> LogSettings:
+        return LogSettings(self.log_format, self.log_level)
+
+    def keys(self) -> tuple[ApiKey, ...]:
+        """The API keys of both settings. Raises ValueError naming the setting and the entry at fault."""
+        listed = ""
+        if self.api_keys_file is not None:
+            try:
+                listed = self.api_keys_file.read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"api_keys_file = {str(self.api_keys_file)!r}: {error}") from error
+        keys = {}
+        for setting, lines in (("api_keys", self.api_keys), ("api_keys_file", listed.splitlines())):
+            try:
+                keys[setting] = read_keys(lines)
+            except ValueError as error:
+                raise ValueError(f"{setting}: {error}") from None
+        if twice := {key.name for key in keys["api_keys"]} & {key.name for key in keys["api_keys_file"]}:
+            raise ValueError(f"api_keys and api_keys_file: both have the name {min(twice)}")
+        if self.api_keys_file is not None and not any(keys.values()):
+            raise ValueError(f"api_keys_file = {str(self.api_keys_file)!r}: it has no keys, so that everybody could ask")
+        return (*keys["api_keys"], *keys["api_keys_file"])
+
+    @property
     def threads_per_replica(self) -> int:
         if self.threads is not None:
             return self.threads
@@ -158,7 +260,8 @@ class Serve(Command):
     def cli_cmd(self) -> None:
         from serving.server.run import serve_until_stopped
 
-        serve_until_stopped(self)
+        # The flags are those that the process was started with.
+        serve_until_stopped(self, lambda: read_settings(Serve, "serve", sys.argv[2:]))
 
 
 def named_folder(model: str) -> tuple[str, Path]:

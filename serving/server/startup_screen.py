@@ -46,12 +46,14 @@ def print_startup_screen(
             body = {**body, "source_language": source, "target_language": target}
             arguments += f" --source-language {source} --target-language {target}"
         _print_plain(console, f"\n  curl {url}{path} --json '{json.dumps(body, ensure_ascii=False)}'")
-        _print_plain(console, f"  dqbart {command} --url {url} {arguments}")
+        if settings.grpc_port:
+            _print_plain(console, f"  dqbart {command} --server localhost:{settings.grpc_port} {arguments}")
+    keyed = bool(settings.keys())
+    if keyed:
+        _print_plain(console, "\nRequests need an API key: authorization: Bearer KEY, in a header or in gRPC's metadata")
     if settings.grpc_port:
-        _print_plain(
-            console,
-            f"\ngRPC on port {settings.grpc_port}: dqbart.v1.Seq2Seq, grpc.health.v1.Health and reflection",
-        )
+        services = ["dqbart.v1.Seq2Seq", "grpc.health.v1.Health", *([] if keyed else ["reflection"])]
+        _print_plain(console, f"\ngRPC on port {settings.grpc_port}: {', '.join(services)}")
         _print_plain(console, f"  grpcurl -plaintext localhost:{settings.grpc_port} dqbart.v1.Seq2Seq/ListModels")
 
 

@@ -30,14 +30,20 @@ CARDS: dict[str, dict[str, Any]] = {
     "translator": {
         "task": "translation",
         "source_template": "{source}",
+        "passage_separator": None,
         "source_prefix": ("{source_language}",),
         "source_suffix": ("</s>",),
         "decoder_start": "</s>",
         "forced_bos": "{target_language}",
         "directions": ("de_DE>en_XX", "en_XX>de_DE"),
     },
-    "summarizer": {"task": "summarization", "source_template": "{source}", **PLAIN},
-    "answerer": {"task": "question-answering", "source_template": "question: {question} context: {context}", **PLAIN},
+    "summarizer": {"task": "summarization", "source_template": "{source}", "passage_separator": None, **PLAIN},
+    "answerer": {
+        "task": "question-answering",
+        "source_template": "question: {question} context: {context}",
+        "passage_separator": " ; ",
+        **PLAIN,
+    },
 }
 
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,49 +14,24 @@ import httpx
 import pytest
 import torch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from prometheus_client.parser import text_string_to_metric_families
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
+from serving.rpc.statuses import GRPC_STATUS
 from serving.server.run import check, check_ports
 from serving.server.settings import Serve
-from serving.service.errors import GRPC_STATUS, HTTP_STATUS, ErrorCode
-
-ROOT = Path(__file__).parents[3]
-START_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class Server:
-    process: subprocess.Popen[str]
-    url: str
-    grpc_address: str
-    output: Path
+from serving.service.errors import HTTP_STATUS, ErrorCode
+from tests.serving.server.running import Server, free_port, metrics, series, start_server
 
 
 @pytest.fixture(scope="module")
 def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     config = folder / "serve.yaml"
-    http_port, grpc_port = free_port(), free_port()
-    config.write_text(f"http_port: {http_port}\nreplicas: 2\nmax_source_characters: 400\nmax_inputs: 4\n")
-    output = folder / "output"
-    arguments = ["serve", "--config", str(config), "--grpc-port", str(grpc_port), "--grace", "10"]
-    with output.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dqbart", *arguments, "--models", ",".join(map(str, artifacts.values()))],
-            cwd=ROOT,
-            env={**os.environ, "DQBART_MAX_QUEUED_REQUESTS": "64", "COLUMNS": "120"},
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
-            wait_until_ready(process, output)
-            yield Server(process, f"http://127.0.0.1:{http_port}", f"127.0.0.1:{grpc_port}", output)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+    config.write_text("replicas: 2\nmax_source_characters: 400\nmax_inputs: 4\n")
+    arguments = ("--config", str(config), "--grace", "10")
+    with start_server(folder, list(artifacts.values()), *arguments, env={"DQBART_MAX_QUEUED_REQUESTS": "64"}) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -201,8 +171,6 @@ def test_long_texts_are_answered_in_windows_over_both(server: Server, stub: Any)
     assert over_http["text"] == over_grpc.text
     assert (over_http["truncation"]["applied"], over_http["truncation"]["windows"]) == ("chunk", 8)
     assert (over_grpc.truncation.applied, over_grpc.truncation.windows) == (pb.APPLIED_TRUNCATION_CHUNK, 8)
-    cut = command("translate", "--url", server.url, "--source-language", "en", "--truncation", "end", text)
-    assert (cut.returncode, len(cut.stdout.splitlines())) == (0, 1)
 
 
 def test_models_are_listed_alike(server: Server, stub: Any) -> None:
@@ -245,7 +213,7 @@ def test_fastapis_own_errors_have_the_same_shape(server: Server) -> None:
     for method, path, status, code in (
         ("GET", "/nowhere", 404, "not_found"),
         ("GET", "/v1/translate", 405, "method_not_allowed"),
-        ("POST", "/v1/translate", 422, "bad_parameter"),
+        ("POST", "/v1/translate", 415, "unsupported_media_type"),
     ):
         response = httpx.request(method, server.url + path, content="{" if method == "POST" else None)
         assert (response.status_code, response.json()["error"]["code"]) == (status, code)
@@ -311,21 +279,6 @@ def test_concurrent_requests_share_the_batch_and_keep_their_answers(server: Serv
     assert after[steps] - before[steps] > after[rows] - before[rows]
 
 
-def test_clients_answer_line_by_line_and_keep_empty_lines(server: Server) -> None:
-    lines = "guten morgen welt\n\nwie geht es dir\n"
-    answer = command("translate", "--url", server.url, "--source-language", "de", stdin=lines)
-    texts = lines.split("\n")[::2][:2]
-    body = {"text": texts, "source_language": "de"}
-    expected = httpx.post(f"{server.url}/v1/translate", json=body, timeout=30).json()["results"]
-    assert (answer.returncode, answer.stdout.splitlines()) == (0, [expected[0]["text"], "", expected[1]["text"]])
-
-
-def test_client_shows_the_servers_message(server: Server) -> None:
-    refused = command("summarize", "--url", server.url, "--model", "translator", "good morning")
-    assert refused.returncode == 2
-    assert "translator does translation, not summarization" in refused.stderr
-
-
 def test_stopping_finishes_the_request_in_flight(server: Server) -> None:
     body = {"text": ["how are you"] * 4, "parameters": {"max_new_tokens": 63, "min_new_tokens": 63, "num_beams": 16}}
     with ThreadPoolExecutor(1) as pool:
@@ -336,37 +289,3 @@ def test_stopping_finishes_the_request_in_flight(server: Server) -> None:
         assert answer.result().status_code == 200
     assert server.process.wait(60) == 0
     assert not [line for line in server.output.read_text().splitlines() if "ServeReplica" in line]
-
-
-def command(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dqbart", *arguments], cwd=ROOT, input=stdin, capture_output=True, text=True, check=False
-    )
-
-
-def wait_until_ready(process: subprocess.Popen[str], output: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while "Ready after" not in output.read_text():
-        if process.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"the server did not start:\n{output.read_text()}")
-        time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def series(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
-    return name, frozenset(labels.items())
-
-
-def metrics(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    page = httpx.get(f"{server.url}/metrics").text
-    return {
-        series(sample.name, **sample.labels): sample.value
-        for family in text_string_to_metric_families(page)
-        for sample in family.samples
-    }

@@ -76,6 +76,7 @@ def test_a_models_name_is_its_folders_unless_given(folder: Path) -> None:
         (["--threads", "3"], "threads = '3': a power of two is expected"),
         (["--log-level", "loud"], "log_level = 'loud': should be 'debug', 'info', 'warning' or 'error'"),
         (["--http-port", "9", "--grpc-port", "9"], "http_port and grpc_port are both 9"),
+        (["--http-port", "9", "--metrics-port", "9"], "metrics_port = 9: it is a port of the service"),
         (["--request-timeout", "nan"], "request_timeout = 'nan': should be"),
         (["--models", "/absent"], "/absent is no artifact: it has no config.json"),
         (["--models", "my model=."], "'my model' is no model name; letters, digits"),
@@ -96,7 +97,7 @@ def test_a_name_given_twice_is_refused(capsys: pytest.CaptureFixture[str], folde
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("http_prt: 1", "http_prt: unknown setting, accepted are config, default_question_answering"),
+        ("http_prt: 1", "http_prt: unknown setting, accepted are api_keys, api_keys_file, config, "),
         ("http_port: [1]", "http_port = [1]: should be a valid integer"),
         ("- 1", "a mapping of settings to values is expected"),
         ("a: b: c", "no valid YAML"),

@@ -1,0 +1,116 @@
+"""What Ray Serve runs as HAProxy: edits the configuration that Ray wrote, and becomes HAProxy.
+
+Ray's configuration answers in its own words when nothing can serve a request (a plain 500, 404, or gRPC's NOT_FOUND), opens
+two ports on all interfaces that nothing here reads, and lets any user of the machine command HAProxy. There are no settings
+for these, but one for the binary (RAY_SERVE_HAPROXY_BINARY_PATH), and Ray starts it anew for each change: so it is edited
+here. HAProxy is told to end with the process that started it, or a killed Ray would leave it behind, listening.
+
+This file is run by itself, and often, so it imports little and nothing of the project. DQBART_HAPROXY names the binary.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+BINARY_VARIABLE = "DQBART_HAPROXY"
+CODE = "unavailable"
+MESSAGE = "the server is starting, restarting or stopping; repeat this later"
+RETRY_AFTER_SECONDS = 5
+
+UNREAD = ("frontend prometheus", "listen stats")
+"""Sections that only open ports: their figures are in /metrics, or come over the admin socket."""
+
+WHOLE_REQUEST_HTTP = "option http-buffer-request"
+WHOLE_REQUEST_GRPC = "http-request wait-for-body time 60s if { path_beg /dqbart.v1. }"
+"""HAProxy gives a request to another replica only if it had the whole of it when it began to send it to the first one. Not
+for other services: the reflection's calls are streams."""
+
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("haproxy: what started it has ended")
+    if "-f" in sys.argv:
+        edit(Path(sys.argv[sys.argv.index("-f") + 1]))
+    binary = os.environ[BINARY_VARIABLE]
+    os.execv(binary, [binary, *sys.argv[1:]])
+
+
+def edit(config: Path) -> None:
+    """Rewrite the file, and write beside it the two answers that it then names."""
+    pages = {False: config.with_name("unavailable.http"), True: config.with_name("unavailable.grpc")}
+    for grpc, page in pages.items():
+        replace(page, unavailable(grpc))
+    replace(config, edited(config.read_text(), str(pages[False]), str(pages[True])).encode())
+
+
+def edited(config: str, http_page: str, grpc_page: str) -> str:
+    """Ray's configuration with our answers, without the ports that nobody reads, and with a private admin socket."""
+    config = re.sub(r"^(\s+stats socket .*) mode 666 ", r"\1 mode 600 ", config, flags=re.MULTILINE)
+    sections = re.split(r"^(?=\w)", config, flags=re.MULTILINE)
+    return "".join(_edited(section, http_page, grpc_page) for section in sections if not section.startswith(UNREAD))
+
+
+def _edited(section: str, http_page: str, grpc_page: str) -> str:
+    heading = section.partition("\n")[0]
+    if heading == "defaults":
+        # With splicing HAProxy does not notice that a client has left, and its request would go on.
+        section = re.sub(r"^\s+option splice-.*\n", "", section, flags=re.MULTILINE)
+        return re.sub(r"^(\s+errorfile \d+) .*$", rf"\1 {http_page}", section, flags=re.MULTILINE)
+    if heading in ("backend default_backend", "backend default_grpc_backend"):
+        lines = ["http-request return status 503 default-errorfiles"]
+    elif heading.startswith("backend http-"):
+        # A 500 of ours is JSON. The other ones are Ray's, from its fallback proxy, for a request whose replica has died.
+        lines = [
+            WHOLE_REQUEST_HTTP,
+            "http-response return status 503 default-errorfiles "
+            "if { status 500 } !{ res.hdr(content-type) -m beg application/json }",
+        ]
+    elif heading.startswith("backend grpc-"):
+        lines = [WHOLE_REQUEST_GRPC]
+    else:
+        lines = []
+    if "grpc" in heading:
+        lines = [f"errorfile {status} {grpc_page}" for status in (502, 503, 504)] + lines
+    kept = heading if heading.startswith("backend default_") else section.rstrip("\n")
+    return "\n".join([kept, *(f"    {line}" for line in lines)]) + "\n"
+
+
+def unavailable(grpc: bool) -> bytes:
+    """The whole response, as HAProxy sends it, that tells a client to come back."""
+    body = b"" if grpc else json.dumps({"error": {"code": CODE, "message": MESSAGE}}).encode()
+    headers: dict[str, str | int] = {"Retry-After": RETRY_AFTER_SECONDS, "Content-Length": len(body)}
+    if grpc:
+        # A response without messages, whose headers are what trailers are elsewhere; 14 is UNAVAILABLE.
+        headers |= {
+            "Content-Type": "application/grpc",
+            "grpc-status": 14,
+            "grpc-message": MESSAGE,
+            "dqbart-error-code": CODE,
+        }
+        start = "HTTP/1.1 200 OK"
+    else:
+        headers |= {"Content-Type": "application/json"}
+        start = "HTTP/1.1 503 Service Unavailable"
+    lines = [start, *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file at once: a HAProxy that is starting may be reading it."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Exchanges the models of a running replica: opens the new ones beside the old, swaps, closes what nobody uses any more.
+
+Meanwhile both are in memory. What is the same in both tables goes on as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from quant.artifact import ArtifactError
+from serving.engine.memory import give_back_freed_memory
+from serving.server.model_table import ModelTable, fingerprint
+from serving.service.models import CheckedModel, ModelError, Models, ServedModel, check_model, default_models
+
+T = TypeVar("T")
+
+UNUSED_POLL_SECONDS = 0.05
+
+_LOG = logging.getLogger(__name__)
+
+
+class LiveModels:
+    """The models of one replica, and the table that they were opened from. All of it is for one event loop."""
+
+    def __init__(self, models: Models, open_model: Callable[[CheckedModel], ServedModel], max_rows: int) -> None:
+        self._models = models
+        self._open_model = open_model
+        self._max_rows = max_rows
+        self._contents: dict[str, str] = {}
+        self._one_at_a_time = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def apply(self, table: ModelTable) -> None:
+        """Serve what the table says. Raises ModelError, and serves what it did before."""
+        async with self._one_at_a_time:
+            opened, contents = await _on_a_thread(lambda: self._open(table))
+            old = [self._models[name] for name in self._models.names]
+            self._models.exchange(opened, default_models([model.checked for model in opened], table.defaults))
+            self._contents = contents
+            for model in old:
+                if model not in opened:
+                    closing = asyncio.create_task(self._close(model))
+                    self._closing.add(closing)
+                    closing.add_done_callback(self._closing.discard)
+
+    def _open(self, table: ModelTable) -> tuple[list[ServedModel], dict[str, str]]:
+        contents: dict[str, str] = {}
+        checked: dict[str, CheckedModel] = {}
+        kept: dict[str, ServedModel] = {}
+        opened: list[ServedModel] = []
+        try:
+            for name, folder in table.models.items():
+                contents[name] = fingerprint(folder)
+                served = self._models[name] if name in self._models.names else None
+                if served and served.checked.folder == folder and self._contents[name] == contents[name]:
+                    kept[name] = served
+                else:
+                    checked[name] = check_model(name, folder, self._max_rows)
+            # All faults that can be found without opening anything come first.
+            every = [kept[name].checked if name in kept else checked[name] for name in table.models]
+            default_models(every, table.defaults)
+            for model in checked.values():
+                opened.append(self._open_model(model))
+        except Exception as fault:
+            for served in opened:
+                served.engine.close()
+            if isinstance(fault, (ArtifactError, OSError)):
+                raise ModelError(str(fault)) from fault
+            raise
+        serving = kept | {model.name: model for model in opened}
+        return [serving[name] for name in table.models], contents
+
+    async def _close(self, model: ServedModel) -> None:
+        while self._models.in_use(model):
+            await asyncio.sleep(UNUSED_POLL_SECONDS)
+        await asyncio.to_thread(model.engine.close)
+        give_back_freed_memory()
+        _LOG.info("%s: the engine that was replaced has ended", model.name)
+
+
+async def _on_a_thread(work: Callable[[], T]) -> T:
+    # On a thread that ends: OpenMP keeps a team of threads for every living thread that ever computed, and teams with more
+    # members than there are cores make each loop wait for a wake-up. Steps took twice as long.
+    with ThreadPoolExecutor(1) as pool:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)

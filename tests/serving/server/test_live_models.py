@@ -1,0 +1,113 @@
+"""Models exchanged while requests use them, with real artifacts and engines that only remember whether they were closed."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.server.live_models import LiveModels
+from serving.server.model_table import ModelTable, fingerprint
+from serving.service.errors import ServiceError
+from serving.service.models import CheckedModel, ModelError, Models, ServedModel, check_model, default_models
+
+
+class FakeEngine:
+    def __init__(self) -> None:
+        self.alive = True
+
+    async def generate(self, request: Any) -> Any:
+        raise NotImplementedError
+
+    def stream(self, request: Any) -> Any:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.alive = False
+
+
+class Replica:
+    def __init__(self) -> None:
+        self.models = Models()
+        self.opened: list[str] = []
+        self.live = LiveModels(self.models, self._open, 64)
+
+    def _open(self, model: CheckedModel) -> ServedModel:
+        if model.name == "unlucky":
+            raise OSError("no memory")
+        self.opened.append(model.name)
+        return ServedModel(model, model.codec(), FakeEngine())
+
+
+@pytest.fixture
+def folders(artifacts: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    """Copies, which a test may change."""
+    return {name: Path(shutil.copytree(folder, tmp_path / name)) for name, folder in artifacts.items()}
+
+
+def test_only_what_has_changed_is_opened(folders: dict[str, Path]) -> None:
+    async def run() -> None:
+        replica = Replica()
+        both = {name: folders[name] for name in ("translator", "summarizer")}
+        await replica.live.apply(ModelTable(models=both))
+        await replica.live.apply(ModelTable(models={**both, "other": folders["summarizer"]}))
+        (folders["translator"] / "notes").write_text("new")
+        await replica.live.apply(ModelTable(models={**both, "other": folders["summarizer"]}, contents={"translator": "2"}))
+        assert replica.opened == ["translator", "summarizer", "other", "translator"]
+        assert replica.models.names == ["translator", "summarizer", "other"]
+
+    asyncio.run(run())
+
+
+def test_a_request_keeps_its_model_to_the_end(folders: dict[str, Path]) -> None:
+    async def run() -> None:
+        replica = Replica()
+        await replica.live.apply(ModelTable(models={"summarizer": folders["summarizer"]}))
+        with replica.models.chosen("summarization", None) as model:
+            await replica.live.apply(ModelTable(models={"translator": folders["translator"]}))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert model.engine.alive
+            with pytest.raises(ServiceError):
+                replica.models.choose("summarization", None)
+        await asyncio.gather(*replica.live._closing)
+        assert not model.engine.alive
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"defaults": {"translation": "summarizer"}}, "no served model for translation"),
+        ({"models": {"unlucky": "translator"}}, "no memory"),
+        ({"models": {"summarizer": "absent"}}, "absent"),
+    ],
+)
+def test_a_fault_changes_nothing(folders: dict[str, Path], changed: dict[str, Any], message: str) -> None:
+    async def run() -> None:
+        replica = Replica()
+        models = {"summarizer": folders["summarizer"]}
+        await replica.live.apply(ModelTable(models=models))
+        served = replica.models["summarizer"]
+        more = {name: folders["translator"].with_name(folder) for name, folder in changed.get("models", {}).items()}
+        table = ModelTable(models={"answerer": folders["answerer"], **models, **more}, defaults=changed.get("defaults", {}))
+        with pytest.raises(ModelError, match=message):
+            await replica.live.apply(table)
+        assert replica.models.names == ["summarizer"]
+        assert replica.models["summarizer"] is served
+        assert served.engine.alive
+
+    asyncio.run(run())
+
+
+def test_a_table_is_plain_data_and_tells_changed_contents(folders: dict[str, Path]) -> None:
+    models = [check_model("summarizer", folders["summarizer"], 64)]
+    table = ModelTable.of(models, default_models(models, {}))
+    assert ModelTable.model_validate(table.model_dump(mode="json")) == table
+    before = fingerprint(folders["summarizer"])
+    (folders["summarizer"] / "tokenizer.json").write_text("{}")
+    assert fingerprint(folders["summarizer"]) != before
