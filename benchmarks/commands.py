@@ -5,11 +5,13 @@ This module imports nothing heavy, so that `--help` is quick; the work is import
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
 from dqbart import Command
@@ -133,3 +135,104 @@ class BenchTraining(Command):
         from benchmarks.training_bench import run_bench_training
 
         sys.exit(run_bench_training(self))
+
+
+class BenchService(Command):
+    """Latency and throughput of a service, its own or one that runs already, beside those of the bare engine."""
+
+    model: CliPositionalArg[Path | None] = Field(
+        None, description="folder of the artifact to serve (default: the first translator in models/)"
+    )
+    url: str | None = Field(None, description="measure a server that runs already: its HTTP address, http://HOST:PORT")
+    server: str | None = Field(None, description="measure a server that runs already: its gRPC address, HOST:PORT")
+    served_model: str | None = Field(None, description="of a running server: the model to ask (default: the first)")
+    api_key: SecretStr | None = Field(None, description="of a running server; better as DQBART_API_KEY")
+    protocols: list[Literal["http", "grpc"]] = Field(["http", "grpc"], min_length=1, description="what to measure")
+    texts: Path | None = Field(None, description="file with a text on each line (default: German sentences)")
+    clients: Count = Field(64, description="requests at a time, to find the throughput")
+    rates: list[Annotated[float, Field(gt=0)]] = Field(
+        [], description="requests a second, to find latencies (default: 20 to 100 percent of the throughput)"
+    )
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(5.0, description="that each load is measured")
+    rounds: Count = Field(3, description="alternating runs of each side, of which the median counts")
+    quick: bool = Field(False, description="measure shortly, to see that it works")
+    threads: Count = Field(2, description="CPU threads of server and engine, a power of two")
+    runner: RunnerName = Field("auto", description="what runs the model")
+    plot: Path | None = Field(None, description="write latencies against rates to this file, .svg or .png")
+    json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"http://[^/:]+:\d+/?", value):
+            raise ValueError("http://HOST:PORT is expected; https is the edge's")
+        return value
+
+    @field_validator("plot")
+    @classmethod
+    def _plot(cls, value: Path | None) -> Path | None:
+        return _figure_file(value)
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if self.model is not None and (self.url or self.server):
+            raise ValueError("a model is given, and a server that runs already: choose one")
+        if (self.url or self.server) and not self.addresses():
+            raise ValueError("protocols: the server's address is given for another one only")
+        return self
+
+    def addresses(self) -> dict[Literal["http", "grpc"], str]:
+        """HOST:PORT of a server that runs already, by protocol."""
+        given: dict[Literal["http", "grpc"], str] = {}
+        if self.url is not None:
+            given["http"] = self.url.removeprefix("http://").rstrip("/")
+        if self.server is not None:
+            given["grpc"] = self.server
+        return {protocol: address for protocol, address in given.items() if protocol in self.protocols}
+
+    def model_folder(self) -> Path:
+        """The artifact to serve. Raises SystemExit when none is found."""
+        return self.model or shipped_model("translation")
+
+    def cli_cmd(self) -> None:
+        from benchmarks.service.service_bench import run_bench_service
+
+        sys.exit(run_bench_service(self))
+
+
+class BenchSoak(Command):
+    """Mixed traffic on a server for a long time: is its memory flat, and does anything fail that should not."""
+
+    models: list[Path] = Field([], description="folders of the artifacts to serve (default: what dqbart serve finds)")
+    minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(30.0, description="how long")
+    clients: Count = Field(8, description="requests at a time")
+    every: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(5.0, description="seconds between two samples")
+    threads: Count = Field(2, description="CPU threads of the server, a power of two")
+    seed: int = Field(0, description="of the traffic")
+    plot: Path | None = Field(None, description="write memory and open files over time to this file, .svg or .png")
+    json_file: Path | None = Field(None, description="also write the samples and counts to this file, as JSON")
+
+    @field_validator("plot")
+    @classmethod
+    def _plot(cls, value: Path | None) -> Path | None:
+        return _figure_file(value)
+
+    def cli_cmd(self) -> None:
+        from benchmarks.service.soak import run_bench_soak
+
+        sys.exit(run_bench_soak(self))
+
+
+def shipped_model(task: Task) -> Path:
+    """The first artifact for a task in ./models, else in models/ beside this source. Raises SystemExit for none."""
+    for place in (Path.cwd(), Path(__file__).resolve().parents[1]):
+        for config in sorted(place.glob("models/*/config.json")):
+            if json.loads(config.read_text()).get("dqbart", {}).get("task") == task:
+                return config.parent
+    raise SystemExit(f"no artifact for {task} in models/; name a folder")
+
+
+def _figure_file(path: Path | None) -> Path | None:
+    if path is not None and path.suffix not in (".svg", ".png"):
+        raise ValueError("a name that ends in .svg or .png is expected")
+    return path

@@ -50,6 +50,7 @@ def write_random_artifact(folder: Path, layers: Layers, scheme: Scheme, shape: M
     card = Card(
         task="summarization",
         source_template="{source}",
+        passage_separator=None,
         source_prefix=("<s>",),
         source_suffix=("</s>",),
         decoder_start="</s>",

@@ -1,108 +1,170 @@
-"""`dqbart translate`, `summarize` and `answer`: ask a running server over HTTP.
+"""`dqbart translate`, `summarize` and `answer`: ask a running server over gRPC.
 
-Texts are arguments, or the lines of standard input, so that the commands work in a pipe. Answers are printed a line each in
-the order of the texts, and as many lines for each text as outputs are asked for; nothing heavier than httpx is loaded.
+Inputs are arguments, the lines of a file or of standard input, so that the commands work in a pipe. Answers are printed in
+the order of the inputs, a line each and as many for each as outputs are asked for; an empty line stays one, so that line n
+of the output answers line n of the input. This module loads nothing heavy: `--help` and a wrong setting answer at once.
 """
 
 from __future__ import annotations
 
-import sys
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from dqbart import Command
+from dqbart import AS_GIVEN, Command
 from serving.service.messages import GenerationParameters, TruncationChoice
 
-INPUTS_PER_REQUEST = 32
-"""Lines of standard input sent together; a server's default limit."""
+if TYPE_CHECKING:
+    from quant.card import Task
+    from serving.clients.client import Request
+    from serving.clients.inputs import Input, Inputs
+
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Client(Command, GenerationParameters, TruncationChoice):
+class Asking(Command, GenerationParameters, TruncationChoice):
     """What the three have in common: where the server is, and how to generate (by default as the model says)."""
 
     model_config = SettingsConfigDict()
 
-    url: str = Field(default="http://127.0.0.1:8000", description="address of the server")
+    server: str = Field(default="localhost:9000", min_length=1, description="address of the server's gRPC, HOST:PORT")
+    api_key: SecretStr | None = Field(default=None, description="key for a server that wants one; better as DQBART_API_KEY")
+    tls: bool = Field(default=False, description="encrypt the connection, for a server behind an edge with a certificate")
+    ca_file: Path | None = Field(
+        default=None, description="PEM file of the certificates to trust in place of the system's; means --tls"
+    )
+    timeout: Seconds = Field(default=120.0, description="seconds to wait for the answer to one request")
+    retry_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=60.0, description="seconds to go on asking while the server is overloaded or restarting"
+    )
     model: str | None = Field(default=None, description="name of a served model (default: the server's own for the task)")
-    timeout: float = Field(default=120.0, gt=0, description="seconds to wait for an answer")
+    output: Path | None = Field(
+        default=None, description="write to this file instead; the same command continues it after an interruption"
+    )
+    json_lines: bool = Field(default=False, description="write a JSON object for each input: text, generated_tokens, …")
+    stream: bool = Field(default=False, description="print the answer to a single input while it is generated")
+    on_error: Literal["stop", "skip"] = Field(
+        default="stop", description="at an input that is refused, say because it is too long; skip leaves its line empty"
+    )
+    inputs_per_request: Count = Field(default=32, description="inputs sent together; the server has a limit, too")
+    in_flight: Count = Field(default=4, description="requests on their way at a time")
 
-    def ask(self, path: str, body: dict[str, Any]) -> list[list[str]]:
-        """What to print for each input: a line an output, with `score<TAB>` before it when scores are asked for.
+    @model_validator(mode="after")
+    def _streamable(self) -> Self:
+        others = ("output", "json_lines", "return_scores", "num_return_sequences")
+        if self.stream and (given := [name for name in others if getattr(self, name)]):
+            raise ValueError(f"stream = True: prints one text and nothing else; leave out {', '.join(given)}")
+        return self
 
-        Raises SystemExit with what the server, or the way to it, has against the request.
-        """
-        import httpx
+    @property
+    def sequences(self) -> int:
+        """Outputs for an input."""
+        return self.num_return_sequences or 1
 
-        sent = {key: value for key, value in {**body, "model": self.model}.items() if value is not None}
-        sent |= self.model_dump(include=set(TruncationChoice.model_fields), exclude_unset=True)
-        sent["parameters"] = self.model_dump(include=set(GenerationParameters.model_fields), exclude_none=True)
+    def decisive(self) -> dict[str, Any]:
+        """All settings that decide what the lines of an output are, but for the model."""
+        names = {"json_lines", *GenerationParameters.model_fields, *TruncationChoice.model_fields}
+        return self.model_dump(include=names, exclude_none=True)
+
+    def _shared_fields(self) -> dict[str, Any]:
+        from serving.clients.client import shared_fields
+
+        parameters = self.model_dump(include=set(GenerationParameters.model_fields), exclude_none=True)
+        return shared_fields(self.model or "", self.truncation, **parameters)
+
+    def _ask(self, task: Task, inputs: Inputs) -> None:
+        from serving.clients.asking import ask
+
+        ask(self, task, inputs, self._request)
+
+    def _request(self, inputs: Sequence[Input]) -> Request:
+        raise NotImplementedError
+
+
+class _AskingTexts(Asking):
+    text: CliPositionalArg[list[str]] = Field(default=[], description="texts (default: lines of --input, or standard input)")
+    input: Path | None = Field(default=None, description="file with a text on each line")
+    field: str | None = Field(
+        default=None,
+        description="lines are JSON objects, with the text in this field (default: text, for a file named *.jsonl)",
+    )
+
+    def _texts(self) -> Inputs:
+        from serving.clients.inputs import InputError, read_texts
+
         try:
-            response = httpx.post(self.url.rstrip("/") + path, json=sent, timeout=self.timeout)
-            answer = response.json()
-            if response.is_success:
-                return [[_line(output) for output in result.get("sequences", [result])] for result in answer["results"]]
-            message = answer["error"]["message"]
-        except httpx.TimeoutException as error:
-            raise SystemExit(f"{self.url} gave no answer within {self.timeout:g} seconds (--timeout)") from error
-        except httpx.RequestError as error:
-            raise SystemExit(
-                f"no server answers at {self.url} ({error}): start one with dqbart serve, or give --url"
-            ) from error
-        except (ValueError, KeyError, TypeError, httpx.InvalidURL) as error:
-            raise SystemExit(f"what answers at {self.url} is no dqbart server") from error
-        raise SystemExit(message)
+            return read_texts(self.text, self.input, self.field)
+        except InputError as error:
+            raise SystemExit(str(error)) from error
 
 
-class _TextClient(Client):
-    text: CliPositionalArg[list[str]] = Field(default=[], description="texts (default: the lines of standard input)")
-
-    def texts_in_batches(self) -> list[list[str]]:
-        texts = self.text or sys.stdin.read().splitlines()
-        if not any(text.strip() for text in texts):
-            raise SystemExit("no text is given, neither as argument nor on standard input")
-        return [texts[start : start + INPUTS_PER_REQUEST] for start in range(0, len(texts), INPUTS_PER_REQUEST)]
-
-    def print_answers(self, path: str, **body: Any) -> None:
-        for texts in self.texts_in_batches():
-            asked = [text for text in texts if text.strip()]
-            answers = iter(self.ask(path, {"text": asked, **body}) if asked else [])
-            for text in texts:
-                # An empty line stays one, so that line n of the output answers line n of the input.
-                for line in next(answers) if text.strip() else [""] * (self.num_return_sequences or 1):
-                    print(line, flush=True)
-
-
-class Translate(_TextClient):
+class Translate(_AskingTexts):
     """Translate texts with a running server."""
 
     source_language: str | None = Field(default=None, description="language of the texts, a code of the model or like de")
     target_language: str | None = Field(default=None, description="language to translate to")
 
+    def decisive(self) -> dict[str, Any]:
+        return {
+            **super().decisive(),
+            "source_language": self.source_language,
+            "target_language": self.target_language,
+        }
+
     def cli_cmd(self) -> None:
-        self.print_answers("/v1/translate", source_language=self.source_language, target_language=self.target_language)
+        self._ask("translation", self._texts())
+
+    def _request(self, inputs: Sequence[Input]) -> Request:
+        from protos.dqbart.v1 import seq2seq_pb2 as pb
+
+        return pb.TranslateRequest(
+            texts=[each.text for each in inputs],
+            source_language=self.source_language or "",
+            target_language=self.target_language or "",
+            **self._shared_fields(),
+        )
 
 
-class Summarize(_TextClient):
+class Summarize(_AskingTexts):
     """Summarize texts with a running server."""
 
     def cli_cmd(self) -> None:
-        self.print_answers("/v1/summarize")
+        self._ask("summarization", self._texts())
+
+    def _request(self, inputs: Sequence[Input]) -> Request:
+        from protos.dqbart.v1 import seq2seq_pb2 as pb
+
+        return pb.SummarizeRequest(texts=[each.text for each in inputs], **self._shared_fields())
 
 
-class Answer(Client):
-    """Answer a question from a context with a running server."""
+class Answer(Asking):
+    """Answer a question, or a file of questions, each from its context, with a running server."""
 
-    question: CliPositionalArg[str] = Field(description="the question")
-    context: str | None = Field(default=None, description="text to answer from (default: standard input)")
+    question: CliPositionalArg[str | None] = Field(
+        default=None, description="the question (default: JSON lines of question and context, a text or a list of passages)"
+    )
+    context: Annotated[list[str], AS_GIVEN] = Field(
+        default=[], description="text to answer from; repeat it for several passages, the most relevant first"
+    )
+    input: Path | None = Field(
+        default=None, description="file with the context, or without a question with JSON lines (default: standard input)"
+    )
 
     def cli_cmd(self) -> None:
-        context = sys.stdin.read() if self.context is None else self.context
-        for lines in self.ask("/v1/answer", {"question": self.question, "context": context}):
-            print(*lines, sep="\n")
+        from serving.clients.inputs import InputError, read_questions
 
+        try:
+            inputs = read_questions(self.question, self.context, self.input)
+        except InputError as error:
+            raise SystemExit(str(error)) from error
+        self._ask("question-answering", inputs)
 
-def _line(output: dict[str, Any]) -> str:
-    score = output.get("score")
-    return str(output["text"]) if score is None else f"{score:.4f}\t{output['text']}"
+    def _request(self, inputs: Sequence[Input]) -> Request:
+        from protos.dqbart.v1 import seq2seq_pb2 as pb
+
+        questions = [pb.Question(question=each.text, contexts=each.contexts) for each in inputs]
+        return pb.AnswerRequest(questions=questions, **self._shared_fields())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.commands import BenchArrivals, BenchEngine
+from benchmarks.commands import BenchArrivals, BenchEngine, BenchService, BenchSoak
 from dqbart import run_command
 
 
@@ -15,6 +15,14 @@ from dqbart import run_command
         (BenchEngine, ["--bits", "3-2-8"], "bits = '3-2-8': 3-2-8 is not a scheme"),
         (BenchEngine, ["--peer", "llama"], "peer = 'llama'"),
         (BenchArrivals, ["--requests", "10"], "requests = '10'"),
+        (BenchService, ["--url", "https://a.b"], "url = 'https://a.b': http://HOST:PORT is expected"),
+        (
+            BenchService,
+            ["--protocols", "grpc", "--url", "http://a:1"],
+            "protocols: the server's address is given for another",
+        ),
+        (BenchService, ["models/a", "--server", "a:1"], "a model is given, and a server that runs already: choose one"),
+        (BenchSoak, ["--plot", "soak.pdf"], "plot = 'soak.pdf': a name that ends in .svg or .png is expected"),
         (BenchArrivals, ["--beams", "4,65"], "beams = [4, 65]: at least one number, none above rows = 64"),
     ],
 )
