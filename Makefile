@@ -7,11 +7,13 @@ KERNELS := $(wildcard serving/engine/native/kernels/*)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 
-.PHONY: help serve test check
+.PHONY: help serve test check image-test k8s-test
 help:
 	@echo "make serve   install what serving needs, then run 'dqbart serve'"
 	@echo "make test    install everything, then run the tests"
 	@echo "make check   install everything, then lint, check formatting and types"
+	@echo "make image-test   build the images and run what is in them; tests/image/podman.py says what it needs"
+	@echo "make k8s-test     check the manifests in k8s/"
 	@echo "Options of the command go into ARGS, another Python 3.11 into PYTHON."
 
 serve: $(VENV)/serving.installed
@@ -25,6 +27,13 @@ check: $(VENV)/everything.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy quant compress serving pipelines benchmarks dqbart.py
 
+# Building takes minutes, and root: a Docker engine is not needed. Without their tools these two fail, and do not skip.
+image-test: $(VENV)/everything.installed
+	IMAGE_TEST=1 $(VENV)/bin/python -m pytest tests/image --timeout=7200 $(ARGS)
+
+k8s-test: $(VENV)/everything.installed
+	K8S_TEST=1 $(VENV)/bin/python -m pytest tests/k8s $(ARGS)
+
 # Installed again only when pyproject.toml or a kernel has changed.
 $(VENV)/serving.installed: pyproject.toml $(KERNELS) | $(VENV)/bin/pip
 	@echo "Installing into $(VENV), which takes a minute or two the first time"
@@ -34,7 +43,7 @@ $(VENV)/serving.installed: pyproject.toml $(KERNELS) | $(VENV)/bin/pip
 
 $(VENV)/everything.installed: pyproject.toml $(KERNELS) | $(VENV)/bin/pip
 	@echo "Installing into $(VENV), which takes a minute or two the first time"
-	$(PIP) --editable ".[compress,bench,dev]"
+	$(PIP) --editable ".[compress,bench,tracing,dev]"
 	@touch $@ $(VENV)/serving.installed
 
 $(VENV)/bin/pip:
