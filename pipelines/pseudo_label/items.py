@@ -29,11 +29,11 @@ class Item:
     target_column: str
 
     def labelled(self, text: str, score: float | None) -> str:
-        """The output row, a line of JSON."""
+        """The output row, as a line of JSON without its end."""
         row = {**self.row, self.target_column: text, ORIGINAL_TARGET: self.example.target}
         if score is not None:
             row[SCORE] = round(score, 4)
-        return json.dumps(row, ensure_ascii=False, default=str) + "\n"
+        return json.dumps(row, ensure_ascii=False, default=str)
 
 
 def load_items(name: str, task: Task, fields: Fields, languages: Languages, limit: int | None) -> tuple[list[Item], int]:

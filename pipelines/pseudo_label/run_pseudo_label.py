@@ -28,10 +28,10 @@ from compress.errors import EXPECTED_ERRORS
 from compress.model.teacher import load_teacher
 from pipelines.commands import PseudoLabel
 from pipelines.pseudo_label.items import Item, load_items
-from pipelines.pseudo_label.label_file import LabelFile
 from pipelines.pseudo_label.labellers import label
 from pipelines.pseudo_label.packed_teacher import PseudoLabelError, check_artifact, pack_teacher
 from quant.artifact import Artifact, is_artifact, read_artifact
+from serving.clients.output import OutputError, OutputFile
 from serving.engine.request import Request
 from serving.engine.runners import reason_against
 from serving.engine.settings import RunnerName
@@ -52,7 +52,7 @@ def run_pseudo_label(settings: PseudoLabel) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="dqbart-") as scratch:
             return _pseudo_label(settings, Path(scratch), console)
-    except (*EXPECTED_ERRORS, ServiceError, GenerationConfigError) as error:
+    except (*EXPECTED_ERRORS, OutputError, ServiceError, GenerationConfigError) as error:
         print(f"dqbart pseudo-label: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -70,7 +70,7 @@ def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int
     directions = list(dict.fromkeys((item.example.source_language, item.example.target_language) for item in items))
     check_artifact(settings.teacher, artifact.card, settings.task, directions)
     requests, longest = _requests(settings, artifact, items)
-    file = LabelFile(settings.output, _made_with(settings, artifact, requests[0]))
+    file = OutputFile(settings.output, _made_with(settings, artifact, requests[0]), lines_per_input=1)
     left = f", {file.done:,} of them labelled before" if file.done else ""
     _say(
         console,
@@ -84,8 +84,10 @@ def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int
         for labels in chunks:
             done = items[file.done + labelled : file.done + labelled + len(labels)]
             file.append(
-                item.labelled(text_format.decode(each.token_ids), each.score)
-                for item, each in zip(done, labels, strict=True)
+                [
+                    item.labelled(text_format.decode(each.token_ids), each.score)
+                    for item, each in zip(done, labels, strict=True)
+                ]
             )
             labelled += len(labels)
             rate.advance(len(labels))

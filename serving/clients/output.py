@@ -7,6 +7,7 @@ must not be of two kinds.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,8 +59,11 @@ class OutputFile:
             file.truncate(sum(len(line) + 1 for line in whole))
 
     def append(self, lines: Sequence[str]) -> None:
+        """They are on the disk when this returns."""
         with self._path.open("ab") as file:
             file.write("".join(f"{line}\n" for line in lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _check(path: Path, record: Path, wanted: dict[str, Any]) -> None:
