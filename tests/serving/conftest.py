@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from quant.artifact import write_artifact
 from quant.card import Card
 from quant.layout import Architecture, model_layout
 from quant.scheme import Scheme
+from serving.observability import requests
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 LANGUAGES = ("de_DE", "en_XX")
@@ -89,6 +91,14 @@ def write_tiny_artifact(folder: Path, name: str) -> Path:
     }
     write_artifact(folder, weights, config, generation, scheme, "sha256:0", card)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_current_request() -> Iterator[None]:
+    """A request has a context of its own; tests share one, and what one of them began would count for the next."""
+    token = requests._CURRENT.set(None)
+    yield
+    requests._CURRENT.reset(token)
 
 
 @pytest.fixture(scope="session")
