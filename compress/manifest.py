@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import CompressError
+from quant.strange_files import MissingFileError, StrangeFileError, read_json
 from quant.whole_files import whole_files
 
 MANIFEST_FILE = "manifest.json"
@@ -38,11 +39,11 @@ def read_manifest(folder: Path) -> Manifest | None:
     """None where there is none. Raises ManifestError."""
     path = folder / MANIFEST_FILE
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        manifest = read_json(path)
+    except MissingFileError:
         return None
-    except ValueError as error:
-        raise ManifestError(f"{path} is not readable as JSON: {error}") from error
+    except StrangeFileError as error:
+        raise ManifestError(str(error)) from error
     if not isinstance(manifest, dict):
         raise ManifestError(f"{path} holds no JSON object")
     return manifest

@@ -24,20 +24,23 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from quant.card import Card, CardError
-from quant.checking import card_faults, stored_faults, weight_faults
+from quant.checking import card_faults, size_faults, stored_faults, weight_faults
 from quant.header import FORMAT, HeaderError, format_fault, header_of, quantization_config, read_header
 from quant.layout import Architecture, ArchitectureError, TensorLayout, float_bytes, model_layout, structure_faults
 from quant.numerics import Quantized, quantize
 from quant.packing import PackingError, pack, unpack
 from quant.scheme import Scheme
+from quant.strange_files import StrangeFileError, read_json, regular_file
 from quant.structure import UNIFORM, Structure
+from quant.weights_table import TableError, check_table
 from quant.whole_files import save_tensors, whole_files
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
-LARGEST_JSON = 2**24
-"""Bytes of a JSON file that we are willing to parse."""
+MOST_FAULTS = 1000
+LONGEST_FAULT = 1000
+"""How many faults are listed of one folder, and how many characters of each."""
 
 
 class ArtifactError(ValueError):
@@ -140,23 +143,27 @@ def read_artifact(folder: Path) -> Artifact:
     config = _read_json(folder / CONFIG_FILE)
     generation_config = _read_json(folder / GENERATION_FILE)
     path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing")
     try:
-        with safe_open(path, framework="pt") as file:
+        target = regular_file(path)
+        check_table(target)
+        with safe_open(target, framework="pt") as file:
             header = file.metadata() or {}
             if fault := format_fault(header):
-                raise ArtifactError(f"{path} {fault}")
+                raise ArtifactError(f"{path} {_printable(fault)}")
             architecture, card = _read_config(folder / CONFIG_FILE, config)
             scheme, structure = read_header(header, architecture, config.get("quantization_config"))
             layout = list(model_layout(architecture, scheme, structure))
-            if faults := stored_faults(layout, file):
+            if faults := size_faults(layout) or stored_faults(layout, file):
                 raise ArtifactError(_listed(str(path), faults))
             tensors = {tensor.name: _unpacked(path, file, tensor) for tensor in layout}
     except HeaderError as error:
         raise ArtifactError(_listed(str(path), error.faults)) from error
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{path} is no whole safetensors file: {error}") from error
+    except StrangeFileError as error:
+        raise ArtifactError(str(error)) from error
+    except (SafetensorError, TableError, OSError) as error:
+        raise ArtifactError(f"{path} is no whole safetensors file: {_printable(str(error))}") from error
+    except (MemoryError, RuntimeError) as error:  # the latter is torch's
+        raise ArtifactError(f"{path} does not fit into memory: {error}") from error
     digest = header["source_digest"]
     return Artifact(folder, architecture, scheme, structure, config, generation_config, digest, card, tensors)
 
@@ -199,21 +206,17 @@ def _read_config(path: Path, config: Mapping[str, Any]) -> tuple[Architecture, C
     try:
         architecture, card = Architecture.from_config(config), Card.from_dict(config.get("dqbart", {}))
     except (ArchitectureError, CardError) as error:
-        raise ArtifactError(f"{path}: {error}") from error
+        raise ArtifactError(f"{path}: {_printable(str(error))}") from error
     if faults := card_faults(card, architecture):
         raise ArtifactError(_listed(str(path), faults))
     return architecture, card
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing")
-    if path.stat().st_size > LARGEST_JSON:
-        raise ArtifactError(f"{path} has {path.stat().st_size} bytes, {LARGEST_JSON} at most are read")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} is not readable as JSON: {error}") from error
+        content = read_json(path)
+    except StrangeFileError as error:
+        raise ArtifactError(str(error)) from error
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} holds no JSON object")
     return content
@@ -224,4 +227,15 @@ def _json_text(content: Mapping[str, Any]) -> str:
 
 
 def _listed(subject: str, faults: list[str]) -> str:
-    return f"{subject}: {len(faults)} fault{'s' * (len(faults) > 1)}:\n" + "\n".join(f"  {fault}" for fault in faults)
+    shown = [f"  {_printable(fault)}" for fault in faults[:MOST_FAULTS]]
+    if left := len(faults) - len(shown):
+        shown.append(f"  and {left} more")
+    return "\n".join([f"{subject}: {len(faults)} fault{'s' * (len(faults) > 1)}:", *shown])
+
+
+def _printable(text: str) -> str:
+    """What was read from a file, so that it can neither steer a terminal nor fill it."""
+    if len(text) > LONGEST_FAULT:
+        half = LONGEST_FAULT // 2
+        text = f"{text[:half]} … {text[-half:]}"
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

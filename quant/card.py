@@ -32,6 +32,12 @@ SOURCE_FIELDS: dict[Task, tuple[str, ...]] = {
 CONTEXT = "context"
 """The one text that may be several passages."""
 
+LONGEST_TEXT = 1000
+LONGEST_SEPARATOR = 20
+MOST_ENTRIES = 10_000
+LARGEST_COUNT = 2**53 - 1
+"""Of an entry: what is joined to every request must not be longer than requests, and JSON readers know numbers exactly."""
+
 Texts = Mapping[str, str | tuple[str, ...]]
 """The texts of one input by the names of its task's source fields; a context may be passages, the most relevant first."""
 
@@ -82,14 +88,18 @@ class Card:
             faults.append(f"task is {entries['task']!r}, accepted are {', '.join(TASKS)}")
         if not faults:
             wanted = SOURCE_FIELDS[entries["task"]]
-            if template_fields(entries["source_template"]) != set(wanted):
+            if sorted(template_fields(entries["source_template"])) != sorted(wanted):
                 braces = " and ".join(f"{{{name}}}" for name in wanted)
-                faults.append(f"source_template is {entries['source_template']!r}, it must use {braces} and no other braces")
+                faults.append(
+                    f"source_template is {entries['source_template']!r}, it must use {braces} once and no other braces"
+                )
             if (CONTEXT in wanted) != (entries["passage_separator"] is not None):
                 expected = "a text" if CONTEXT in wanted else "null"
                 faults.append(
                     f"passage_separator is {entries['passage_separator']!r}, for {entries['task']} {expected} is expected"
                 )
+            if len(entries["passage_separator"] or "") > LONGEST_SEPARATOR:
+                faults.append(f"passage_separator has more than {LONGEST_SEPARATOR} characters")
             faults += [
                 f"{each!r} is no direction, SOURCE>TARGET is expected"
                 for each in entries["directions"]
@@ -172,34 +182,38 @@ def passages(text: str | tuple[str, ...]) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else text
 
 
-def template_fields(template: str) -> set[str]:
+def template_fields(template: str) -> list[str]:
     """What stands in braces in a template, conversions and format specifications included; empty for unpaired braces."""
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError:
-        return set()
-    return {
+        return []
+    return [
         name + (f"!{conversion}" if conversion else "") + (f":{specification}" if specification else "")
         for _, name, specification, conversion in parts
         if name is not None
-    }
+    ]
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) <= MOST_ENTRIES and all(map(_is_text, value))
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value <= LARGEST_COUNT
 
 
 # What JSON holds for a field of each type.
 _ENTRIES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     "Task": ("a task", _is_text),
-    "str": ("a text", _is_text),
-    "str | None": ("a text or null", lambda value: value is None or _is_text(value)),
-    "tuple[str, ...]": ("a list of texts", lambda value: isinstance(value, list | tuple) and all(map(_is_text, value))),
-    "int": ("a whole number above 0", _is_count),
+    "str": (f"a text of at most {LONGEST_TEXT} characters", _is_text),
+    "str | None": (f"a text of at most {LONGEST_TEXT} characters or null", lambda value: value is None or _is_text(value)),
+    "tuple[str, ...]": (f"a list of at most {MOST_ENTRIES} such texts", _is_list),
+    "int": (f"a whole number from 1 to {LARGEST_COUNT}", _is_count),
 }
 
 

@@ -12,10 +12,19 @@ from quant.card import Card
 from quant.layout import EMBEDDING, TIED_TO_EMBEDDING, Architecture, TensorLayout
 from quant.numerics import Quantized, levels, round_to_half
 
+MOST_WEIGHTS = 2**32
+"""Of a model that we read; the largest BART or mBART that was released has 680 million."""
+
 
 def weight_faults(layout: Sequence[TensorLayout], weights: Mapping[str, Tensor | Quantized]) -> list[str]:
     """Of a model's weights, in full precision or quantized, by their `transformers` names; tied copies may be among them."""
     return [fault for tensor in layout for fault in _weight_faults(tensor, weights)] + _leftover_faults(layout, weights)
+
+
+def size_faults(layout: Sequence[TensorLayout]) -> list[str]:
+    """Of a model too large for what it says that it is; a file can claim any size and have holes for bytes."""
+    count = sum(tensor.count for tensor in layout)
+    return [f"the model has {count} weights, {MOST_WEIGHTS} at most are read"] if count > MOST_WEIGHTS else []
 
 
 def stored_faults(layout: Sequence[TensorLayout], file: Any) -> list[str]:
@@ -34,10 +43,13 @@ def stored_faults(layout: Sequence[TensorLayout], file: Any) -> list[str]:
 
 def card_faults(card: Card, architecture: Architecture) -> list[str]:
     """Of what the card promises and the model cannot keep."""
-    positions = architecture.max_position_embeddings
-    if card.max_source_tokens <= positions:
-        return []
-    return [f"max_source_tokens is {card.max_source_tokens}, the model has {positions} positions"]
+    positions, longest = architecture.max_position_embeddings, card.max_source_tokens
+    faults = []
+    if longest > positions:
+        faults.append(f"max_source_tokens is {longest}, the model has {positions} positions")
+    if card.affixes >= longest:
+        faults.append(f"prefix and suffix have {card.affixes} tokens, max_source_tokens is {longest}: no text fits between")
+    return faults
 
 
 def _weight_faults(tensor: TensorLayout, weights: Mapping[str, Tensor | Quantized]) -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from quant.strange_files import MissingFileError, StrangeFileError, read_json
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -16,9 +17,11 @@ class EvaluationFileError(ValueError):
 def read_evaluations(path: Path) -> list[dict[str, Any]]:
     """The records in a file; none where there is no file. Raises EvaluationFileError."""
     try:
-        records: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["evaluations"]
-    except FileNotFoundError:
+        records: list[dict[str, Any]] = read_json(path)["evaluations"]
+    except MissingFileError:
         return []
-    except (ValueError, KeyError, TypeError) as error:
+    except StrangeFileError as error:
+        raise EvaluationFileError(str(error)) from error
+    except (KeyError, TypeError) as error:
         raise EvaluationFileError(f"{path} is no file of evaluations: {error!r}") from error
     return records

@@ -20,6 +20,12 @@ from serving.service.errors import ErrorCode, ServiceError
 MAX_DEPTH = 32
 """Lists and objects within one another; no request needs more than four."""
 
+MAX_ENTRIES = 20_000
+"""Of all lists and objects together. Each that is wrong costs a kilobyte to describe: a body full of them took gigabytes."""
+
+MAX_BRACKETS = 1_000_000
+"""In the whole body, texts included: an empty list takes 20 times the memory of its two bytes."""
+
 MAX_DIGITS = 100
 """Of a number: Python takes long for numbers of very many digits."""
 
@@ -94,9 +100,12 @@ def read_json(body: bytes) -> Any:
     """The value that a body spells.
 
     Raises JSONDecodeError, as for any fault of JSON, also for what Python's reader lets pass: names that occur twice in an
-    object, NaN and infinities, numbers that no float holds, halves of surrogate pairs, NUL characters, deep nesting.
+    object, NaN and infinities, numbers that no float holds, halves of surrogate pairs, NUL characters, deep
+    nesting, very many entries.
     """
     try:
+        if body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
+            raise _Fault(f"more than {MAX_BRACKETS} opening brackets")
         text = body.decode("utf-8")
         value = json.loads(
             text,
@@ -107,6 +116,8 @@ def read_json(body: bytes) -> Any:
         )
         if _depth_above(value, MAX_DEPTH):
             raise _Fault(f"more than {MAX_DEPTH} lists and objects within one another")
+        if _entries(value) > MAX_ENTRIES:
+            raise _Fault(f"more than {MAX_ENTRIES} entries of lists and objects")
         if SPECIAL_ESCAPE.search(text):
             spelt = json.dumps(value, ensure_ascii=False)
             spelt.encode()
@@ -167,6 +178,13 @@ def _depth_above(value: Any, most: int) -> bool:
         if not level:
             return False
     return True
+
+
+def _entries(value: Any) -> int:
+    """Of all lists and objects; no deeper than MAX_DEPTH."""
+    if not isinstance(value, list | dict):
+        return 0
+    return len(value) + sum(map(_entries, value.values() if isinstance(value, dict) else value))
 
 
 def _has_nul(value: Any) -> bool:

@@ -23,9 +23,10 @@ class TextErrorResponse(BaseModel):
     error: str
 
 
-TEXT_ERRORS: dict[int | str, dict[str, Any]] = {
-    status.value: {"model": TextErrorResponse} for status in sorted(set(HTTP_STATUS.values()))
-}
+STATUSES = sorted({*HTTP_STATUS.values(), HTTPStatus.BAD_REQUEST, HTTPStatus.UNSUPPORTED_MEDIA_TYPE})
+"""Of what a request with a body may get instead of an answer: the service's, and the transport's own."""
+
+TEXT_ERRORS: dict[int | str, dict[str, Any]] = {status.value: {"model": TextErrorResponse} for status in STATUSES}
 
 
 def error_response(error: ServiceError) -> JSONResponse:

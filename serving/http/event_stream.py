@@ -35,11 +35,20 @@ data: {"model":"mbart-de-en"}
 
 """
 
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["text", "result", "done", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}
+
 DESCRIBED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The results; with stream = true their texts as they are generated, as server-sent events: text for "
         "what the output of an input is longer by, result at the end of each input, and at last done, or error",
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "example": EXAMPLE}},
+        "content": {"text/event-stream": {"itemSchema": EVENT, "example": EXAMPLE}},
     }
 }
 """For the description of a route."""

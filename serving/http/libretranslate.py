@@ -125,4 +125,4 @@ async def _fields(request: Request, most: int) -> Any:
         raise RequestValidationError([{"type": "json_invalid", "loc": ("body",), "ctx": {"error": fault.msg}}]) from None
     except ValueError:
         message = f"a form of UTF-8 texts with {most} fields at most is expected"
-        raise RequestValidationError([{"type": "form_invalid", "loc": ("body",), "msg": message}]) from None
+        raise RequestValidationError([{"type": "form_invalid", "loc": (), "msg": message}]) from None

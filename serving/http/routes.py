@@ -18,11 +18,11 @@ from starlette.exceptions import HTTPException
 from quant.card import Task
 from serving.http import huggingface, libretranslate
 from serving.http.bodies import StrictJsonRoute
-from serving.http.errors import error_response, plain_error
+from serving.http.errors import STATUSES, error_response, plain_error
 from serving.http.event_stream import DESCRIBED, streamed
 from serving.http.guard import Guard, check_key
 from serving.http.page.page import page_router
-from serving.service.errors import HTTP_STATUS, ServiceError, internal_error
+from serving.service.errors import ServiceError, internal_error
 from serving.service.gate import Gate
 from serving.service.messages import (
     AnswerRequest,
@@ -46,9 +46,7 @@ TASK_OF_PATH: dict[str, Task] = {
 KEYED_BY_ROUTE = frozenset({"/translate", "/languages"})
 """LibreTranslate's clients send their key in the body, and none at all for the languages."""
 
-ERRORS: dict[int | str, dict[str, object]] = {
-    status.value: {"model": ErrorResponse} for status in sorted(set(HTTP_STATUS.values()))
-}
+ERRORS: dict[int | str, dict[str, object]] = {status.value: {"model": ErrorResponse} for status in STATUSES}
 
 TASK_ROUTE: dict[str, Any] = {
     "responses": {**DESCRIBED, **ERRORS},

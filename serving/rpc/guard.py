@@ -18,9 +18,10 @@ from quant.card import Task
 from serving.observability.logs import log_request
 from serving.observability.requests import REQUEST_ID_HEADER, TIMEOUT_HEADER, RequestRecord, begin_request, read_time_limit
 from serving.observability.traces import no_tracing
+from serving.rpc.servicers import Unreadable
 from serving.rpc.statuses import GRPC_STATUS
 from serving.service.access import bearer
-from serving.service.errors import ServiceError
+from serving.service.errors import ErrorCode, ServiceError
 from serving.service.gate import Gate
 from serving.service.service import Service
 
@@ -41,7 +42,7 @@ class CallGuard:
         self._service = service
 
     @contextmanager
-    def around(self, call: str, task: Task | None, context: Any) -> Iterator[RequestRecord | None]:
+    def around(self, call: str, task: Task | None, message: Any, context: Any) -> Iterator[RequestRecord | None]:
         """The call's record; None where it may go no further, for the reason that the context then has."""
         metadata = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
         given = metadata.get(REQUEST_ID_HEADER) or dict(context.trailing_metadata() or ()).get(RAYS_REQUEST_ID)
@@ -50,7 +51,7 @@ class CallGuard:
         tracing = no_tracing if health else self._gate.tracing
         with tracing(record, metadata), ExitStack() as held:
             try:
-                if self._admitted(task, health, metadata, record, held, context):
+                if self._admitted(task, health, metadata, message, record, held, context):
                     yield record
                 else:
                     yield None
@@ -65,6 +66,7 @@ class CallGuard:
         task: Task | None,
         health: bool,
         metadata: dict[str, str],
+        message: Any,
         record: RequestRecord,
         held: ExitStack,
         context: Any,
@@ -77,6 +79,8 @@ class CallGuard:
             if not health:
                 record.time_limit = read_time_limit(metadata.get(TIMEOUT_HEADER))
                 held.enter_context(self._gate.place())
+            if isinstance(message, Unreadable):
+                raise ServiceError(ErrorCode.BAD_PARAMETER, "the message cannot be read: it is not what the .proto says")
         except ServiceError as error:
             if task is not None:
                 self._service.count_refused(task, "grpc", error.code, record.seconds)
@@ -103,7 +107,7 @@ def guarded(call: str, empty: Callable[[], M], task: Task | None = None) -> Call
     def decorate(method: Unary[R, M]) -> Unary[R, M]:
         @functools.wraps(method)
         async def answer(self: R, message: Any, context: Any) -> M:
-            with self.guard.around(call, task, context) as record:
+            with self.guard.around(call, task, message, context) as record:
                 return empty() if record is None else await method(self, message, context)
 
         return answer
@@ -119,7 +123,7 @@ def guarded_stream(
     def decorate(method: Streaming[R, M]) -> Streaming[R, M]:
         @functools.wraps(method)
         async def answer(self: R, message: Any, context: Any) -> AsyncGenerator[M]:
-            with self.guard.around(call, task, context) as record:
+            with self.guard.around(call, task, message, context) as record:
                 if record is None:
                     yield empty()
                     return

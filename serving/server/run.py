@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from serving.server.operations import Operations
 
 SERVICERS = [
-    "protos.dqbart.v1.seq2seq_pb2_grpc.add_Seq2SeqServicer_to_server",
-    "grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server",
+    "serving.rpc.servicers.add_seq2seq",
+    "serving.rpc.servicers.add_health",
 ]
 ANSWER_SECONDS = 30
 

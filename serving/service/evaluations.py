@@ -11,14 +11,18 @@ import logging
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from quant.evaluation_file import EVALUATION_FILE, read_evaluations
 from serving.service.messages import Evaluation, GenerationParameters, Score
 
 LENGTHS = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
 """Lengths that count the decoder's start token, and ours, which do not."""
+
+Whole = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+"""What gRPC's messages have room for."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,10 +32,10 @@ class _Record(BaseModel):
 
     command: str
     data: str
-    examples: int
+    examples: Whole
     source_language: str | None = None
     target_language: str | None = None
-    decoding: dict[str, bool | int | float] = {}
+    decoding: dict[str, bool | Whole | FiniteFloat] = {}
     scores: dict[str, FiniteFloat]
 
     @property

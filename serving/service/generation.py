@@ -46,6 +46,9 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Settings that the engine does not have, and the values (besides null) at which they change nothing."""
 
+NUMBERS = ("max_new_tokens", "max_length", "min_new_tokens", "min_length", "num_beams")
+"""Settings that are compared before all of them are checked."""
+
 UNLESS_REQUESTED: dict[str, Any] = {"num_return_sequences": 1, "return_scores": False}
 """What no model has defaults of its own for; a seed is drawn for each input."""
 
@@ -87,6 +90,14 @@ class GenerationDefaults:
             for key, neutral in NEUTRAL.items()
             if given.get(key) not in (None, *neutral)
         ]
+        no_numbers = [
+            f"{key} = {given[key]!r} is not supported, a number is"
+            for key in NUMBERS
+            if key in given and (isinstance(given[key], bool) or not isinstance(given[key], int | float))
+        ]
+        if no_numbers:
+            faults += no_numbers
+            raise GenerationConfigError("; ".join(faults))
         if given.get("early_stopping") not in (None, True, False):
             faults.append(f"early_stopping = {given['early_stopping']!r} is not supported, true and false are")
         most = max_positions - 1

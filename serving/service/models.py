@@ -83,6 +83,9 @@ def check_model(name: str, folder: Path, max_rows: int) -> CheckedModel:
         architecture, card = artifact.architecture, artifact.card
         positions = architecture.max_position_embeddings
         defaults = GenerationDefaults.read(artifact.generation_config, architecture.eos_token_id, positions)
+        for key in ("eos_token_id", "forced_eos_token_id"):
+            if (token_id := getattr(defaults, key)) is not None and not 0 <= token_id < architecture.vocab_size:
+                raise GenerationConfigError(f"{key} = {token_id}: the vocabulary is 0 to {architecture.vocab_size - 1}")
         size = sizes(artifact)
         checked = CheckedModel(
             name=name,

@@ -244,6 +244,7 @@ def describe_faults(faults: Iterable[Mapping[str, Any]]) -> ServiceError:
             return ServiceError(ErrorCode.BAD_PARAMETER, f"the body is no valid JSON: {reason}")
         field = ".".join(str(part) for part in fault["loc"] if part not in NOT_FIELDS)
         first = first or field or None
+        field = field or ("body" if "body" in fault["loc"] else "")
         message = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
         message = "unknown field" if fault["type"] == "extra_forbidden" else message
         described.append(f"{field}: {message}" if field else message)

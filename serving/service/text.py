@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from quant.card import SOURCE_LANGUAGE, TARGET_LANGUAGE, Card, Texts
+from quant.strange_files import StrangeFileError
 from serving.service.errors import ErrorCode, ServiceError
 from serving.service.text_stream import TextStream
+from serving.service.tokenizer_file import TokenizerFileError, read_tokenizer, vocabulary_faults
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -37,23 +37,19 @@ class TextCodec:
 
     def __init__(self, folder: Path, card: Card, vocab_size: int) -> None:
         path = folder / TOKENIZER_FILE
-        if not path.is_file():
-            raise TokenizerError(f"{path} is missing")
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises plain Exception
-            raise TokenizerError(f"{path} is no readable tokenizer: {error}") from error
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+            self._tokenizer = read_tokenizer(path, vocab_size)
+        except StrangeFileError as error:
+            raise TokenizerError(str(error)) from error
+        except TokenizerFileError as error:
+            raise TokenizerError(f"{path}: {error}") from error
         self._card = card
         faults = [
             f"the card's token {token!r} is not in the vocabulary"
             for token in _named_tokens(card)
             if self._tokenizer.token_to_id(token) is None
         ]
-        # A vocabulary may be larger than the tokenizer (padded for speed), never smaller.
-        if (known := self._tokenizer.get_vocab_size()) > vocab_size:
-            faults.append(f"it has {known} tokens, the model {vocab_size}")
+        faults += vocabulary_faults(self._tokenizer, vocab_size)
         if faults:
             raise TokenizerError(f"{path}: " + "; ".join(faults))
 

@@ -176,12 +176,13 @@ def test_writing_replaces_links_and_not_what_they_point_at(model: Model, tmp_pat
     assert {(tmp_path / name).read_text() for name in (CONFIG_FILE, GENERATION_FILE, WEIGHTS_FILE)} == {"somebody else's"}
 
 
-def test_reading_follows_links(model: Model, tmp_path: Path) -> None:
+def test_reading_follows_links_of_the_hubs_cache(model: Model, tmp_path: Path) -> None:
     model.write(tmp_path / "blobs")
-    (tmp_path / "snapshot").mkdir()
+    snapshot = tmp_path / "snapshots" / "revision"
+    snapshot.mkdir(parents=True)
     for name in (CONFIG_FILE, GENERATION_FILE, WEIGHTS_FILE):
-        (tmp_path / "snapshot" / name).symlink_to(tmp_path / "blobs" / name)
-    assert read_artifact(tmp_path / "snapshot").card == model.card
+        (snapshot / name).symlink_to(Path("../../blobs") / name)
+    assert read_artifact(snapshot).card == model.card
 
 
 def test_a_failed_write_leaves_the_old_model(model: Model, tmp_path: Path) -> None:

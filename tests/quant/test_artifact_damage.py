@@ -21,12 +21,12 @@ from torch import Tensor
 from quant.artifact import (
     CONFIG_FILE,
     GENERATION_FILE,
-    LARGEST_JSON,
     WEIGHTS_FILE,
     ArtifactError,
     is_artifact,
     read_artifact,
 )
+from quant.strange_files import LARGEST_JSON
 
 from .conftest import Model
 

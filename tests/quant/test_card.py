@@ -110,8 +110,8 @@ def test_every_fault_is_listed(card: Card) -> None:
         "teacher is missing",
         "beams is unknown",
         "colour is unknown",
-        "directions is 'en_XX', a list of texts is expected",
-        "max_source_tokens is 0, a whole number above 0 is expected",
+        "directions is 'en_XX', a list of at most 10000 such texts is expected",
+        "max_source_tokens is 0, a whole number from 1 to 9007199254740991 is expected",
     ]
 
 
@@ -120,7 +120,7 @@ def test_every_fault_is_listed(card: Card) -> None:
     [
         ("task", "poetry", "task is 'poetry', accepted are translation, summarization, question-answering"),
         ("task", ["translation"], r"task is \['translation'\], a task is expected"),
-        ("source_template", "no braces", r"it must use \{source\} and no other braces"),
+        ("source_template", "no braces", r"it must use \{source\} once and no other braces"),
         ("source_template", "{source} {target}", r"it must use \{source\}"),
         ("source_template", "{question}", r"it must use \{source\}"),
         ("source_template", "{source:>9999999999}", r"it must use \{source\}"),
@@ -132,12 +132,12 @@ def test_every_fault_is_listed(card: Card) -> None:
         ("directions", ["a>b>a"], "'a>b>a' is no direction"),
         ("directions", [">de_DE"], "'>de_DE' is no direction"),
         ("passage_separator", " ", "passage_separator is ' ', for summarization null is expected"),
-        ("passage_separator", 1, "passage_separator is 1, a text or null is expected"),
-        ("source_prefix", [1], r"source_prefix is \[1\], a list of texts is expected"),
-        ("forced_bos", 2, "forced_bos is 2, a text or null is expected"),
-        ("decoder_start", None, "decoder_start is None, a text is expected"),
-        ("max_source_tokens", True, "max_source_tokens is True, a whole number above 0 is expected"),
-        ("teacher_bytes", 1.5, "teacher_bytes is 1.5, a whole number above 0 is expected"),
+        ("passage_separator", 1, "passage_separator is 1, a text of at most 1000 characters or null is expected"),
+        ("source_prefix", [1], r"source_prefix is \[1\], a list of at most 10000 such texts is expected"),
+        ("forced_bos", 2, "forced_bos is 2, a text of at most 1000 characters or null is expected"),
+        ("decoder_start", None, "decoder_start is None, a text of at most 1000 characters is expected"),
+        ("max_source_tokens", True, "max_source_tokens is True, a whole number from 1 to 9007199254740991 is expected"),
+        ("teacher_bytes", 1.5, "teacher_bytes is 1.5, a whole number from 1 to 9007199254740991 is expected"),
     ],
 )
 def test_an_entry_that_no_card_has(card: Card, name: str, value: Any, message: str) -> None:
@@ -170,4 +170,4 @@ def test_any_entries_give_a_card_or_a_card_error(card: Card, changed: dict[str, 
 
 
 def test_fields_of_a_template() -> None:
-    assert template_fields("{question} and {{literal}} and {context}") == {"question", "context"}
+    assert template_fields("{question} and {{literal}} and {context}") == ["question", "context"]

@@ -13,5 +13,5 @@ def test_there_are_no_evaluations_before_the_first(tmp_path: Path) -> None:
 def test_another_file_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "evaluation.json"
     path.write_text(content)
-    with pytest.raises(EvaluationFileError, match=r"evaluation\.json is no file of evaluations"):
+    with pytest.raises(EvaluationFileError, match=r"evaluation\.json is (no file of evaluations|not readable as JSON)"):
         read_evaluations(path)

@@ -107,6 +107,6 @@ def test_unknown_paths_and_methods_have_our_shape(service: Service) -> None:
 
 def test_every_error_status_is_described(service: Service) -> None:
     responses = call(service, "GET", "/openapi.json").json()["paths"]["/v1/translate"]["post"]["responses"]
-    assert {"200", "401", "404", "413", "422", "429", "500", "503", "504"} == responses.keys()
+    assert {"200", "400", "401", "404", "413", "415", "422", "429", "500", "503", "504"} == responses.keys()
     for status in responses.keys() - {"200"}:
         assert responses[status]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}

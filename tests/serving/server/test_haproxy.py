@@ -70,6 +70,13 @@ def test_every_answer_of_haproxys_own_is_ours(config: Path) -> None:
     assert "grpc-status 5" not in text
     assert text.count("unavailable.http") == 3
     assert text.count("http-request return status 503 default-errorfiles") == 1 + ("default_grpc_backend" in text)
+    for status in haproxy.REFUSALS:
+        page = config.with_name(f"{status}.http")
+        assert f"errorfile {status} {page}\n" in text
+        head, _, body = page.read_bytes().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert f"Content-Length: {len(body)}" in head.decode()
+        assert ErrorResponse.model_validate_json(body).error.message
 
 
 def test_no_port_is_opened_but_those_of_the_service(config: Path) -> None:

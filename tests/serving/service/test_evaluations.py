@@ -79,11 +79,11 @@ def test_without_a_file_there_are_none(tmp_path: Path, caplog: pytest.LogCapture
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ("{", "is no file of evaluations"),
+        ("{", "is not readable as JSON"),
         ('{"evaluations": 3}', "Input should be a valid list"),
         (json.dumps({"evaluations": [record("student", {"BLEU": "high"})]}), "0.scores.BLEU: "),  # type: ignore[dict-item]
         (json.dumps({"evaluations": [record("student", {}, decoding={"beams": 4})]}), "beams: Extra inputs"),
-        (json.dumps({"evaluations": [record("student", {"BLEU": float("nan")})]}), "finite number"),
+        (json.dumps({"evaluations": [record("student", {"BLEU": float("nan")})]}), "NaN is no number"),
         (json.dumps({"evaluations": [{**record("student", {}), "command": "dqbart evaluate 'a"}]}), "No closing quotation"),
     ],
 )
