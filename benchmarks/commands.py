@@ -223,6 +223,41 @@ class BenchSoak(Command):
         sys.exit(run_bench_soak(self))
 
 
+class BenchCapacity(Command):
+    """How many replicas a load needs: costs measured here, and a simulation that is checked against the service."""
+
+    models: list[Path] = Field([], description="folders of artifacts (default: all in ./models, else beside this source)")
+    checked_replicas: list[Count] = Field([1, 2], description="replicas of the service that the simulation is checked with")
+    threads: Count = Field(1, description="CPU threads of a replica, a power of two; it is taken to have as many cores")
+    runner: RunnerName = Field("auto", description="what runs the models")
+    seed: int = Field(0, description="of the simulated arrivals")
+    quick: bool = Field(False, description="measure and simulate shortly, to see that it works")
+    plot: Path | None = Field(None, description="write latencies against loads to this file, .svg or .png")
+    json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
+
+    @field_validator("plot")
+    @classmethod
+    def _plot(cls, value: Path | None) -> Path | None:
+        return _figure_file(value)
+
+    def model_folders(self) -> list[Path]:
+        """The artifacts to measure. Raises SystemExit when none is found."""
+        return self.models or shipped_models()
+
+    def cli_cmd(self) -> None:
+        from benchmarks.capacity.capacity_bench import run_bench_capacity
+
+        sys.exit(run_bench_capacity(self))
+
+
+def shipped_models() -> list[Path]:
+    """The artifacts in ./models, else in models/ beside this source. Raises SystemExit for none."""
+    for place in (Path.cwd(), Path(__file__).resolve().parents[1]):
+        if found := sorted(config.parent for config in place.glob("models/*/config.json")):
+            return found
+    raise SystemExit("no artifact in models/; name folders with --models")
+
+
 def shipped_model(task: Task) -> Path:
     """The first artifact for a task in ./models, else in models/ beside this source. Raises SystemExit for none."""
     for place in (Path.cwd(), Path(__file__).resolve().parents[1]):
