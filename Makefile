@@ -7,13 +7,15 @@ KERNELS := $(wildcard serving/engine/native/kernels/*)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 
-.PHONY: help serve test check image-test k8s-test
+.PHONY: help serve test check image-test k8s-test cluster-test audit
 help:
 	@echo "make serve   install what serving needs, then run 'dqbart serve'"
 	@echo "make test    install everything, then run the tests"
 	@echo "make check   install everything, then lint, check formatting and types"
 	@echo "make image-test   build the images and run what is in them; tests/image/podman.py says what it needs"
 	@echo "make k8s-test     check the manifests in k8s/"
+	@echo "make cluster-test   serve on two machines of a Ray cluster, made of Linux namespaces, of which one dies"
+	@echo "make audit   ask the advisory services about every pinned version; without a network it fails and says so"
 	@echo "Options of the command go into ARGS, another Python 3.11 into PYTHON."
 
 serve: $(VENV)/serving.installed
@@ -33,6 +35,21 @@ image-test: $(VENV)/everything.installed
 
 k8s-test: $(VENV)/everything.installed
 	K8S_TEST=1 $(VENV)/bin/python -m pytest tests/k8s $(ARGS)
+
+# In namespaces of its own: the network that the tests make is nobody else's, and nothing outlives them. Needs iproute2, and where
+# users may not make namespaces, root.
+cluster-test: $(VENV)/everything.installed
+	CLUSTER_TEST=1 unshare --map-root-user --net --mount --pid --fork --kill-child --mount-proc \
+	  $(VENV)/bin/python -m pytest tests/cluster --timeout=900 $(ARGS)
+
+# Not a part of CI, which may have no way to the advisory services. pip-audit has a place of its own, so that it is not audited.
+audit: $(VENV)/audit.installed
+	$(VENV)/audit/bin/python docker/audit.py
+
+$(VENV)/audit.installed: | $(VENV)/bin/pip
+	$(VENV)/bin/python -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip --disable-pip-version-check install --quiet pip-audit==2.10.1
+	@touch $@
 
 # Installed again only when pyproject.toml or a kernel has changed.
 $(VENV)/serving.installed: pyproject.toml $(KERNELS) | $(VENV)/bin/pip
