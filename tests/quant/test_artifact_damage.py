@@ -270,6 +270,30 @@ def test_a_header_of_an_absurd_length(folder: Path, claimed: int) -> None:
     assert fault(folder).startswith(f"{folder / WEIGHTS_FILE} is no whole safetensors file: ")
 
 
+def test_a_table_of_tensors_that_is_too_long_is_not_read(folder: Path) -> None:
+    text = json.dumps({f"n{number}": {} for number in range(500_000)}).encode()
+    (folder / WEIGHTS_FILE).write_bytes(struct.pack("<Q", len(text)) + text)
+    assert f"its table of tensors has {len(text)} bytes, 4194304 at most are read" in fault(folder)
+
+
+def test_a_tensor_named_twice(folder: Path) -> None:
+    content = (folder / WEIGHTS_FILE).read_bytes()
+    text = content[8 : header_end(content)].replace(b'"__metadata__"', b'"model.shared.weight.codes":{},"__metadata__"')
+    (folder / WEIGHTS_FILE).write_bytes(struct.pack("<Q", len(text)) + text + content[header_end(content) :])
+    assert "an object has the same name twice" in fault(folder)
+
+
+def test_a_model_of_too_many_weights(folder: Path) -> None:
+    rewrite_config(folder, vocab_size=2**24, d_model=12 * 2**16, max_position_embeddings=23)
+    assert "weights, 4294967296 at most are read" in fault(folder)
+
+
+def test_names_of_tensors_do_not_steer_a_terminal(folder: Path) -> None:
+    rewrite_weights(folder, lambda tensors, header: tensors.update({"\x1b[2J\n" + "x" * 5000: torch.zeros(1)}))
+    assert "\x1b" not in fault(folder)
+    assert len(fault(folder)) < 1200
+
+
 @pytest.mark.parametrize("shape", [[2**62, 4], [2**31, 2**31], [10**12], [-1], []])
 def test_a_shape_that_the_file_does_not_hold(folder: Path, shape: list[int]) -> None:
     content = (folder / WEIGHTS_FILE).read_bytes()

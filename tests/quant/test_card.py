@@ -122,6 +122,10 @@ def test_every_fault_is_listed(card: Card) -> None:
         ("task", ["translation"], r"task is \['translation'\], a task is expected"),
         ("source_template", "no braces", r"it must use \{source\} once and no other braces"),
         ("source_template", "{source} {target}", r"it must use \{source\}"),
+        ("source_template", "{source}" * 9, r"it must use \{source\} once and no other braces"),
+        ("source_template", "{source}" + "a" * 1000, "source_template is .*, a text of at most 1000 characters is expected"),
+        ("source_prefix", ["<s>"] * 10_001, "a list of at most 10000 such texts is expected"),
+        ("teacher_bytes", 10**400, "a whole number from 1 to 9007199254740991 is expected"),
         ("source_template", "{question}", r"it must use \{source\}"),
         ("source_template", "{source:>9999999999}", r"it must use \{source\}"),
         ("source_template", "{source!r}", r"it must use \{source\}"),
@@ -143,6 +147,11 @@ def test_every_fault_is_listed(card: Card) -> None:
 def test_an_entry_that_no_card_has(card: Card, name: str, value: Any, message: str) -> None:
     with pytest.raises(CardError, match=message):
         Card.from_dict({**card.to_dict(), name: value})
+
+
+def test_what_stands_between_passages_is_short(card: Card) -> None:
+    with pytest.raises(CardError, match="passage_separator has more than 20 characters"):
+        Card.from_dict(answering(card, passage_separator=" " * 21).to_dict())
 
 
 def test_a_card_for_answers_says_what_stands_between_passages(card: Card) -> None:

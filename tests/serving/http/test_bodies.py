@@ -119,3 +119,17 @@ def test_headers_that_make_no_sense_here(headers: dict[str, str], status: int) -
     with pytest.raises(HTTPException) as refused:
         read([], **headers)
     assert refused.value.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b'{"text": [' + b"[]," * 1_000_000 + b"[]]}", "more than 1000000 opening brackets"),
+        (b"[" + b"0," * 20_000 + b"0]", "more than 20000 entries of lists and objects"),
+        (b"[" + b'{"a": 0, "b": 0},' * 7_000 + b"0]", "more than 20000 entries of lists and objects"),
+    ],
+)
+def test_a_body_of_very_many_entries_is_refused_in_one_line(body: bytes, fault: str) -> None:
+    """Of a body of 20 MB with an empty list every three bytes, validation made 8 GB of faults."""
+    with pytest.raises(json.JSONDecodeError, match=fault):
+        read_json(body)

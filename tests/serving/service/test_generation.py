@@ -150,3 +150,10 @@ def test_a_seed_is_drawn_for_draws_alone_and_unless_given() -> None:
 def test_defaults_are_shown_as_a_request_would_spell_them() -> None:
     defaults = read(**BART_LARGE_CNN)
     assert defaults.resolve(defaults.requested(), SOURCE, 64) == defaults.resolve(GenerationParameters(), SOURCE, 64)
+
+
+@pytest.mark.parametrize("key", ["max_length", "max_new_tokens", "min_length", "min_new_tokens", "num_beams"])
+@pytest.mark.parametrize("value", ["12", [12], {}, True])
+def test_a_length_that_is_no_number(key: str, value: object) -> None:
+    with pytest.raises(GenerationConfigError, match=rf"{key} = .* is not supported, a number is"):
+        GenerationDefaults.read({key: value, "do_sample": True}, 2, 64)
