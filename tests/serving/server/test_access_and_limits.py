@@ -24,6 +24,8 @@ WRONG_KEY, _ = make_key("mallory")
 TEXT = "wer hat das buch geschrieben"
 HEADERS = {"authorization": f"Bearer {KEY}"}
 LONG = {"text": [TEXT] * 4, "parameters": {"num_beams": 16, "max_new_tokens": 63, "min_new_tokens": 63}}
+LATE = {**LONG, "text": [TEXT] * 32}
+"""Takes several times as long as the limits that it is asked with."""
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +120,11 @@ def test_the_id_comes_back_once_and_is_in_the_log(server: Server, stub: Any) -> 
 
 
 def test_the_clients_time_is_the_limit_and_the_work_is_dropped(server: Server, stub: Any) -> None:
-    response = post(server, LONG, x_request_timeout_seconds="0.02", x_request_id="late-1")
+    response = post(server, LATE, x_request_timeout_seconds="0.02", x_request_id="late-1")
     assert (response.status_code, response.json()["error"]["code"]) == (504, "timeout")
     assert response.json()["error"]["message"] == "no answer within the time that the request gave"
-    parameters = pb.GenerationParameters(**LONG["parameters"])  # type: ignore[arg-type]
-    message = pb.SummarizeRequest(texts=LONG["text"], parameters=parameters)  # type: ignore[arg-type]
+    parameters = pb.GenerationParameters(**LATE["parameters"])  # type: ignore[arg-type]
+    message = pb.SummarizeRequest(texts=LATE["text"], parameters=parameters)  # type: ignore[arg-type]
     error: Any = refused(lambda **named: stub.Summarize(message, **named), **HEADERS, x_request_timeout_seconds="0.02")
     assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert dict(error.trailing_metadata())["dqbart-error-code"] == "timeout"
