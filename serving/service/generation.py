@@ -182,9 +182,10 @@ class GenerationDefaults:
 def _single(given: Mapping[str, Any], key: str, default: Any, faults: list[str]) -> Any:
     value = given.get(key, default)
     if isinstance(value, list) and len(value) == 1:
-        return value[0]
+        (value,) = value
     if value is not None and type(value) is not int:
-        faults.append(f"{key} = {value!r} is not supported, one id is")
+        faults.append(f"{key} = {given[key]!r} is not supported, one id is")
+        return default
     return value
 
 

@@ -59,7 +59,7 @@ def parts(content: bytes) -> tuple[dict[str, Any], bytes]:
     return json.loads(content[8:end]), content[end:]
 
 
-@settings(max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def entries_changed(data: st.DataObject) -> None:
     """An entry of a JSON file, or of one within it, has any value."""
@@ -78,7 +78,7 @@ def entries_changed(data: st.DataObject) -> None:
     check()
 
 
-@settings(max_examples=80, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def headers_changed(data: st.DataObject) -> None:
     """An entry of the weights' table, or of the header in it, has any value."""

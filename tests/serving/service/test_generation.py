@@ -157,3 +157,9 @@ def test_defaults_are_shown_as_a_request_would_spell_them() -> None:
 def test_a_length_that_is_no_number(key: str, value: object) -> None:
     with pytest.raises(GenerationConfigError, match=rf"{key} = .* is not supported, a number is"):
         GenerationDefaults.read({key: value, "do_sample": True}, 2, 64)
+
+
+@pytest.mark.parametrize("given", [[""], [[2]], [2, 3], "2", True])
+def test_an_end_token_is_one_id(given: object) -> None:
+    with pytest.raises(GenerationConfigError, match=r"eos_token_id = .* is not supported, one id is"):
+        GenerationDefaults.read({"eos_token_id": given}, eos_token_id=2, max_positions=64)
