@@ -72,31 +72,33 @@ def parse_json(content: bytes) -> Any:
     object, NaN and infinities, halves of surrogate pairs, deep nesting.
     """
     try:
-        value = json.loads(content.decode(), object_pairs_hook=_without_repetition, parse_constant=_no_constant)
+        value = json.loads(content.decode(), object_pairs_hook=without_repetition, parse_constant=no_constant)
         if b"\\u" in content:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError(f"more than {MOST_DEPTH} lists and objects within one another") from None
     except UnicodeEncodeError:
         raise ValueError("half a surrogate pair is no text") from None
-    if _depth_above(value, MOST_DEPTH):
+    if depth_above(value, MOST_DEPTH):
         raise ValueError(f"more than {MOST_DEPTH} lists and objects within one another")
     return value
 
 
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads`: an object. Raises ValueError where a name stands twice, of which the last would be taken."""
     made = dict(pairs)
     if len(made) < len(pairs):
         raise ValueError("an object has the same name twice")
     return made
 
 
-def _no_constant(spelt: str) -> Any:
+def no_constant(spelt: str) -> Any:
+    """For `json.loads`. Raises ValueError for NaN and infinities, which are not JSON."""
     raise ValueError(f"{spelt} is no number")
 
 
-def _depth_above(value: Any, most: int) -> bool:
-    """Level by level, so that no depth is too much."""
+def depth_above(value: Any, most: int) -> bool:
+    """Whether lists and objects lie deeper in one another than that; level by level, so that no depth is too much."""
     level = [value]
     for _ in range(most):
         level = [

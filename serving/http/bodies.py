@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
+from quant.strange_files import depth_above, no_constant, without_repetition
 from serving.service.errors import ErrorCode, ServiceError
 
 MAX_DEPTH = 32
@@ -105,24 +106,25 @@ def read_json(body: bytes) -> Any:
     """
     try:
         if body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
-            raise _Fault(f"more than {MAX_BRACKETS} opening brackets")
+            raise ValueError(f"more than {MAX_BRACKETS} opening brackets")
         text = body.decode("utf-8")
         value = json.loads(
             text,
-            object_pairs_hook=_without_repetition,
-            parse_constant=_no_constant,
+            object_pairs_hook=without_repetition,
+            parse_constant=no_constant,
             parse_int=_integer,
             parse_float=_finite,
         )
-        if _depth_above(value, MAX_DEPTH):
-            raise _Fault(f"more than {MAX_DEPTH} lists and objects within one another")
+        # The outermost one is not counted.
+        if depth_above(value, MAX_DEPTH + 1):
+            raise ValueError(f"more than {MAX_DEPTH} lists and objects within one another")
         if _entries(value) > MAX_ENTRIES:
-            raise _Fault(f"more than {MAX_ENTRIES} entries of lists and objects")
+            raise ValueError(f"more than {MAX_ENTRIES} entries of lists and objects")
         if SPECIAL_ESCAPE.search(text):
             spelt = json.dumps(value, ensure_ascii=False)
             spelt.encode()
             if r"\u0000" in spelt and _has_nul(value):
-                raise _Fault("a NUL character")
+                raise ValueError("a NUL character")
         return value
     except json.JSONDecodeError:
         raise
@@ -132,52 +134,21 @@ def read_json(body: bytes) -> Any:
         fault = "half a surrogate pair is no text"
     except RecursionError:
         fault = f"more than {MAX_DEPTH} lists and objects within one another"
-    except _Fault as error:
+    except ValueError as error:
         fault = str(error)
     raise json.JSONDecodeError(fault, "", 0)
 
 
-class _Fault(Exception):
-    pass
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        raise _Fault("an object has the same name twice")
-    return made
-
-
-def _no_constant(spelt: str) -> Any:
-    raise _Fault(f"{spelt} is no number")
-
-
 def _integer(spelt: str) -> int:
     if len(spelt) > MAX_DIGITS:
-        raise _Fault(f"a number has more than {MAX_DIGITS} digits")
+        raise ValueError(f"a number has more than {MAX_DIGITS} digits")
     return int(spelt)
 
 
 def _finite(spelt: str) -> float:
     if len(spelt) > MAX_DIGITS or math.isinf(value := float(spelt)):
-        raise _Fault("a number is too large or has too many digits")
+        raise ValueError("a number is too large or has too many digits")
     return value
-
-
-def _depth_above(value: Any, most: int) -> bool:
-    """Whether lists and objects lie deeper in one another than that; level by level, so that no depth is too much."""
-    level = [value]
-    for _ in range(most + 1):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, list | dict)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, list | dict)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _entries(value: Any) -> int:
