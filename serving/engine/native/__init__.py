@@ -1,7 +1,7 @@
-"""The runner over native kernels: packed weights read as they are, integer products by AVX-512 VNNI.
+"""The runner over native kernels: packed weights read as they are, integer products by AVX-512 VNNI or AVX2.
 
     kernels/    C++ without dependencies; built with the package where there is a compiler, left out where there is none
-    library     the built kernels, if this CPU has what they need
+    library     the built kernels, for the best instruction set that this CPU has
     linear      packed linear layers and embeddings
     layers      encoder and decoder layers over them
     caches      keys and values of the requests in the batch

@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
-BUILT = "_kernels*.so"
-"""The file that setuptools builds beside this module, where there was a compiler (see pyproject.toml)."""
+BUILT = "_kernels_{}.*so"
+"""The file of an instruction set, built beside this module where there was a compiler (see pyproject.toml)."""
+INSTRUCTION_SETS = ("avx512", "avx2")
+"""Those that kernels are built for, the fastest first."""
 
 
 class UnavailableError(RuntimeError):
@@ -66,22 +68,31 @@ _SIZES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
 
 @cache
 def kernels() -> ctypes.CDLL:
-    """The library, its functions declared. Raises UnavailableError."""
-    files = sorted(Path(__file__).parent.glob(BUILT))
-    if not files:
+    """The library for the best instruction set that this CPU has, its functions declared. Raises UnavailableError."""
+    built = [library for name in INSTRUCTION_SETS if (library := built_for(name)) is not None]
+    if not built:
         raise UnavailableError("they were not built: installing the package needs g++ for that")
+    for library in built:
+        if library.dq_supported():
+            return library
+    raise UnavailableError("this CPU has neither AVX-512 VNNI nor AVX2")
+
+
+def built_for(name: str) -> ctypes.CDLL | None:
+    """The library for an instruction set, whether or not this CPU has it; None if not built. Raises UnavailableError."""
+    files = sorted(Path(__file__).parent.glob(BUILT.format(name)))
+    if not files:
+        return None
     # The OpenMP of the kernels is the one that torch has loaded, so that both share one team of threads.
     assert torch.get_num_threads() > 0
     try:
         library = ctypes.CDLL(str(files[0]))
     except OSError as error:
         raise UnavailableError(f"{files[0].name} cannot be loaded: {error}") from error
-    if not library.dq_supported():
-        raise UnavailableError("this CPU has no AVX-512 VNNI")
-    for name, arguments in _SIGNATURES.items():
-        function = getattr(library, name)
+    for function_name, arguments in _SIGNATURES.items():
+        function = getattr(library, function_name)
         function.argtypes, function.restype = arguments, None
-    for name, arguments in _SIZES.items():
-        function = getattr(library, name)
+    for function_name, arguments in _SIZES.items():
+        function = getattr(library, function_name)
         function.argtypes, function.restype = arguments, c_int64
     return library

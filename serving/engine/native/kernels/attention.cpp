@@ -16,6 +16,7 @@
 #include <limits>
 
 #include "codes.h"
+#include "products.h"
 
 using namespace dqbart;
 
@@ -43,22 +44,6 @@ struct Block {
   }
 };
 
-// Sums of TOKENS rows of codes with 16 lanes of columns. SIGNED_COLUMNS: the rows are the unsigned operand.
-template <bool SIGNED_COLUMNS, int TOKENS>
-inline void multiply(const uint8_t* columns, int64_t column_stride, const int8_t* rows, int64_t stride, int64_t groups,
-                     __m512i (&sums)[TOKENS]) {
-  for (auto& sum : sums) sum = _mm512_setzero_si512();
-#pragma GCC unroll 4
-  for (int64_t group = 0; group < groups; ++group) {
-    const __m512i column = _mm512_loadu_si512(columns + group * column_stride);
-#pragma GCC unroll 8
-    for (int token = 0; token < TOKENS; ++token) {
-      const __m512i row = broadcast4(rows + token * stride + 4 * group);
-      sums[token] = SIGNED_COLUMNS ? _mm512_dpbusd_epi32(sums[token], row, column) : _mm512_dpbusd_epi32(sums[token], column, row);
-    }
-  }
-}
-
 // Calls tile<TOKENS>(first) so that all of `count` rows are covered.
 template <typename Tile>
 inline void in_tiles(int64_t count, const Tile& tile) {
@@ -77,23 +62,22 @@ void score_head(const Shape& shape, const Block& block, int64_t length, int64_t 
   for (int64_t query = 0; query < count; ++query) {
     rows[query] = quantize_row(queries + query * query_stride, shape.width, codes + query * shape.padded_width, shape.padded_width);
   }
-  const __m512 dropped = _mm512_set1_ps(std::numeric_limits<float>::lowest());
+  const Floats dropped = broadcast(std::numeric_limits<float>::lowest());
   for (int64_t key = 0; key < padded; key += kLanes) {
     if (key >= length) {
-      for (int64_t query = 0; query < count; ++query) _mm512_storeu_ps(scores + query * score_stride + key, dropped);
+      for (int64_t query = 0; query < count; ++query) store(scores + query * score_stride + key, dropped);
       continue;
     }
     const uint8_t* keys = block.keys + (head * block.padded + key) * shape.padded_width;
-    const __m512 key_scale = _mm512_loadu_ps(block.key_scale + head * block.padded + key);
+    const Floats key_scale = load(block.key_scale + head * block.padded + key);
     in_tiles(count, [&](auto size, int64_t first) {
-      __m512i sums[size];
-      multiply<false>(keys, kVectorBytes, codes + first * shape.padded_width, shape.padded_width, shape.padded_width / 4, sums);
+      Ints sums[size];
+      multiply_rows<false>(keys, kVectorBytes, codes + first * shape.padded_width, shape.padded_width, shape.padded_width / 4, sums);
       for (int each = 0; each < size; ++each) {
         const RowCodes row = rows[first + each];
-        const __m512 exact = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[each], _mm512_set1_epi32(128 * row.sum)));
-        const __m512 score = _mm512_mul_ps(_mm512_mul_ps(exact, _mm512_set1_ps(row.scale * scaling)), key_scale);
-        _mm512_storeu_ps(scores + (first + each) * score_stride + key,
-                         _mm512_mask_mov_ps(dropped, lanes_left(length - key), score));
+        const Floats exact = to_floats(sub(sums[each], broadcast(kKeyOffset * row.sum)));
+        const Floats score = mul(mul(exact, broadcast(row.scale * scaling)), key_scale);
+        store(scores + (first + each) * score_stride + key, select(lanes_left(length - key), score, dropped));
       }
     });
   }
@@ -109,20 +93,20 @@ void weigh_head(const Shape& shape, const Block& block, int64_t head, const floa
   const float* value_scale = block.value_scale + head * block.padded;
   for (int64_t query = 0; query < count; ++query) {
     for (int64_t key = 0; key < block.padded; key += kLanes) {
-      const __m512 probability = _mm512_loadu_ps(probabilities + query * probability_stride + key);
-      _mm512_storeu_ps(folded + key, _mm512_mul_ps(probability, _mm512_loadu_ps(value_scale + key)));
+      const Floats probability = load(probabilities + query * probability_stride + key);
+      store(folded + key, mul(probability, load(value_scale + key)));
     }
     scales[query] = quantize_row(folded, block.padded, codes + query * block.padded, block.padded).scale;
   }
   const auto* values = reinterpret_cast<const uint8_t*>(block.values + head * block.padded * shape.padded_width);
   for (int64_t column = 0; column < shape.width; column += kLanes) {
-    const __mmask16 mask = lanes_left(shape.width - column);
+    const Lanes lanes = lanes_left(shape.width - column);
     in_tiles(count, [&](auto size, int64_t first) {
-      __m512i sums[size];
-      multiply<true>(values + 4 * column, 4 * shape.padded_width, codes + first * block.padded, block.padded, block.padded / 4, sums);
+      Ints sums[size];
+      multiply_rows<true>(values + 4 * column, 4 * shape.padded_width, codes + first * block.padded, block.padded, block.padded / 4, sums);
       for (int each = 0; each < size; ++each) {
-        const __m512 weighed = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[each]), _mm512_set1_ps(scales[first + each]));
-        _mm512_mask_storeu_ps(out + (first + each) * out_stride + column, mask, weighed);
+        const Floats weighed = mul(to_floats(sums[each]), broadcast(scales[first + each]));
+        store(out + (first + each) * out_stride + column, weighed, lanes);
       }
     });
   }
@@ -132,11 +116,11 @@ void weigh_head(const Shape& shape, const Block& block, int64_t head, const floa
 inline void write_values(const int8_t* rows, int64_t width, int8_t* values) {
   for (int64_t column = 0; column < width; column += kVectorBytes) {
     const int64_t left = std::min<int64_t>(kVectorBytes, width - column);
-    __m512i tokens[4], parts[4];
-    for (int64_t token = 0; token < 4; ++token) tokens[token] = _mm512_maskz_loadu_epi8(bytes_left(left), rows + token * width + column);
+    Ints tokens[4], parts[4];
+    for (int64_t token = 0; token < 4; ++token) tokens[token] = load_bytes(bytes_left(left), rows + token * width + column);
     interleave(tokens, parts);
     alignas(64) __m128i quarters[4][4];
-    for (int part = 0; part < 4; ++part) _mm512_store_si512(quarters[part], parts[part]);
+    for (int part = 0; part < 4; ++part) store(quarters[part], parts[part]);
     auto* to = reinterpret_cast<__m128i*>(values + 4 * column);
     for (int64_t quarter = 0; quarter < left / 16; ++quarter)
       for (int part = 0; part < 4; ++part) _mm_storeu_si128(to + 4 * quarter + part, quarters[part][quarter]);

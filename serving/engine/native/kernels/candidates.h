@@ -30,17 +30,17 @@ constexpr float kRuledOut = -std::numeric_limits<float>::infinity();
 constexpr int64_t kBlock = 512;  // logits that are summed together, whoever computes them: the order is part of the bits
 
 // e^x for x <= 0, within 2 units in the last place: 2^n * p(r), r = x - n ln 2, p as in Cephes.
-inline __m512 exponential(__m512 x) {
-  x = _mm512_max_ps(x, _mm512_set1_ps(-104.0f));
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-  __m512 p = _mm512_set1_ps(1.9875691500e-4f);
+inline Floats exponential(Floats x) {
+  x = max(x, broadcast(-104.0f));
+  const Floats n = round_to_whole(mul(x, broadcast(1.44269504f)));
+  Floats r = fnmadd(n, broadcast(0.693359375f), x);
+  r = fnmadd(n, broadcast(-2.12194440e-4f), r);
+  Floats p = broadcast(1.9875691500e-4f);
   for (const float coefficient : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f}) {
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(coefficient));
+    p = fmadd(p, r, broadcast(coefficient));
   }
-  p = _mm512_add_ps(_mm512_fmadd_ps(_mm512_mul_ps(r, r), p, r), _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(p, n);
+  p = add(fmadd(mul(r, r), p, r), broadcast(1.0f));
+  return scale_by_power(p, n);
 }
 
 struct BlockSum {
@@ -50,21 +50,21 @@ struct BlockSum {
 
 // Of up to kBlock logits, summed lane by lane.
 inline BlockSum block_sum(const float* logits, int64_t count) {
-  const __m512 lowest = _mm512_set1_ps(kRuledOut);
-  __m512 peaks = lowest;
+  const Floats lowest = broadcast(kRuledOut);
+  Floats peaks = lowest;
   for (int64_t at = 0; at < count; at += kLanes) {
-    peaks = _mm512_max_ps(peaks, _mm512_mask_loadu_ps(lowest, lanes_left(count - at), logits + at));
+    peaks = max(peaks, load(lanes_left(count - at), logits + at, lowest));
   }
-  const float peak = _mm512_reduce_max_ps(peaks);
-  __m512d low = _mm512_setzero_pd(), high = _mm512_setzero_pd();
+  const float peak = reduce_max(peaks);
+  Doubles low = zero_doubles(), high = zero_doubles();
   for (int64_t at = 0; at < count; at += kLanes) {
-    const __mmask16 mask = lanes_left(count - at);
-    const __m512 shifted = _mm512_sub_ps(_mm512_maskz_loadu_ps(mask, logits + at), _mm512_set1_ps(peak));
-    const __m512 e = _mm512_maskz_mov_ps(mask, exponential(shifted));
-    low = _mm512_add_pd(low, _mm512_cvtps_pd(_mm512_castps512_ps256(e)));
-    high = _mm512_add_pd(high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(e, 1)));
+    const Lanes lanes = lanes_left(count - at);
+    const Floats shifted = sub(load(lanes, logits + at), broadcast(peak));
+    const Floats e = select(lanes, exponential(shifted));
+    low = add(low, low_doubles(e));
+    high = add(high, high_doubles(e));
   }
-  return {peak, _mm512_reduce_add_pd(_mm512_add_pd(low, high))};
+  return {peak, reduce_add(add(low, high))};
 }
 
 struct Normalizer {

@@ -41,10 +41,9 @@ struct Best {
   void scan(const float* logits, int64_t first, int64_t size) {
     if (count == 0) return;
     for (int64_t at = 0; at < size; at += kLanes) {
-      const __mmask16 mask = lanes_left(size - at);
-      const __m512 row = _mm512_maskz_loadu_ps(mask, logits + at);
-      unsigned better = found < count ? _mm512_mask_cmp_ps_mask(mask, row, row, _CMP_ORD_Q)
-                                      : _mm512_mask_cmp_ps_mask(mask, row, _mm512_set1_ps(values[count - 1]), _CMP_GT_OQ);
+      const Lanes lanes = lanes_left(size - at);
+      const Floats row = load(lanes, logits + at);
+      unsigned better = found < count ? are_numbers(row, lanes) : are_greater(row, broadcast(values[count - 1]), lanes);
       for (; better != 0; better &= better - 1) {
         const int64_t lane = __builtin_ctz(better);
         offer(logits[at + lane], first + at + lane);

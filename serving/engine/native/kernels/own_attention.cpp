@@ -17,6 +17,7 @@
 #include <limits>
 
 #include "codes.h"
+#include "products.h"
 
 using namespace dqbart;
 
@@ -68,14 +69,10 @@ void write_record(const Record& record, const Shape& shape, const float* keys, c
 }
 
 // The sum of the lanes of each of four vectors.
-inline __m128i totals_of(const __m512i (&vectors)[4]) {
-  const auto halved = [](__m512i one, __m512i other) {
-    return _mm512_add_epi32(_mm512_unpacklo_epi32(one, other), _mm512_unpackhi_epi32(one, other));
-  };
-  const __m512i first = halved(vectors[0], vectors[1]), second = halved(vectors[2], vectors[3]);
-  const __m512i quarters = _mm512_add_epi32(_mm512_unpacklo_epi64(first, second), _mm512_unpackhi_epi64(first, second));
-  const __m256i pair = _mm256_add_epi32(_mm512_castsi512_si256(quarters), _mm512_extracti64x4_epi64(quarters, 1));
-  return _mm_add_epi32(_mm256_castsi256_si128(pair), _mm256_extracti128_si256(pair, 1));
+inline __m128i totals_of(const Ints (&vectors)[4]) {
+  const auto halved = [](Ints one, Ints other) { return add(zip_low32(one, other), zip_high32(one, other)); };
+  const Ints first = halved(vectors[0], vectors[1]), second = halved(vectors[2], vectors[3]);
+  return add_quarters(add(zip_low64(first, second), zip_high64(first, second)));
 }
 
 void score_row(const DqOwnRow& row, int64_t before, const Shape& shape, const float* query, float scaling, float* scores,
@@ -90,19 +87,19 @@ void score_row(const DqOwnRow& row, int64_t before, const Shape& shape, const fl
     const Record record(row, before, shape, position, row.ancestors[position]);
     for (int64_t head = 0; head < shape.heads; head += 4) {
       const int64_t four = std::min<int64_t>(4, shape.heads - head);
-      __m512i sums[4] = {};
+      Ints sums[4] = {};
       for (int64_t each = 0; each < four; ++each) {
         for (int64_t byte = 0; byte < shape.padded_width; byte += kVectorBytes) {
-          const __mmask64 mask = bytes_left(shape.padded_width - byte);
+          const Bytes bytes = bytes_left(shape.padded_width - byte);
           const int64_t at = (head + each) * shape.padded_width + byte;
-          const __m512i keys = _mm512_maskz_loadu_epi8(mask, record.keys + at);
-          sums[each] = _mm512_dpbusd_epi32(sums[each], keys, _mm512_maskz_loadu_epi8(mask, codes + at));
+          const Ints keys = load_bytes(bytes, record.keys + at);
+          sums[each] = add_key_products(sums[each], keys, load_bytes(bytes, codes + at));
         }
       }
       alignas(16) int32_t totals[4];
       _mm_store_si128(reinterpret_cast<__m128i*>(totals), totals_of(sums));
       for (int64_t each = 0; each < four; ++each) {
-        const float exact = static_cast<float>(totals[each] - 128 * rows[head + each].sum);
+        const float exact = static_cast<float>(totals[each] - kKeyOffset * rows[head + each].sum);
         scores[(head + each) * padded + position] = exact * (rows[head + each].scale * scaling) * record.key_scale[head + each];
       }
     }
@@ -125,24 +122,24 @@ void weigh_row(const DqOwnRow& row, int64_t before, const Shape& shape, const fl
       const Record record(row, before, shape, position, row.ancestors[position]);
       folded[position] = probabilities[head * padded + position] * record.value_scale[head];
     }
-    const __m512 scale = _mm512_set1_ps(quantize_row(folded, count, codes, rounded).scale);
+    const Floats scale = broadcast(quantize_row(folded, count, codes, rounded).scale);
     for (int64_t byte = 0; byte < shape.padded_width; byte += kVectorBytes) {
-      const __mmask64 mask = bytes_left(shape.padded_width - byte);
-      __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+      const Bytes bytes = bytes_left(shape.padded_width - byte);
+      Ints sums[4] = {broadcast(0), broadcast(0), broadcast(0), broadcast(0)};
       for (int64_t position = 0; position < count; position += 4) {
-        __m512i rows[4], parts[4];
+        Ints rows[4], parts[4];
         for (int64_t each = 0; each < 4; ++each) {
           // Past the end, codes are 0 and any record does.
           const int64_t at = std::min(position + each, row.position);
           const Record record(row, before, shape, at, row.ancestors[at]);
-          rows[each] = _mm512_maskz_loadu_epi8(mask, record.values + head * shape.padded_width + byte);
+          rows[each] = load_bytes(bytes, record.values + head * shape.padded_width + byte);
         }
         interleave(rows, parts);
-        const __m512i four = broadcast4(codes + position);
-        for (int part = 0; part < 4; ++part) sums[part] = _mm512_dpbusd_epi32(sums[part], four, parts[part]);
+        const Ints four = broadcast4(codes + position);
+        for (int part = 0; part < 4; ++part) sums[part] = add_products(sums[part], four, parts[part]);
       }
       alignas(64) float lanes[4][kLanes];
-      for (int part = 0; part < 4; ++part) _mm512_store_ps(lanes[part], _mm512_mul_ps(_mm512_cvtepi32_ps(sums[part]), scale));
+      for (int part = 0; part < 4; ++part) store(lanes[part], mul(to_floats(sums[part]), scale));
       const int64_t columns = std::min<int64_t>(kVectorBytes, shape.width - byte);
       for (int64_t column = 0; column < columns; ++column) {
         out[head * shape.width + byte + column] = lanes[column % 16 / 4][column / 16 * 4 + column % 4];

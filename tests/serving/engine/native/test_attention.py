@@ -51,6 +51,16 @@ def test_a_zero_token_and_a_zero_head() -> None:
     assert torch.equal(attend(heads, [20], projected), expected(heads, projected))
 
 
+@pytest.mark.parametrize("values", [-1.0, 1.0])
+@pytest.mark.parametrize("keys", [-1.0, 1.0])
+@pytest.mark.parametrize("queries", [-1.0, 1.0])
+def test_extreme_codes_do_not_saturate(queries: float, keys: float, values: float) -> None:
+    """Every code of queries, keys and values is -127 or 127, and of probabilities, which are all the same, 127."""
+    heads = Heads(2, 64)
+    projected = torch.tensor([queries, keys, values]).repeat_interleave(128).expand(40, 384).contiguous()
+    assert torch.equal(attend(heads, [40], projected), expected(heads, projected))
+
+
 def test_spans_cover_every_query_once() -> None:
     """Neighbours of equal padded length share a span, a source with many scores is cut."""
     heads = Heads(16, 64)

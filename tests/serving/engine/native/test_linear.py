@@ -71,12 +71,31 @@ def test_bits_of_the_reference_on_several_threads(bits: int, threads: int, count
     assert torch.equal(multiplied(PackedLinear([weight], [bias], bits), tokens), reference(tokens, weight, bias))
 
 
-@pytest.mark.parametrize("code", [-127, 127])
-def test_extreme_codes_do_not_saturate(code: int) -> None:
-    """All products at their largest: 3072 * 127 * 127 = 49,548,288, which float32 holds exactly."""
-    weight = Quantized(torch.full((3, 3072), code, dtype=torch.int8), torch.ones(3, 1))
-    product = multiplied(PackedLinear([weight], [], 8), torch.full((2, 3072), 127.0))
-    assert product.tolist() == [[49_548_288.0 * (1 if code > 0 else -1)] * 3] * 2
+@given(
+    bits=st.sampled_from([2, 4, 8]),
+    count=st.integers(1, 9),
+    columns=st.sampled_from([1, 4, 15, 16, 17, 32, 48, 128, 130, 300, 3072]),
+    tokens=st.sampled_from(["lowest", "highest", "either"]),
+    codes=st.sampled_from(["lowest", "highest", "either"]),
+    seed=st.integers(0, 2**31),
+)
+def test_extreme_codes_do_not_saturate(bits: int, count: int, columns: int, tokens: str, codes: str, seed: int) -> None:
+    """All products at their largest, up to 3072 * 128 * 127, and every code that the bits have; some wrap in 16 bits."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = extremes(tokens, -127, 127, (count, columns), generator)
+    weight = extremes(codes, *CODES[bits], (33, columns), generator)
+    layer = PackedLinear([Quantized(weight.to(torch.int8), torch.ones(33, 1))], [], bits)
+    # The tokens' scale is 1, and so the value is the sum itself, rounded once.
+    assert torch.equal(multiplied(layer, rows.float()), (rows @ weight.T).float())
+
+
+CODES = {2: (-1, 2), 4: (-8, 7), 8: (-128, 127)}
+"""The lowest and highest codes that can be packed."""
+
+
+def extremes(which: str, lowest: int, highest: int, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    high = torch.rand(shape, generator=generator) < {"lowest": 0.0, "highest": 1.0, "either": 0.5}[which]
+    return torch.where(high, highest, lowest)
 
 
 def test_by_hand() -> None:
