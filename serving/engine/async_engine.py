@@ -1,44 +1,68 @@
-"""The engine on a thread of its own, awaited from any event loop.
+"""An engine that runs somewhere, awaited from any event loop.
 
-Steps never run on an event loop, and nobody who waits for an answer waits for a step to end before they can leave. An
-observer sees each step from the engine's thread, so that metrics need no second clock.
+Steps never run on an event loop, and nobody who waits for an answer waits for a step to end before they can leave. Where the
+engine runs is its port's business: on a thread of this process (engine_thread.py), or in another (server/engines).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
-from serving.engine.engine import Emitted, Engine, EngineStats, Event, Finished
+from serving.engine.engine import Emitted, EngineStats, Event, Finished
+from serving.engine.engine_thread import Told
 from serving.engine.errors import EngineClosed
 from serving.engine.request import Request, Result
 
 _LOG = logging.getLogger(__name__)
 
 StepObserver = Callable[[int], None]
-"""Called after each step with the rows that it decoded, on the engine's thread; must be quick. What it raises is logged."""
+"""Called after each step with the rows that it decoded, on the port's thread; must be quick. What it raises is logged."""
+
+
+class EnginePort(Protocol):
+    """The way to an engine. Events come on a thread of the port's."""
+
+    def start(self, told: Told, ended: Callable[[], None]) -> None:
+        """Begin to work; `ended` is called when nothing more will be told."""
+
+    def submit(self, request_id: int, request: Request) -> None:
+        """Queue a request. What is wrong with it is raised, or told as its end."""
+
+    def cancel(self, request_id: int) -> None:
+        """Drop a request by the next step; one that has ended is left alone."""
+
+    def stats(self) -> EngineStats: ...
+
+    @property
+    def alive(self) -> bool: ...
+
+    def close(self) -> None:
+        """Stop after the step in progress; returns when it has. May be called again."""
 
 
 class AsyncEngine:
-    """An engine and its thread. Safe to use from any thread and any event loop."""
+    """What an event loop asks an engine through. Safe to use from any thread and any event loop."""
 
-    def __init__(self, engine: Engine, observer: StepObserver | None = None) -> None:
-        self._engine = engine
+    def __init__(self, port: EnginePort, observer: StepObserver | None = None) -> None:
+        self._port = port
         self._observer = observer
+        self._ids = itertools.count()
+        self._lock = threading.Lock()
         self._listeners: dict[int, _Listener] = {}
-        self._wake = threading.Condition()
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, name="dqbart-engine", daemon=True)
-        self._thread.start()
+        self._ended = False
+        port.start(self._tell, self._end)
 
     async def generate(self, request: Request) -> Result:
         """The result of one request; cancelling the awaiting task drops the request by the next step.
 
-        Raises InvalidRequest, SourceTooLong, EngineFull, EngineClosed, and GenerationFailed with the fault as its cause.
+        Raises InvalidRequest, SourceTooLong, EngineFull, EngineClosed and GenerationFailed.
         """
         (result,) = [answer async for answer in self._answers(replace(request, stream=False)) if isinstance(answer, Result)]
         return result
@@ -55,28 +79,29 @@ class AsyncEngine:
 
     def stats(self) -> EngineStats:
         """What the engine has to do at this moment."""
-        return self._engine.stats()
+        return self._port.stats()
 
     @property
     def alive(self) -> bool:
-        """Whether the engine's thread runs; False after `close`, or if the thread died."""
-        return self._thread.is_alive()
+        """Whether the engine can still generate; False after `close`, or if it died."""
+        return self._port.alive
 
     def close(self) -> None:
         """Stop after the step in progress; every request that is not finished gets EngineClosed. May be called again."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify()
-        self._thread.join()
+        self._port.close()
 
     async def _answers(self, request: Request) -> AsyncGenerator[tuple[int, ...] | Result]:
-        listener = _Listener()
-        with self._wake:
-            if self._closed:
+        listener, request_id = _Listener(), next(self._ids)
+        with self._lock:
+            if self._ended:
                 raise EngineClosed("the engine is closed")
-            request_id = self._engine.submit(request)
             self._listeners[request_id] = listener
-            self._wake.notify()
+        try:
+            self._port.submit(request_id, request)
+        except BaseException:
+            with self._lock:
+                self._listeners.pop(request_id, None)
+            raise
         try:
             outcome = None
             while outcome is None:
@@ -90,41 +115,32 @@ class AsyncEngine:
             self._drop(request_id)
 
     def _drop(self, request_id: int) -> None:
-        with self._wake:
-            if self._listeners.pop(request_id, None) is not None:
-                self._engine.cancel(request_id)
-                self._wake.notify()
+        with self._lock:
+            listens = self._listeners.pop(request_id, None) is not None
+        if listens:
+            self._port.cancel(request_id)
 
-    def _run(self) -> None:
+    def _end(self) -> None:
+        with self._lock:
+            self._ended = True
+            abandoned, self._listeners = list(self._listeners.values()), {}
+        for listener in abandoned:
+            listener.end(EngineClosed("the engine was closed before the request was finished"))
+
+    def _observe(self, rows: Sequence[int]) -> None:
+        if self._observer is None:
+            return
         try:
-            while self._await_work():
-                events = self._engine.step()
-                self._observe()
-                self._tell(events)
-        finally:
-            # Also when a step raised in spite of everything: nobody may wait for an answer that never comes.
-            with self._wake:
-                self._closed = True
-                abandoned, self._listeners = list(self._listeners.values()), {}
-            for listener in abandoned:
-                listener.end(EngineClosed("the engine was closed before the request was finished"))
+            for decoded in rows:
+                self._observer(decoded)
+        except Exception:
+            _LOG.exception("the step observer failed")
 
-    def _await_work(self) -> bool:
-        with self._wake:
-            self._wake.wait_for(lambda: self._closed or self._engine.has_work)
-            return not self._closed
-
-    def _observe(self) -> None:
-        if self._observer is not None:
-            try:
-                self._observer(self._engine.decoded_rows)
-            except Exception:
-                _LOG.exception("the step observer failed")
-
-    def _tell(self, events: list[Event]) -> None:
+    def _tell(self, events: Sequence[Event], rows: Sequence[int]) -> None:
         """Hand events to those who still listen."""
+        self._observe(rows)
         for event in events:
-            with self._wake:
+            with self._lock:
                 listener = self._listeners.get(event.request_id)
                 if isinstance(event, Finished):
                     self._listeners.pop(event.request_id, None)

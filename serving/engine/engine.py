@@ -60,7 +60,8 @@ class Finished:
     """The end of one request: what was generated, or the fault that ended it."""
 
     request_id: int
-    outcome: Result | GenerationFailed
+    outcome: Result | Exception
+    """Of an engine a Result or GenerationFailed; from elsewhere also what `submit` raises."""
 
 
 Event = Emitted | Finished
@@ -105,8 +106,8 @@ class Engine:
         """Of the model."""
         return self._runner.architecture
 
-    def submit(self, request: Request) -> int:
-        """Queue a request; its id. Raises InvalidRequest, SourceTooLong, EngineFull."""
+    def submit(self, request: Request, request_id: int | None = None) -> int:
+        """Queue a request; its id, a new one unless given. Raises InvalidRequest, SourceTooLong, EngineFull."""
         architecture, parameters = self._runner.architecture, request.parameters
         check_request(request, architecture, self._settings)
         # The last token generated is not fed again, the start token is.
@@ -115,7 +116,8 @@ class Engine:
         check_cache_bytes(cache_bytes, self._settings)
         search = search_for(parameters, architecture.vocab_size)
         with self._lock:
-            generation = _Generation(next(self._ids), request, search, search.wanted(), source)
+            number = next(self._ids) if request_id is None else request_id
+            generation = _Generation(number, request, search, search.wanted(), source)
             self._scheduler.submit(Claim(generation.request_id, source.rows, len(source.token_ids), cache_bytes))
             self._generations[generation.request_id] = generation
         return generation.request_id

@@ -21,3 +21,7 @@ class EngineClosed(RuntimeError):
 
 class GenerationFailed(RuntimeError):
     """A fault inside the engine ended this request; the cause is chained."""
+
+
+class EngineNotOpened(RuntimeError):
+    """A model's engine could not be opened in its process; the message says why."""

@@ -1,13 +1,18 @@
-"""Memory, processor time and start of each replica's process, as the kernel tells them; on Linux only."""
+"""Memory, processor time and start of each replica with its engines' process, as the kernel tells them; on Linux only."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.samples import Sample
+
+OF_THE_REPLICA_ALONE = frozenset({"dqbart_process_start_time_seconds", "dqbart_process_max_fds"})
+"""What is not added up over its processes."""
 
 
 def replica_metrics(pids: Sequence[int]) -> Iterable[Metric]:
@@ -15,10 +20,33 @@ def replica_metrics(pids: Sequence[int]) -> Iterable[Metric]:
     yield GaugeMetricFamily("dqbart_replicas", "Replicas that run", value=len(pids))
     metrics: dict[str, Metric] = {}
     for pid in pids:
-        for found in _process_metrics(pid):
-            metric = metrics.setdefault(found.name, Metric(found.name, found.documentation, found.type))
-            metric.samples += [Sample(sample.name, {"pid": str(pid)}, sample.value) for sample in found.samples]
+        values: dict[str, float] = {}
+        for process in (pid, *descendants(pid)):
+            for found in _process_metrics(process):
+                metrics.setdefault(found.name, Metric(found.name, found.documentation, found.type))
+                for sample in found.samples:
+                    if process == pid or sample.name not in OF_THE_REPLICA_ALONE:
+                        values[sample.name] = values.get(sample.name, 0.0) + sample.value
+        for name, value in values.items():
+            metrics[name.removesuffix("_total")].samples.append(Sample(name, {"pid": str(pid)}, value))
     yield from metrics.values()
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes below `pid`; none on a system without /proc."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name, in parentheses, may hold anything; the state and the parent follow it.
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                children.setdefault(int(parent), []).append(int(stat.parent.name))
+    found: list[int] = []
+    wanted = [pid]
+    while wanted:
+        wanted = [child for parent in wanted for child in children.get(parent, [])]
+        found += wanted
+    return found
 
 
 def _process_metrics(pid: int) -> Iterable[Metric]:

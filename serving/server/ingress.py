@@ -1,7 +1,8 @@
-"""The deployment: one class that Ray Serve runs in each replica, for both protocols, with the engines inside.
+"""The deployment: one class that Ray Serve runs in each replica, for both protocols, with its engines beside it.
 
-An engine in a deployment of its own would cost each request a second hop between processes (about 8 ms here), and the
-models are small. Ray calls a method by the last segment of the gRPC path, so the names of those methods are the .proto's.
+The engines are in a process of the replica's own: what computes and what talks to clients would wait for each other's Python
+in one process. A deployment of their own would cost each request a hop through Ray (about 8 ms here). Ray calls a method by
+the last segment of the gRPC path, so the names of those methods are the .proto's.
 
 Which models are served comes as the deployment's `user_config`: Ray hands a changed one to the running replicas. A replica
 gets no requests while Ray waits for `reconfigure`, so that only starts the exchange, and the old models serve until its end.
@@ -11,18 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-import torch
 from fastapi import FastAPI
 from grpc_health.v1 import health_pb2
 from ray import serve
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from serving.engine.async_engine import AsyncEngine
-from serving.engine.engine import load_engine
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.http.routes import build_app
 from serving.observability.exporter import expose
@@ -30,6 +30,7 @@ from serving.observability.logs import LogSettings, configure_logs
 from serving.observability.metrics import Metrics
 from serving.observability.traces import Traces, no_tracing, otlp_exporter, traces_wanted
 from serving.rpc.calls import Rpc
+from serving.server.engines.process import EngineProcess
 from serving.server.live_models import LiveModels
 from serving.server.model_table import ModelTable
 from serving.service.gate import Gate, GateSettings
@@ -42,7 +43,7 @@ _LOG = logging.getLogger(__name__)
 @serve.deployment
 @serve.ingress()
 class Ingress:
-    """A replica: an engine for each model, the service, and both interfaces to it."""
+    """A replica: a process with an engine for each model, the service, and both interfaces to it."""
 
     def __init__(
         self,
@@ -58,12 +59,17 @@ class Ingress:
     ) -> None:
         configure_logs(logs)
         self._gate = Gate(gate, Traces(otlp_exporter(otlp_endpoint)) if traces_wanted(otlp_endpoint) else no_tracing)
-        torch.set_num_threads(threads)
+        engines = EngineProcess(threads, logs, died=_end_replica)
         self._metrics = metrics = Metrics(replicas)
         if metrics_address is not None:
             expose(metrics.registry, *metrics_address)
         self._models = models = Models()
-        self._live = LiveModels(models, lambda model: _opened(model, engine_settings, runner, metrics), limits.max_rows)
+
+        def opened(model: CheckedModel) -> ServedModel:
+            port = engines.open(model.folder, engine_settings, runner)
+            return ServedModel(model, model.codec(), AsyncEngine(port, metrics.watch(model, port.stats)))
+
+        self._live = LiveModels(models, opened, limits.max_rows)
         self._service = Service(models, limits, metrics)
         self._rpc = Rpc(self._service, self._gate)
         self._wanted: dict[str, Any] | None = None
@@ -144,9 +150,9 @@ class Ingress:
             yield response
 
 
-def _opened(model: CheckedModel, settings: EngineSettings, runner: RunnerName, metrics: Metrics) -> ServedModel:
-    engine = load_engine(model.folder, settings, runner)
-    return ServedModel(model, model.codec(), AsyncEngine(engine, metrics.watch(model, engine.stats)))
+def _end_replica() -> None:
+    """A replica lives as long as its engines: its requests are then repeated elsewhere, and Ray replaces it."""
+    os._exit(1)
 
 
 def _log_fault(exchange: asyncio.Task[None]) -> None:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from quant.artifact import ArtifactError
+from serving.engine.errors import EngineNotOpened
 from serving.engine.memory import give_back_freed_memory
 from serving.server.model_table import ModelTable, fingerprint
 from serving.service.models import CheckedModel, ModelError, Models, ServedModel, check_model, default_models
@@ -68,7 +69,7 @@ class LiveModels:
         except Exception as fault:
             for served in opened:
                 served.engine.close()
-            if isinstance(fault, (ArtifactError, OSError)):
+            if isinstance(fault, (ArtifactError, EngineNotOpened, OSError)):
                 raise ModelError(str(fault)) from fault
             raise
         serving = kept | {model.name: model for model in opened}

@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
+
+from serving.observability.processes import descendants
 
 PR_SET_CHILD_SUBREAPER = 36
 _PAUSE = 0.02
@@ -22,23 +23,6 @@ def adopt_orphans() -> None:
     """Become the parent of every process that is started below this one and loses its own parent."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def descendants(pid: int) -> list[int]:
-    """Processes below `pid`; none on a system without /proc."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            # The name, in parentheses, may hold anything; the state and the parent follow it.
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                children.setdefault(int(parent), []).append(int(stat.parent.name))
-    found: list[int] = []
-    wanted = [pid]
-    while wanted:
-        wanted = [child for parent in wanted for child in children.get(parent, [])]
-        found += wanted
-    return found
 
 
 def kill_descendants(seconds: float = 5.0) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from serving.engine.async_engine import AsyncEngine, StepObserver, _Listener
 from serving.engine.engine import Engine, Event
+from serving.engine.engine_thread import EngineThread
 from serving.engine.errors import EngineClosed, EngineFull, GenerationFailed, InvalidRequest
 from serving.engine.pytorch.model import Model
 from serving.engine.pytorch.runner import PyTorchRunner
@@ -38,7 +39,7 @@ def start(build_student: Any) -> Iterator[Start]:
 
     def start(observer: StepObserver | None = None, **settings: int) -> AsyncEngine:
         runner = PyTorchRunner(Model(build_student("mbart", "2-2-8").artifact))
-        started.append(AsyncEngine(Engine(runner, EngineSettings(**settings)), observer))
+        started.append(AsyncEngine(EngineThread(Engine(runner, EngineSettings(**settings))), observer))
         return started[-1]
 
     yield start
@@ -247,7 +248,7 @@ def test_closing_ends_what_is_open_and_refuses_what_comes(start: Start, gate: th
         open_request = asyncio.create_task(engine.generate(LONG))
         await asyncio.sleep(0)
         closing = asyncio.create_task(asyncio.to_thread(engine.close))
-        while not engine._closed:
+        while not engine._port._closed:
             await asyncio.sleep(0)
         gate.set()
         await closing

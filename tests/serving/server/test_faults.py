@@ -12,11 +12,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.server.processes import descendants
+from serving.observability.processes import descendants
 from tests.serving.server.load import load
 from tests.serving.server.running import Server, start_server
 
 REPLICA = "ray::ServeReplica"
+ENGINES = "serving.server.engines.child"
 SECONDS = 60
 
 
@@ -27,13 +28,14 @@ def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
         yield server
 
 
-def test_a_killed_replica_costs_only_what_it_was_streaming(server: Server) -> None:
+@pytest.mark.parametrize("part", [REPLICA, ENGINES])
+def test_a_killed_replica_costs_only_what_it_was_streaming(server: Server, part: str) -> None:
     with load(server, clients=4, streams=2) as asked:
         asked.wait_for_answers(20)
-        (victim, _) = replicas(server)
+        (victim, _) = running(server, part)
         os.kill(victim, signal.SIGKILL)
         asked.wait_for_answers(40)
-        wait_for_two_replicas(server, victim)
+        wait_for_two(server, part, victim)
         asked.wait_for_answers(20)
     streamed = {"RemoteProtocolError", "ReadError", "UNAVAILABLE", "INTERNAL", "CANCELLED"}
     assert len(asked.failures) <= 4, asked.failures
@@ -57,14 +59,15 @@ def test_nothing_is_left_after_the_end(server: Server) -> None:
         httpx.get(server.url)
 
 
-def replicas(server: Server) -> list[int]:
-    return [pid for pid in descendants(server.process.pid) if name_of(pid).startswith(REPLICA)]
+def running(server: Server, part: str) -> list[int]:
+    """Processes of the server with `part` in their command lines."""
+    return [pid for pid in descendants(server.process.pid) if part in name_of(pid)]
 
 
-def wait_for_two_replicas(server: Server, without: int) -> None:
+def wait_for_two(server: Server, part: str, without: int) -> None:
     deadline = time.monotonic() + SECONDS
-    while len([pid for pid in replicas(server) if pid != without]) < 2:
-        assert time.monotonic() < deadline, "the killed replica was not replaced"
+    while len([pid for pid in running(server, part) if pid != without]) < 2:
+        assert time.monotonic() < deadline, f"{part} was not replaced"
         time.sleep(0.1)
 
 

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
-from serving.server.processes import descendants
+from serving.observability.processes import descendants
 from tests.serving.server.load import Outcome, load
 from tests.serving.server.running import Server, metrics, series, start_server
 

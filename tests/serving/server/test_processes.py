@@ -7,7 +7,8 @@ import sys
 
 PROGRAM = """
 import os, subprocess, sys
-from serving.server.processes import adopt_orphans, descendants, kill_descendants
+from serving.observability.processes import descendants
+from serving.server.processes import adopt_orphans, kill_descendants
 adopt_orphans()
 script = 'import subprocess; print(subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL).pid)'
 orphan = int(subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True).stdout)

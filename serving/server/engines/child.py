@@ -1,0 +1,159 @@
+"""The process of a replica's engines; started by process.py, ends when its replica does.
+
+The main thread reads what the replica asks, each engine steps on a thread of its own, and one more thread writes: so that
+neither reading nor an engine ever waits for the replica to take what it is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from time import perf_counter
+from typing import assert_never
+
+import torch
+
+from serving.engine.engine import Event, Finished, load_engine
+from serving.engine.engine_thread import EngineThread
+from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest
+from serving.engine.memory import give_back_freed_memory
+from serving.observability.logs import LogSettings, configure_logs
+from serving.server.engines.wire import (
+    Cancel,
+    Close,
+    Closed,
+    FromEngines,
+    NotOpened,
+    Open,
+    Opened,
+    Submit,
+    ToEngines,
+    received,
+    send,
+    told,
+)
+
+STATS_SECONDS = 0.05
+"""How old what the replica knows of a busy engine may become; an event takes it along earlier."""
+
+_LOG = logging.getLogger(__name__)
+
+Send = Callable[[FromEngines], None]
+
+
+class _Engine:
+    """An engine with its number."""
+
+    def __init__(self, number: int, thread: EngineThread, send: Send) -> None:
+        self._number = number
+        self._thread = thread
+        self._send = send
+        self._rows: list[int] = []
+        self._last = 0.0
+        thread.start(self._told, lambda: send(Closed(number)))
+
+    def submit(self, request: Submit) -> None:
+        try:
+            self._thread.submit(request.request_id, request.request)
+        except (InvalidRequest, EngineFull, EngineClosed) as fault:
+            self._send(told(self._number, [Finished(request.request_id, fault)], [], self._thread.stats()))
+
+    def cancel(self, request_id: int) -> None:
+        self._thread.cancel(request_id)
+
+    def close(self) -> None:
+        self._thread.close()
+
+    def _told(self, events: Sequence[Event], rows: Sequence[int]) -> None:
+        self._rows += rows
+        now = perf_counter()
+        # What the replica shows of an engine without work must not be what it had to do before.
+        if events or now - self._last >= STATS_SECONDS or not self._thread.has_work:
+            self._send(told(self._number, events, self._rows, self._thread.stats()))
+            self._rows, self._last = [], now
+
+
+class Engines:
+    """Does what the replica asks. What it asks of an engine that has been closed is left: it is told that all has ended."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._engines: dict[int, _Engine] = {}
+
+    def do(self, message: ToEngines) -> None:
+        if isinstance(message, Open):
+            _on_a_thread(lambda: self._open(message))
+        elif engine := self._engines.get(message.engine):
+            match message:
+                case Submit():
+                    engine.submit(message)
+                case Cancel():
+                    engine.cancel(message.request_id)
+                case Close():
+                    _on_a_thread(lambda: self._close(message.engine))
+                case _:
+                    assert_never(message)
+
+    def _open(self, message: Open) -> None:
+        try:
+            thread = EngineThread(load_engine(Path(message.folder), message.settings, message.runner))
+        except Exception as fault:
+            _LOG.error("%s could not be opened", message.folder, exc_info=fault)
+            self._send(NotOpened(message.engine, str(fault) or type(fault).__name__))
+            return
+        self._engines[message.engine] = _Engine(message.engine, thread, self._send)
+        self._send(Opened(message.engine))
+
+    def _close(self, number: int) -> None:
+        if engine := self._engines.pop(number, None):
+            engine.close()
+            del engine
+            give_back_freed_memory()
+
+
+def _on_a_thread(work: Callable[[], None]) -> None:
+    # On a thread that ends: OpenMP keeps a team of threads for every living thread that ever computed, and teams with more
+    # members than there are cores make each loop wait for a wake-up. Steps took twice as long.
+    threading.Thread(target=work, daemon=True).start()
+
+
+def _write(connection: socket.socket, messages: SimpleQueue[FromEngines]) -> None:
+    try:
+        while True:
+            send(connection, messages.get())
+    except OSError:
+        _end()
+
+
+def _end() -> None:
+    """The replica has gone: nobody waits for a step in progress, nor for what it would be told."""
+    os._exit(0)
+
+
+def main() -> None:
+    """`--connection FD` is the replica's end of a pair of sockets' other end."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--connection", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--log-format", choices=["console", "json"], required=True)
+    parser.add_argument("--log-level", required=True)
+    given = parser.parse_args()
+    configure_logs(LogSettings(given.log_format, given.log_level))
+    torch.set_num_threads(given.threads)
+    connection = socket.socket(fileno=given.connection)
+    messages: SimpleQueue[FromEngines] = SimpleQueue()
+    threading.Thread(target=_write, args=(connection, messages), daemon=True).start()
+    engines = Engines(messages.put)
+    for message in received(connection, ToEngines):
+        engines.do(message)
+    _end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Engines in a process of their own, against the same engine in this one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from serving.engine.async_engine import AsyncEngine
+from serving.engine.engine import Finished, load_engine
+from serving.engine.errors import EngineClosed, EngineFull, EngineNotOpened, InvalidRequest, SourceTooLong
+from serving.engine.request import GenerationParameters, Request, Result
+from serving.engine.settings import EngineSettings
+from serving.observability.logs import LogSettings
+from serving.server.engines.process import EngineProcess
+
+PARAMETERS = GenerationParameters(max_new_tokens=8, decoder_start_token_id=2, eos_token_id=2, min_new_tokens=8)
+REQUEST = Request((5, 6, 7, 2), PARAMETERS)
+BEAMS = replace(REQUEST, parameters=replace(PARAMETERS, num_beams=3, return_scores=True))
+ENDLESS = replace(REQUEST, parameters=replace(PARAMETERS, max_new_tokens=63, min_new_tokens=63))
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[EngineProcess]:
+    process = EngineProcess(1, LogSettings())
+    yield process
+    process.close()
+
+
+@pytest.fixture
+def engine(process: EngineProcess, artifacts: dict[str, Path]) -> Iterator[AsyncEngine]:
+    engine = AsyncEngine(process.open(artifacts["summarizer"], EngineSettings(), "auto"))
+    yield engine
+    engine.close()
+
+
+def wait_until_idle(engine: AsyncEngine) -> None:
+    deadline = time.monotonic() + SECONDS
+    while (stats := engine.stats()).running_requests or stats.queued_requests or stats.cache_bytes:
+        assert time.monotonic() < deadline, stats
+        time.sleep(0.01)
+
+
+def test_results_are_those_of_an_engine_in_this_process(engine: AsyncEngine, artifacts: dict[str, Path]) -> None:
+    requests = [replace(REQUEST, source_ids=(5 + place, 2)) for place in range(6)] + [BEAMS]
+    local = load_engine(artifacts["summarizer"], EngineSettings())
+    expected: dict[int, Result] = {}
+    for request in requests:
+        local.submit(request)
+    while local.has_work:
+        expected |= {event.request_id: event.outcome for event in local.step() if isinstance(event, Finished)}
+
+    async def together() -> list[Result]:
+        return await asyncio.gather(*map(engine.generate, requests))
+
+    results = asyncio.run(together())
+    assert [each.sequences for each in results] == [expected[place].sequences for place in range(len(requests))]
+
+
+def test_a_stream_is_its_result(engine: AsyncEngine) -> None:
+    async def streamed() -> list[tuple[int, ...] | Result]:
+        return [item async for item in engine.stream(BEAMS)]
+
+    *parts, result = asyncio.run(streamed())
+    assert isinstance(result, Result)
+    assert sum(parts, ()) == result.sequences[0].token_ids
+
+
+@pytest.mark.parametrize(
+    ("request_", "fault"),
+    [(replace(REQUEST, source_ids=(5, -1)), InvalidRequest), (replace(REQUEST, source_ids=(5,) * 65), SourceTooLong)],
+)
+def test_what_is_wrong_is_raised_as_in_this_process(engine: AsyncEngine, request_: Request, fault: type[Exception]) -> None:
+    with pytest.raises(fault):
+        asyncio.run(engine.generate(request_))
+
+
+def test_beyond_the_queue_requests_are_refused(process: EngineProcess, artifacts: dict[str, Path]) -> None:
+    settings = EngineSettings(max_batch_rows=1, max_queued_requests=2)
+    engine = AsyncEngine(process.open(artifacts["summarizer"], settings, "auto"))
+
+    async def many() -> list[Result | BaseException]:
+        return await asyncio.gather(*(engine.generate(ENDLESS) for _ in range(30)), return_exceptions=True)
+
+    outcomes = asyncio.run(many())
+    assert {type(outcome) for outcome in outcomes} == {Result, EngineFull}
+    engine.close()
+
+
+def test_a_cancelled_request_is_dropped(engine: AsyncEngine) -> None:
+    async def left() -> None:
+        request = asyncio.create_task(engine.generate(ENDLESS))
+        await asyncio.sleep(0.02)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+
+    asyncio.run(left())
+    wait_until_idle(engine)
+
+
+def test_the_observer_sees_every_step(process: EngineProcess, artifacts: dict[str, Path]) -> None:
+    rows: list[int] = []
+    engine = AsyncEngine(process.open(artifacts["summarizer"], EngineSettings(), "auto"), rows.append)
+    asyncio.run(engine.generate(REQUEST))
+    assert rows == [1] * 8
+    engine.close()
+
+
+def test_closing_one_engine_leaves_the_others(
+    process: EngineProcess, artifacts: dict[str, Path], engine: AsyncEngine
+) -> None:
+    other = AsyncEngine(process.open(artifacts["answerer"], EngineSettings(), "auto"))
+    other.close()
+    other.close()
+    assert not other.alive
+    with pytest.raises(EngineClosed):
+        asyncio.run(other.generate(REQUEST))
+    assert engine.alive
+    assert isinstance(asyncio.run(engine.generate(REQUEST)), Result)
+
+
+def test_an_artifact_that_cannot_be_loaded_is_named(process: EngineProcess, tmp_path: Path) -> None:
+    with pytest.raises(EngineNotOpened, match=str(tmp_path)):
+        process.open(tmp_path, EngineSettings(), "auto")
+    assert process.alive
+
+
+def test_the_death_of_the_process_ends_its_requests(artifacts: dict[str, Path]) -> None:
+    died = threading.Event()
+    process = EngineProcess(1, LogSettings(), died.set)
+    engine = AsyncEngine(process.open(artifacts["summarizer"], EngineSettings(max_batch_rows=1), "auto"))
+
+    async def killed() -> list[Result | BaseException]:
+        requests = [asyncio.create_task(engine.generate(ENDLESS)) for _ in range(100)]
+        await asyncio.sleep(0)
+        os.kill(process.pid, signal.SIGKILL)
+        return await asyncio.gather(*requests, return_exceptions=True)
+
+    outcomes = asyncio.run(killed())
+    assert any(isinstance(outcome, EngineClosed) for outcome in outcomes)
+    assert all(isinstance(outcome, Result | EngineClosed) for outcome in outcomes)
+    assert died.wait(SECONDS)
+    assert not engine.alive
+    with pytest.raises(EngineNotOpened):
+        process.open(artifacts["summarizer"], EngineSettings(), "auto")
+
+
+def test_closing_is_no_death(artifacts: dict[str, Path]) -> None:
+    died = threading.Event()
+    process = EngineProcess(1, LogSettings(), died.set)
+    process.close()
+    process.close()
+    assert not process.alive
+    assert not died.is_set()
