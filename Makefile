@@ -29,12 +29,12 @@ check: $(VENV)/everything.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy quant compress serving pipelines benchmarks dqbart.py
 
-# Building takes minutes, and root: a Docker engine is not needed. Without their tools these two fail, and do not skip.
+# Building takes minutes, and root: a Docker engine is not needed. Without its tools this fails, and does not skip.
 image-test: $(VENV)/everything.installed
 	IMAGE_TEST=1 $(VENV)/bin/python -m pytest tests/image --timeout=7200 $(ARGS)
 
 k8s-test: $(VENV)/everything.installed
-	K8S_TEST=1 $(VENV)/bin/python -m pytest tests/k8s $(ARGS)
+	$(VENV)/bin/python -m pytest tests/k8s $(ARGS)
 
 # In namespaces of its own: the network that the tests make is nobody else's, and nothing outlives them. Needs iproute2, and where
 # users may not make namespaces, root.

@@ -46,16 +46,13 @@ REQUEST_TIMEOUT = f"timeout http-request {REQUEST_SECONDS}s"
 NO_UPGRADE = "http-request del-header upgrade"
 """Nothing here speaks another protocol; Ray's proxy and uvicorn would, and without an answer of ours."""
 
-VANISHED = (
-    "option srvtcpka",
-    "srvtcpka-idle 5s",
-    "srvtcpka-intvl 1s",
-    "srvtcpka-cnt 5",
-    "default-server tcp-ut 10s",
-)
+VANISHED = ("option srvtcpka", "srvtcpka-idle 5s", "srvtcpka-intvl 1s", "srvtcpka-cnt 5")
+VANISHED_SERVER = "tcp-ut 10s"
 """A machine that lost its power or its network closes no connection, and whoever waits for its answer would wait for ever.
 The kernels ask each other: after 10 seconds without a word the connection has failed, and the request is given to another
-replica. However busy a replica is, its machine's kernel answers."""
+replica. However busy a replica is, its machine's kernel answers. They do not ask while something that was sent waits for its
+acknowledgement, as it may on a connection that HTTP/2 shares, and repeat that for a quarter of an hour: hence a limit for it
+too. It is put on each server, since HAProxy 2.8 reads it among the defaults and then leaves it out."""
 
 PR_SET_PDEATHSIG = 1
 
@@ -83,6 +80,7 @@ def edit(config: Path) -> None:
 def edited(config: str, folder: str) -> str:
     """Ray's configuration with our answers, which are in `folder`, without what the docstring above tells of."""
     config = re.sub(r"^(\s+stats socket .*) mode 666 ", r"\1 mode 600 ", config, flags=re.MULTILINE)
+    config = re.sub(r"^(\s+server .*)$", rf"\1 {VANISHED_SERVER}", config, flags=re.MULTILINE)
     sections = re.split(r"^(?=\w)", config, flags=re.MULTILINE)
     return "".join(_edited(section, folder) for section in sections if not section.startswith(UNREAD))
 

@@ -31,7 +31,7 @@ NAMESPACES = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", 
 
 START = """
 mount --make-rprivate /
-for kept in {kept}; do mkdir -p {tmp}$kept; mount --bind $kept {tmp}$kept; done
+for kept in {kept}; do mkdir -p {tmp}/$kept; mount --bind /tmp/$kept {tmp}/$kept; done
 mount --rbind {tmp} /tmp
 cd {root}
 echo ready; read connected
@@ -72,9 +72,9 @@ class Machine:
         ray = [str(ENVIRONMENT / "bin" / "ray"), "start", "--block", "--disable-usage-stats", f"--num-cpus={cpus}"]
         ray += [f"--node-ip-address={self.address}", f"--object-store-memory={OBJECT_STORE_BYTES}"]
         ray += ["--head", "--dashboard-host=0.0.0.0"] if self.address == HEAD else [f"--address={HEAD}:6379"]
-        kept = {str(path) for path in (ROOT, ENVIRONMENT) if path.is_relative_to("/tmp")}
+        kept = {str(path.relative_to("/tmp")) for path in (ROOT, ENVIRONMENT) if path.is_relative_to("/tmp")}
         script = START.format(
-            kept=shlex.join(kept) if kept else "",
+            kept=shlex.join(kept),
             tmp=self.tmp,
             root=shlex.quote(str(ROOT)),
             address=self.address,

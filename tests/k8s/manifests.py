@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,20 +43,10 @@ class Pods:
         return {port["name"]: port["containerPort"] for each in self.containers for port in each.get("ports", [])}
 
 
-def kustomize_command() -> list[str] | None:
-    """The command that prints a folder's manifests: kustomize, or the one in kubectl."""
-    if kustomize := shutil.which("kustomize"):
-        return [kustomize, "build"]
-    if kubectl := shutil.which("kubectl"):
-        return [kubectl, "kustomize"]
-    return None
-
-
 @functools.cache
 def render(root: str) -> str:
-    command = kustomize_command()
-    assert command is not None, "neither kustomize nor kubectl is in the PATH"
-    result = subprocess.run([*command, str(K8S / root)], capture_output=True, text=True, check=False)
+    kubectl = Path(sys.executable).with_name("kubectl")
+    result = subprocess.run([kubectl, "kustomize", K8S / root], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -92,6 +92,16 @@ def test_haproxy_notices_that_a_client_has_left(config: Path) -> None:
     assert "option abortonclose" in config.read_text()
 
 
+def test_haproxy_notices_that_a_machine_has_vanished(config: Path) -> None:
+    """That it does is for tests/cluster; here, that no server is left out. From `defaults` HAProxy 2.8 takes it for none."""
+    haproxy.edit(config)
+    text = config.read_text()
+    servers = [line for line in text.splitlines() if line.strip().startswith("server ")]
+    assert bool(servers) == ("backend http-dqbart" in text)
+    assert [line for line in servers if " tcp-ut 10s" not in line] == []
+    assert "option srvtcpka" in text.partition("\nfrontend ")[0]
+
+
 def test_the_pages_say_what_the_service_says() -> None:
     error = ServiceError(ErrorCode.UNAVAILABLE, haproxy.MESSAGE)
     head, _, body = haproxy.unavailable(grpc=False).partition(b"\r\n\r\n")
