@@ -25,8 +25,8 @@ from serving.engine.runner import Candidates, Runner, Source, Wanted
 from serving.engine.runners import runner_for
 from serving.engine.search import rows_of
 from serving.engine.settings import EngineSettings, RunnerName
-from serving.service.messages import GenerationParameters
 from serving.service.models import CheckedModel, check_model
+from serving.service.requests import GenerationParameters
 
 AT_A_TIME = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 ROW_EDGES = (2, 5, 9, 13, 17, 25, 33, 41, 49, 57)

@@ -93,7 +93,7 @@ class Work(NamedTuple):
     def for_the_engine(self, model: CheckedModel, max_rows: int) -> list[Request]:
         """As the service would hand them on."""
         from serving.engine.request import Request
-        from serving.service.messages import GenerationParameters
+        from serving.service.requests import GenerationParameters
 
         codec = model.codec()
         asked = GenerationParameters(**self.parameters)

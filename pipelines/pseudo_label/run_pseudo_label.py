@@ -37,7 +37,7 @@ from serving.engine.runners import reason_against
 from serving.engine.settings import RunnerName
 from serving.service.errors import ServiceError
 from serving.service.generation import GenerationConfigError, GenerationDefaults
-from serving.service.messages import GenerationParameters
+from serving.service.requests import GenerationParameters
 from serving.service.text import EncodedSource
 
 EXIT_INTERRUPTED = 130

@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from dqbart import AS_GIVEN, Command
-from serving.service.messages import GenerationParameters, TruncationChoice
+from serving.service.requests import GenerationParameters, TruncationChoice
 
 if TYPE_CHECKING:
     from quant.card import Task

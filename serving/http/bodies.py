@@ -38,10 +38,11 @@ class Departed(Exception):
     """The client left before its request had arrived."""
 
 
-async def read_body(headers: Headers, receive: Receive, most: int, seconds: float) -> bytes:
-    """The whole body. Raises ServiceError (too_long, timeout), HTTPException (415, 400) and Departed.
+async def read_body(headers: Headers, receive: Receive, most: int, seconds: float, hold: Callable[[int], None]) -> bytes:
+    """The whole body. Raises ServiceError (too_long, timeout), HTTPException (415, 400), Departed, and what `hold` raises.
 
-    What declares itself too large is refused unread, and what does not is read no further than `most` bytes.
+    What declares itself too large is refused unread, and what does not is read no further than `most` bytes. Bytes are
+    counted by `hold` as they come: who only declares many takes no room from others.
     """
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
@@ -60,10 +61,12 @@ async def read_body(headers: Headers, receive: Receive, most: int, seconds: floa
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise Departed
-                received += len(message.get("body", b""))
+                part = message.get("body", b"")
+                received += len(part)
                 if received > most:
                     raise too_large
-                parts.append(message.get("body", b""))
+                hold(len(part))
+                parts.append(part)
                 more = message.get("more_body", False)
     except TimeoutError:
         raise ServiceError(ErrorCode.TIMEOUT, "the body did not arrive within the time limit of the request") from None
@@ -115,8 +118,7 @@ def read_json(body: bytes) -> Any:
             parse_int=_integer,
             parse_float=_finite,
         )
-        # The outermost one is not counted.
-        if depth_above(value, MAX_DEPTH + 1):
+        if depth_above(value, MAX_DEPTH):
             raise ValueError(f"more than {MAX_DEPTH} lists and objects within one another")
         if _entries(value) > MAX_ENTRIES:
             raise ValueError(f"more than {MAX_ENTRIES} entries of lists and objects")

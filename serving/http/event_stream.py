@@ -13,7 +13,8 @@ from typing import Any
 from fastapi.sse import EventSourceResponse, format_sse_event
 
 from serving.service.errors import ServiceError
-from serving.service.messages import ErrorDetail, ErrorResponse, Message, StreamEnd, StreamEvent, TextDelta
+from serving.service.messages import ErrorDetail, ErrorResponse, Message
+from serving.service.results import StreamEnd, StreamEvent, TextDelta
 
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """Nobody on the way is to keep events back."""

@@ -27,7 +27,7 @@ from serving.observability.requests import (
 from serving.observability.traces import no_tracing
 from serving.service.access import bearer
 from serving.service.errors import ServiceError
-from serving.service.gate import Gate
+from serving.service.gate import Gate, Place
 from serving.service.service import Service
 
 HEALTH_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
@@ -82,8 +82,8 @@ class Guard:
                 await self._app(scope, receive, send)
                 return
             self._identify(scope["path"], headers, record)
-            with self._gate.place():
-                await self._app(scope, await self._bounded(headers, receive, record), send)
+            with self._gate.place() as place:
+                await self._app(scope, await self._bounded(headers, receive, record, place), send)
         except Departed:
             record.outcome = "cancelled"
         except ServiceError as error:
@@ -106,11 +106,11 @@ class Guard:
         if key is not None or path not in self._keyed_by_route:
             record.key_name = self._gate.access.name_of(key)
 
-    async def _bounded(self, headers: Headers, receive: Receive, record: RequestRecord) -> Receive:
+    async def _bounded(self, headers: Headers, receive: Receive, record: RequestRecord, place: Place) -> Receive:
         """Read the body, and give it to whoever asks; then what else happens, as that the client leaves."""
         record.time_limit = read_time_limit(headers.get(HIDDEN_TIMEOUT_HEADER) or headers.get(TIMEOUT_HEADER))
         seconds = record.seconds_left(self._service.limits.request_timeout_seconds)
-        body = await read_body(headers, receive, self._gate.settings.max_payload_bytes, seconds)
+        body = await read_body(headers, receive, self._gate.settings.max_payload_bytes, seconds, place.hold)
         given = False
 
         async def receive_again() -> Message:

@@ -21,20 +21,19 @@ from quant.card import TASKS, Task
 from serving.http.bodies import StrictJsonRoute
 from serving.http.errors import TEXT_ERRORS
 from serving.service.errors import ErrorCode, ServiceError, shown
-from serving.service.messages import (
+from serving.service.messages import Message
+from serving.service.requests import (
     ONE,
     SEVERAL,
     AnswerRequest,
-    GenerateResponse,
     GenerationParameters,
-    Message,
-    Output,
     SummarizeRequest,
     Text,
     Texts,
     TranslateRequest,
     Truncation,
 )
+from serving.service.results import GenerateResponse, Output
 from serving.service.service import Service
 
 B = TypeVar("B", bound=BaseModel)

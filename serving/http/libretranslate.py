@@ -20,7 +20,8 @@ from quant.card import Task
 from serving.http.bodies import read_json
 from serving.http.errors import TEXT_ERRORS
 from serving.service.languages import english_name, short_codes
-from serving.service.messages import Message, Texts, TranslateRequest
+from serving.service.messages import Message
+from serving.service.requests import Texts, TranslateRequest
 from serving.service.service import Service
 
 TASK_OF_PATH: dict[str, Task] = {"/translate": "translation"}

@@ -22,17 +22,12 @@ from serving.http.errors import STATUSES, error_response, plain_error
 from serving.http.event_stream import DESCRIBED, streamed
 from serving.http.guard import Guard, check_key
 from serving.http.page.page import page_router
+from serving.service.descriptions import ModelList
 from serving.service.errors import ServiceError, internal_error
 from serving.service.gate import Gate
-from serving.service.messages import (
-    AnswerRequest,
-    ErrorResponse,
-    GenerateResponse,
-    ModelList,
-    SummarizeRequest,
-    TaskRequest,
-    TranslateRequest,
-)
+from serving.service.messages import ErrorResponse
+from serving.service.requests import AnswerRequest, SummarizeRequest, TaskRequest, TranslateRequest
+from serving.service.results import GenerateResponse
 from serving.service.service import Service, describe_faults
 
 TASK_OF_PATH: dict[str, Task] = {

@@ -21,20 +21,11 @@ from pydantic import ValidationError
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from quant.card import Task
 from serving.rpc.guard import CallGuard, fail, guarded, guarded_stream
+from serving.service.descriptions import ModelDescription
 from serving.service.errors import ServiceError, internal_error
 from serving.service.gate import Gate
-from serving.service.messages import (
-    AnswerRequest,
-    GenerateResponse,
-    ModelDescription,
-    Output,
-    Result,
-    StreamEvent,
-    SummarizeRequest,
-    TaskRequest,
-    TextDelta,
-    TranslateRequest,
-)
+from serving.service.requests import AnswerRequest, SummarizeRequest, TaskRequest, TranslateRequest
+from serving.service.results import GenerateResponse, Output, Result, StreamEvent, TextDelta
 from serving.service.service import Service
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Seq2Seq"].full_name

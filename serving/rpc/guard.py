@@ -76,11 +76,11 @@ class CallGuard:
             if not (health and settings.open_health):
                 key = bearer(metadata.get("authorization")) or metadata.get(KEY_METADATA)
                 record.key_name = self._gate.access.name_of(key)
-            if not health:
-                record.time_limit = read_time_limit(metadata.get(TIMEOUT_HEADER))
-                held.enter_context(self._gate.place())
             if isinstance(message, Unreadable):
                 raise ServiceError(ErrorCode.BAD_PARAMETER, "the message cannot be read: it is not what the .proto says")
+            if not health:
+                record.time_limit = read_time_limit(metadata.get(TIMEOUT_HEADER))
+                held.enter_context(self._gate.place()).hold(message.ByteSize())
         except ServiceError as error:
             if task is not None:
                 self._service.count_refused(task, "grpc", error.code, record.seconds)

@@ -77,7 +77,7 @@ class Serve(Command):
     )
     runner: RunnerName = Field(
         default="auto",
-        description="what runs the models: cuda on a GPU, native kernels on a CPU with AVX-512 VNNI, pytorch anywhere",
+        description="what runs the models: cuda on a GPU, native kernels on a CPU with AVX-512 VNNI or AVX2, pytorch on any",
     )
     max_batch_rows: Positive = Field(
         default=EngineSettings.max_batch_rows,
@@ -116,6 +116,11 @@ class Serve(Command):
     )
     max_payload_bytes: Positive = Field(
         default=GateSettings.max_payload_bytes, description="bytes of a request's body or message (413)"
+    )
+    max_payload_bytes_in_flight: Positive = Field(
+        default=GateSettings.max_payload_bytes_in_flight,
+        description="bytes of the bodies and messages of all requests that a replica answers at a time; more are refused at "
+        "once (429)",
     )
     api_keys: Annotated[list[str], NoDecode] = Field(
         default=[],
@@ -191,6 +196,19 @@ class Serve(Command):
             raise ValueError(f"http_port and grpc_port are both {self.http_port}: two ports are needed")
         if self.metrics_port and self.metrics_port in (self.http_port, self.grpc_port):
             raise ValueError(f"metrics_port = {self.metrics_port}: it is a port of the service, another one is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _check_limits(self) -> Serve:
+        """Limits that leave nothing of each other: what one of them allows would always be refused by the other."""
+        for lower, why, upper in (
+            ("max_inputs", "a request of so many inputs could never be queued", "max_queued_requests"),
+            ("max_source_characters", "an input of so many characters could never be sent", "max_payload_bytes"),
+            ("max_payload_bytes", "a body of so many bytes could never be read", "max_payload_bytes_in_flight"),
+        ):
+            if getattr(self, lower) > getattr(self, upper):
+                given = f"{lower} = {getattr(self, lower)} is above {upper} = {getattr(self, upper)}"
+                raise ValueError(f"{given}: {why}; lower {lower}, or raise {upper}")
         return self
 
     @property

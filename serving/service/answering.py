@@ -3,7 +3,8 @@
 Translations of windows are joined. Summaries of windows are joined and summarized again, until they fit into one window.
 An answer to a question is the one of highest score among those that the windows give. Windows are asked for side by side,
 but a request never has more of them in the engine at a time than it may have inputs, so that a long text takes no more of
-the queue than many short ones. When one fails, the others are cancelled.
+the queue than many short ones. Once one of them was answered, those that are still to come are not refused when the queue is
+full, but wait (see line.py). When one fails, the others are cancelled.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from serving.observability.metrics import Metrics
 from serving.observability.requests import current_request
 from serving.service.errors import ErrorCode, ServiceError
 from serving.service.generation import refused
-from serving.service.messages import Output, Result, Timings, Token, TruncationReport
 from serving.service.models import ServedModel
 from serving.service.news import InOrder, Tell
+from serving.service.results import Output, Result, Timings, Token, TruncationReport
 from serving.service.sources import Sources
 from serving.service.text import EncodedSource, TextCodec
 
@@ -68,6 +69,8 @@ class Answering:
         self._model = model
         self._metrics = metrics
         self._places = asyncio.Semaphore(most_at_a_time)
+        self._admitted = False
+        """Whether a window was answered. Until then all that were asked for were so at once."""
         self._read = read
 
     async def answer(self, given: PreparedInput, tell: Tell | None = None) -> Result:
@@ -129,10 +132,14 @@ class Answering:
         async def answer(place: int, window: EncodedSource) -> Generated:
             request = Request(window.source_ids, given.parameters)
             async with self._places:
+                ask: Callable[[], Awaitable[Generated]]
                 if joined is None:
-                    generated = await self._model.engine.generate(request)
+                    ask = partial(self._model.engine.generate, request)
                 else:
-                    generated = await self._streamed(request, partial(joined.tell, place))
+                    ask = partial(self._streamed, request, partial(joined.tell, place))
+                generated = await self._model.line.ask(ask, self._admitted)
+                self._admitted = True
+                if joined is not None:
                     joined.end(place)
             self._metrics.record_window(self._model.name, len(window.source_ids), generated)
             if (record := current_request()) is not None:

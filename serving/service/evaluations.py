@@ -16,7 +16,8 @@ from typing import Annotated
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from quant.evaluation_file import EVALUATION_FILE, read_evaluations
-from serving.service.messages import Evaluation, GenerationParameters, Score
+from serving.service.descriptions import Evaluation, Score
+from serving.service.requests import GenerationParameters
 
 LENGTHS = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
 """Lengths that count the decoder's start token, and ours, which do not."""

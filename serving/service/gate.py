@@ -1,8 +1,9 @@
-"""What every request passes before it is looked at, whichever its protocol: its key, and a place among those at work."""
+"""What every request passes before it is looked at, whichever its protocol: its key, a place among those at work, and room
+for what it sends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ class GateSettings:
     open_metrics: bool = True
     max_concurrent_requests: int = 512
     max_payload_bytes: int = 20 << 20
+    max_payload_bytes_in_flight: int = 128 << 20
 
 
 class Gate:
@@ -30,16 +32,39 @@ class Gate:
         self.access = Access(self.settings.keys)
         self.tracing = tracing
         self._at_work = 0
+        self._bytes_in_flight = 0
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self) -> Iterator[Place]:
         """Holds one of the places. Raises ServiceError (overloaded) at once when there is none: nobody waits for one."""
         most = self.settings.max_concurrent_requests
         if self._at_work >= most:
             message = f"{most} requests are being answered, and no more are accepted at a time; repeat this one later"
             raise ServiceError(ErrorCode.OVERLOADED, message)
         self._at_work += 1
+        place = Place(self._take)
         try:
-            yield
+            yield place
         finally:
             self._at_work -= 1
+            self._bytes_in_flight -= place.payload_bytes
+
+    def _take(self, count: int) -> None:
+        most = self.settings.max_payload_bytes_in_flight
+        if self._bytes_in_flight + count > most:
+            message = f"requests of {most} bytes are being answered, and no more are accepted; repeat this one later"
+            raise ServiceError(ErrorCode.OVERLOADED, message)
+        self._bytes_in_flight += count
+
+
+class Place:
+    """A request's, with what it has sent so far; both are given back when the request has ended."""
+
+    def __init__(self, take: Callable[[int], None]) -> None:
+        self._take = take
+        self.payload_bytes = 0
+
+    def hold(self, count: int) -> None:
+        """So many bytes more. Raises ServiceError (overloaded) when all requests together would hold too many."""
+        self._take(count)
+        self.payload_bytes += count

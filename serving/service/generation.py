@@ -13,13 +13,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
 
 from serving.engine.request import GenerationParameters
 from serving.service.errors import ErrorCode, ServiceError
-from serving.service.messages import GenerationParameters as RequestedParameters
+from serving.service.requests import GenerationParameters as RequestedParameters
 from serving.service.text import EncodedSource
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -136,13 +137,17 @@ class GenerationDefaults:
         named = {name: getattr(self, name) for name in RequestedParameters.model_fields if hasattr(self, name)}
         return RequestedParameters.model_validate({**named, **UNLESS_REQUESTED}, strict=True)
 
+    @cached_property
+    def _as_requested(self) -> dict[str, Any]:
+        return self.requested().model_dump()
+
     def resolve(self, requested: RequestedParameters, source: EncodedSource, max_rows: int) -> GenerationParameters:
         """The engine's parameters for one input; of draws without a seed, with a random one.
 
         Raises ServiceError (bad_parameter).
         """
         given = requested.model_dump(exclude_none=True)
-        chosen = {**self.requested().model_dump(), **given}
+        chosen = {**self._as_requested, **given}
         if "max_new_tokens" in given and "min_new_tokens" not in given:
             # A client that asks for a short output means it, whatever length the model was evaluated with.
             chosen["min_new_tokens"] = min(chosen["min_new_tokens"], given["max_new_tokens"])

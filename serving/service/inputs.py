@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from quant.card import Texts, passages
 from serving.service.errors import ErrorCode, ServiceError
-from serving.service.messages import AnswerRequest, TaskRequest
+from serving.service.requests import AnswerRequest, TaskRequest
 
 
 def inputs_of(request: TaskRequest) -> list[Texts]:

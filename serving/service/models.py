@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from quant.artifact import ArtifactError, read_artifact, sizes
 from quant.card import Card, Task
 from serving.engine.request import Request, Result
+from serving.service.descriptions import Evaluation, ModelDescription
 from serving.service.errors import ErrorCode, ServiceError, shown
 from serving.service.evaluations import kept_evaluations
 from serving.service.generation import GenerationConfigError, GenerationDefaults
-from serving.service.messages import Evaluation, ModelDescription
+from serving.service.line import Line
 from serving.service.text import TextCodec, TokenizerError
 
 
@@ -70,6 +71,8 @@ class ServedModel:
     checked: CheckedModel
     codec: TextCodec
     engine: Generator
+    line: Line = field(default_factory=Line)
+    """Of those who wait for room in the engine's queue."""
 
     @property
     def name(self) -> str:

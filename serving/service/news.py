@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from typing import Any
 
-from serving.service.messages import InputResult, Result, TextDelta
+from serving.service.results import InputResult, Result, TextDelta
 
 Tell = Callable[[str], None]
 """Takes what an output is longer by."""

@@ -20,23 +20,15 @@ from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest, Sour
 from serving.observability.metrics import UNKNOWN_MODEL, Metrics
 from serving.observability.requests import current_request
 from serving.service.answering import Answering, PreparedInput, all_or_none, prepare
+from serving.service.descriptions import ModelList
 from serving.service.door import Door, stopping
 from serving.service.errors import ErrorCode, ServiceError, internal_error
 from serving.service.inputs import characters, check_inputs, inputs_of, numbered
 from serving.service.languages import resolve_languages
-from serving.service.messages import (
-    ONE,
-    SEVERAL,
-    AnswerRequest,
-    GenerateResponse,
-    ModelList,
-    StreamEvent,
-    SummarizeRequest,
-    TaskRequest,
-    TranslateRequest,
-)
 from serving.service.models import Models, ServedModel
 from serving.service.news import News, told
+from serving.service.requests import ONE, SEVERAL, AnswerRequest, SummarizeRequest, TaskRequest, TranslateRequest
+from serving.service.results import GenerateResponse, StreamEvent
 from serving.service.sources import SourceReader
 
 T = TypeVar("T")

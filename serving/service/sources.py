@@ -16,8 +16,8 @@ from typing import Literal
 
 from quant.card import Task, Texts, passages
 from serving.service.errors import ErrorCode, ServiceError
-from serving.service.messages import Truncation
 from serving.service.passages import passage_windows
+from serving.service.requests import Truncation
 from serving.service.text import EncodedSource, TextCodec
 from serving.service.windows import split
 

@@ -14,8 +14,9 @@ from serving.http.routes import build_app
 from serving.observability.metrics import Metrics
 from serving.service.access import ApiKey
 from serving.service.gate import Gate, GateSettings
-from serving.service.messages import GenerateResponse, Output, Result, TaskRequest, Timings, Token, TruncationReport
 from serving.service.models import Models, ServedModel, check_model, default_models
+from serving.service.requests import TaskRequest
+from serving.service.results import GenerateResponse, Output, Result, Timings, Token, TruncationReport
 from serving.service.service import Limits, Service
 
 LIMITS = Limits(max_inputs=3, max_source_characters=100, max_windows=2, max_rows=8, request_timeout_seconds=30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -46,7 +46,8 @@ def test_json_is_read(value: Any, escaped: bool) -> None:
         (b'"\xff"', "it is not UTF-8"),
         (b'"a\\u0000b"', "a NUL character"),
         (b'{"\\u0000": 1}', "a NUL character"),
-        (b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2), "more than 32 lists and objects within one another"),
+        (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "more than 32 lists and objects within one another"),
+        (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "more than 32 lists and objects within one another"),
         (b"[" * 200_000, "more than 32 lists and objects within one another"),
         (b'{"a":' * 200_000, "more than 32 lists and objects within one another"),
         (b"", "Expecting value"),
@@ -59,7 +60,16 @@ def test_what_is_no_good_json_is_refused(body: bytes, message: str) -> None:
     assert refused.value.msg == message
 
 
-@pytest.mark.parametrize("body", [rb'"\ud83d\ude00"', rb'"\\u0000"', rb'"\\ud800"', b"[" * MAX_DEPTH + b"]" * MAX_DEPTH])
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'"\ud83d\ude00"',
+        rb'"\\u0000"',
+        rb'"\\ud800"',
+        b"[" * MAX_DEPTH + b"]" * MAX_DEPTH,
+        b'{"a":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH,
+    ],
+)
 def test_what_only_looks_like_it_is_read(body: bytes) -> None:
     assert read_json(body) == json.loads(body)
 
@@ -70,14 +80,20 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         read_json(body)
 
 
-def read(parts: Iterable[dict[str, Any]], most: int = 10, seconds: float = 60, **headers: str) -> bytes:
+def read(
+    parts: Iterable[dict[str, Any]],
+    most: int = 10,
+    seconds: float = 60,
+    hold: Callable[[int], None] = lambda count: None,
+    **headers: str,
+) -> bytes:
     coming = iter(parts)
 
     async def receive() -> dict[str, Any]:
         return next(coming, None) or await asyncio.Event().wait()  # type: ignore[return-value]
 
     named = Headers({name.replace("_", "-"): value for name, value in headers.items()})
-    return asyncio.run(read_body(named, receive, most, seconds))
+    return asyncio.run(read_body(named, receive, most, seconds, hold))
 
 
 def chunk(body: bytes, more: bool = True) -> dict[str, Any]:
@@ -98,6 +114,19 @@ def test_a_body_that_says_it_is_too_large_is_not_read(length: str) -> None:
 def test_a_body_that_turns_out_too_large_is_read_no_further() -> None:
     with pytest.raises(ServiceError, match="the body is larger than 10 bytes"):
         read([chunk(b"123456"), chunk(b"123456")])
+
+
+def test_bytes_are_counted_as_they_come_and_not_as_they_are_declared() -> None:
+    counted: list[int] = []
+
+    def hold(count: int) -> None:
+        counted.append(count)
+        if sum(counted) > 5:
+            raise ServiceError(ErrorCode.OVERLOADED, "too many")
+
+    with pytest.raises(ServiceError, match="too many"):
+        read([chunk(b"123"), chunk(b"456"), chunk(b"789", more=False)], hold=hold, content_length="9")
+    assert counted == [3, 3]
 
 
 def test_a_body_that_does_not_come_is_not_waited_for() -> None:

@@ -14,8 +14,8 @@ from serving.http.event_stream import streamed
 from serving.http.routes import build_app
 from serving.observability.metrics import Metrics
 from serving.service.errors import ErrorCode, ServiceError
-from serving.service.messages import InputResult, Result, StreamEvent, TextDelta, Timings, TruncationReport
 from serving.service.models import Models
+from serving.service.results import InputResult, Result, StreamEvent, TextDelta, Timings, TruncationReport
 from serving.service.service import Limits, Service
 
 RESULT = Result(

@@ -131,6 +131,26 @@ def test_beyond_the_places_requests_are_refused_at_once_and_health_is_not() -> N
     assert (health.status_code, then.status_code) == (200, 200)
 
 
+def test_beyond_the_bytes_in_flight_requests_are_refused_at_once() -> None:
+    async def ask() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
+        service = HeldService()
+        gate = Gate(GateSettings(max_payload_bytes_in_flight=100))
+        async with client_of(service, gate) as client:
+            held = asyncio.create_task(client.post("/v1/summarize", json={"text": "a" * 50}))
+            await service.asked.wait()
+            refused = await client.post("/v1/summarize", json={"text": "a" * 50})
+            models = await client.get("/v1/models")
+            held.cancel()
+            await asyncio.gather(held, return_exceptions=True)
+            return refused, models, await client.post("/v1/summarize", json={"none": "a" * 50})
+
+    refused, models, then = asyncio.run(ask())
+    assert error(refused) == (429, "overloaded")
+    assert refused.headers["retry-after"] == "1"
+    assert refused.json()["error"]["message"].startswith("requests of 100 bytes are being answered")
+    assert (models.status_code, then.status_code) == (200, 422)
+
+
 def test_a_body_beyond_the_limit_is_refused_declared_or_not(service: Service) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(20):

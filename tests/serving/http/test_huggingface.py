@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from quant.card import TASKS
-from serving.service.messages import AnswerRequest, GenerationParameters, SummarizeRequest, TranslateRequest
+from serving.service.requests import AnswerRequest, GenerationParameters, SummarizeRequest, TranslateRequest
 from tests.serving.http.conftest import Recording, result
 
 Build = Callable[..., Recording]

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from serving.service.access import make_key
-from serving.service.messages import TranslateRequest
+from serving.service.requests import TranslateRequest
 from tests.serving.http.conftest import Recording, result
 
 Build = Callable[..., Recording]

@@ -13,23 +13,11 @@ from pydantic import ValidationError
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from serving.observability.metrics import Metrics
 from serving.rpc.calls import Rpc, answer_request, model_message, response_message, summarize_request, translate_request
+from serving.service.descriptions import Evaluation, ModelDescription, Score
 from serving.service.errors import ErrorCode, ServiceError
-from serving.service.messages import (
-    AnswerRequest,
-    Evaluation,
-    GenerateResponse,
-    GenerationParameters,
-    ModelDescription,
-    Output,
-    Result,
-    Score,
-    SummarizeRequest,
-    Timings,
-    Token,
-    TranslateRequest,
-    TruncationReport,
-)
 from serving.service.models import Models
+from serving.service.requests import AnswerRequest, GenerationParameters, SummarizeRequest, TranslateRequest
+from serving.service.results import GenerateResponse, Output, Result, Timings, Token, TruncationReport
 from serving.service.service import Limits, Service
 from tests.serving.rpc.ray_context import Context
 

@@ -80,6 +80,17 @@ def test_beyond_the_places_calls_are_refused_at_once(service: Service) -> None:
     assert summarize(service, gate).status == grpc.StatusCode.NOT_FOUND
 
 
+def test_beyond_the_bytes_in_flight_calls_are_refused_at_once(service: Service) -> None:
+    gate = Gate(GateSettings(max_payload_bytes_in_flight=MESSAGE.ByteSize()))
+    with gate.place() as place:
+        place.hold(1)
+        context = summarize(service, gate)
+    assert context.status == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert ("retry-after", "1") in context.trailers
+    assert summarize(service, gate).status == grpc.StatusCode.NOT_FOUND
+    assert b'outcome="overloaded",protocol="grpc",task="summarization"} 1.0' in service.metrics_page()
+
+
 @pytest.mark.parametrize(
     ("metadata", "named"),
     [({"x_request_id": "my-1"}, "my-1"), ({}, "1"), ({"x_request_id": "my 1"}, None)],

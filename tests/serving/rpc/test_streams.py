@@ -13,8 +13,8 @@ from protos.dqbart.v1 import seq2seq_pb2 as pb
 from serving.observability.metrics import Metrics
 from serving.rpc.calls import Rpc
 from serving.service.errors import ErrorCode, ServiceError
-from serving.service.messages import InputResult, Result, StreamEvent, TextDelta, Timings, TruncationReport
 from serving.service.models import Models
+from serving.service.results import InputResult, Result, StreamEvent, TextDelta, Timings, TruncationReport
 from serving.service.service import Limits, Service
 from tests.serving.rpc.ray_context import Context
 

@@ -34,7 +34,7 @@ def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     keys = folder / "keys"
     keys.write_text(KNOWN.line())
     arguments = ("--api-keys-file", str(keys), "--log-format", "json", "--log-level", "info")
-    limits = ("--max-concurrent-requests", "2", "--max-payload-bytes", "20000")
+    limits = ("--max-concurrent-requests", "2", "--max-payload-bytes", "20000", "--max-source-characters", "20000")
     with start_server(folder, [artifacts["summarizer"]], *arguments, *limits) as server:
         yield server
 

@@ -18,7 +18,7 @@ from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
 from serving.service.errors import RETRY_AFTER_SECONDS, ErrorCode
 from tests.serving.server.load import load
-from tests.serving.server.running import Server, metrics, start_server
+from tests.serving.server.running import Server, metrics, series, start_server
 
 PLACES, QUEUE = 24, 8
 """Less than the clients below want: the replica has no place for some, and the model's queue has none for others."""
@@ -32,8 +32,12 @@ RETRY_AFTER = str(RETRY_AFTER_SECONDS[ErrorCode.OVERLOADED])
 REFUSED = ("429 overloaded", RETRY_AFTER), ("RESOURCE_EXHAUSTED overloaded", RETRY_AFTER)
 SECONDS = 60
 
-Ask = Callable[[str], tuple[str, str | None]]
-"""A text → ok and its summary, or the status and code and when to come back."""
+DOCUMENT = "how are you. good morning world. " * 60
+OF_A_DOCUMENT: dict[str, Any] = {"truncation": "chunk", "num_beams": 16, "min_new_tokens": 0, "max_new_tokens": 8}
+"""The model decodes one of its windows at a time."""
+
+Ask = Callable[..., tuple[str, str | None]]
+"""A text, and what else the request has → ok and its summary, or the status and code and when to come back."""
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +59,9 @@ def summaries(server: Server) -> dict[str, str | None]:
 def over_http(server: Server, held: ExitStack) -> Ask:
     client = held.enter_context(httpx.Client(base_url=server.url, timeout=SECONDS))
 
-    def ask(text: str) -> tuple[str, str | None]:
-        response = client.post("/v1/summarize", json={"text": text, "parameters": PARAMETERS})
+    def ask(text: str, truncation: str = "error", **parameters: Any) -> tuple[str, str | None]:
+        body = {"text": text, "parameters": {**PARAMETERS, **parameters}, "truncation": truncation}
+        response = client.post("/v1/summarize", json=body)
         if response.status_code == 200:
             return "ok", response.json()["results"][0]["text"]
         return f"{response.status_code} {response.json()['error']['code']}", response.headers.get("retry-after")
@@ -69,8 +74,12 @@ def over_grpc(server: Server, held: ExitStack) -> Ask:
     channel = held.enter_context(grpc.insecure_channel(server.grpc_address, [("grpc.use_local_subchannel_pool", 1)]))
     stub: Any = seq2seq_pb2_grpc.Seq2SeqStub(channel)
 
-    def ask(text: str) -> tuple[str, str | None]:
-        message = pb.SummarizeRequest(texts=[text], parameters=pb.GenerationParameters(**PARAMETERS))
+    def ask(text: str, truncation: str = "error", **parameters: Any) -> tuple[str, str | None]:
+        message = pb.SummarizeRequest(
+            texts=[text],
+            parameters=pb.GenerationParameters(**{**PARAMETERS, **parameters}),
+            truncation=f"TRUNCATION_{truncation.upper()}",
+        )
         try:
             return "ok", stub.Summarize(message, timeout=SECONDS).results[0].text
         except grpc.RpcError as error:
@@ -113,9 +122,33 @@ def test_each_of_too_many_requests_is_answered_rightly_or_refused(server: Server
             assert [make(server, held)(text) for text in TEXTS] == [("ok", summaries[text]) for text in TEXTS]
 
 
+def test_refusals_come_at_once_and_who_was_admitted_is_answered(server: Server, summaries: dict[str, str | None]) -> None:
+    """Two documents fill the queue for as long as they have windows. All that is refused is so before either is answered."""
+    wait_until(lambda: at_work(server) == 0)
+    told: list[tuple[str, tuple[str, str | None]]] = []
+
+    def tell(ask: Ask, text: str, **others: Any) -> None:
+        told.append((text, ask(text, **others)))
+
+    with ExitStack() as held, ThreadPoolExecutor(2 + CLIENTS) as pool:
+        clients = [make(server, held) for _ in range(1 + CLIENTS // 2) for make in (over_http, over_grpc)]
+        documents = [pool.submit(tell, client, DOCUMENT, **OF_A_DOCUMENT) for client in clients[:2]]
+        wait_until(lambda: metrics(server)[series("dqbart_queue_size", model="summarizer")] >= QUEUE - 1)
+        list(pool.map(tell, clients[2:], TEXTS * CLIENTS))
+        for document in documents:
+            document.result()
+        alone = clients[0](DOCUMENT, **OF_A_DOCUMENT)
+    expected = {DOCUMENT: alone, **{text: ("ok", summary) for text, summary in summaries.items()}}
+    refused = [place for place, (text, outcome) in enumerate(told) if outcome != expected[text]]
+    assert {told[place][1] for place in refused} == set(REFUSED)
+    assert alone[0] == "ok"
+    answered = [place for place, (text, _) in enumerate(told) if text == DOCUMENT]
+    assert max(refused) < min(answered)
+
+
 def test_a_long_document_among_short_requests_is_answered_as_they_are(server: Server) -> None:
     wait_until(lambda: at_work(server) == 0)
-    body = {"text": "how are you. good morning world. " * 60, "truncation": "chunk", "parameters": {"max_new_tokens": 8}}
+    body = {"text": DOCUMENT, "truncation": "chunk", "parameters": {"max_new_tokens": 8}}
 
     def summarized() -> Any:
         result = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=SECONDS).raise_for_status().json()["results"][0]

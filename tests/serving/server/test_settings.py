@@ -78,6 +78,10 @@ def test_a_models_name_is_its_folders_unless_given(folder: Path) -> None:
         (["--http-port", "9", "--grpc-port", "9"], "http_port and grpc_port are both 9"),
         (["--http-port", "9", "--metrics-port", "9"], "metrics_port = 9: it is a port of the service"),
         (["--request-timeout", "nan"], "request_timeout = 'nan': should be"),
+        (["--max-inputs", "257"], "max_inputs = 257 is above max_queued_requests = 256: a request of so many inputs"),
+        (["--max-queued-requests", "31"], "max_inputs = 32 is above max_queued_requests = 31"),
+        (["--max-payload-bytes", "49999"], "max_source_characters = 50000 is above max_payload_bytes = 49999"),
+        (["--max-payload-bytes-in-flight", "9"], "max_payload_bytes = 20971520 is above max_payload_bytes_in_flight = 9"),
         (["--models", "/absent"], "/absent is no artifact: it has no config.json"),
         (["--models", "my model=."], "'my model' is no model name; letters, digits"),
         (["--models", "[x"], "models = '[x': no valid JSON list"),
@@ -88,6 +92,11 @@ def test_wrong_settings_stop_the_start(capsys: pytest.CaptureFixture[str], argum
     error = stopped(capsys, *arguments)
     assert f"dqbart serve: error: {message}" in error or message in error.partition("dqbart serve: error: ")[2]
     assert "Traceback" not in error
+
+
+def test_limits_that_are_equal_leave_something_of_each_other() -> None:
+    limits = ("--max-inputs", "4", "--max-queued-requests", "4", "--max-source-characters", "9", "--max-payload-bytes", "9")
+    assert settings(*limits, "--max-payload-bytes-in-flight", "9").gate.max_payload_bytes_in_flight == 9
 
 
 def test_a_name_given_twice_is_refused(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

@@ -15,8 +15,9 @@ from serving.engine.request import Result as Generated
 from serving.observability.metrics import Metrics
 from serving.service.answering import Answering, all_or_none, prepare
 from serving.service.errors import ErrorCode, ServiceError
-from serving.service.messages import GenerationParameters, Result
 from serving.service.models import ServedModel, check_model
+from serving.service.requests import GenerationParameters
+from serving.service.results import Result
 from serving.service.sources import SourceReader, Sources
 
 SENTENCES = ["guten morgen", "wie geht es dir", "guten morgen welt", "wie geht es", "good morning", "how are you"]

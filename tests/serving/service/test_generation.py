@@ -6,7 +6,7 @@ import pytest
 
 from serving.service.errors import ErrorCode, ServiceError
 from serving.service.generation import GenerationConfigError, GenerationDefaults
-from serving.service.messages import GenerationParameters
+from serving.service.requests import GenerationParameters
 from serving.service.text import EncodedSource
 
 SOURCE = EncodedSource((5, 2), decoder_start_token_id=2, forced_bos_token_id=7)

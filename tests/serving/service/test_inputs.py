@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from serving.service.inputs import characters, inputs_of
-from serving.service.messages import AnswerRequest, SummarizeRequest
+from serving.service.requests import AnswerRequest, SummarizeRequest
 
 
 def test_each_text_is_an_input() -> None:

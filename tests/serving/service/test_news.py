@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.service.messages import InputResult, Result, TextDelta, Timings, TruncationReport
 from serving.service.news import InOrder, News, told
+from serving.service.results import InputResult, Result, TextDelta, Timings, TruncationReport
 
 RESULT = Result(
     text="ab",

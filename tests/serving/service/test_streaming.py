@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import load_engine
+from serving.engine.engine_thread import EngineThread
 from serving.engine.errors import EngineFull, GenerationFailed
 from serving.engine.request import GeneratedSequence, Request
 from serving.engine.request import GenerationParameters as EngineParameters
@@ -20,17 +21,9 @@ from serving.engine.request import Result as Generated
 from serving.engine.settings import EngineSettings
 from serving.observability.metrics import Metrics
 from serving.service.errors import ErrorCode, ServiceError
-from serving.service.messages import (
-    AnswerRequest,
-    GenerationParameters,
-    InputResult,
-    StreamEvent,
-    SummarizeRequest,
-    TaskRequest,
-    TextDelta,
-    TranslateRequest,
-)
 from serving.service.models import Models, ServedModel, check_model, default_models
+from serving.service.requests import AnswerRequest, GenerationParameters, SummarizeRequest, TaskRequest, TranslateRequest
+from serving.service.results import InputResult, StreamEvent, TextDelta
 from serving.service.service import Limits, Service
 
 LIMITS = Limits(max_inputs=3, max_source_characters=10_000, max_windows=60, max_rows=8, request_timeout_seconds=30)
@@ -65,7 +58,7 @@ class Scripted:
 
 @pytest.fixture(scope="module")
 def engines(artifacts: dict[str, Path]) -> Iterator[dict[str, AsyncEngine]]:
-    engines = {name: AsyncEngine(load_engine(folder, EngineSettings())) for name, folder in artifacts.items()}
+    engines = {name: AsyncEngine(EngineThread(load_engine(folder, EngineSettings()))) for name, folder in artifacts.items()}
     yield engines
     for engine in engines.values():
         engine.close()
