@@ -22,6 +22,7 @@ with warnings.catch_warnings():
 
 from serving.observability.metrics import MULTIPROCESS_VARIABLE
 from serving.server.model_table import ModelTable
+from serving.server.run import SERVICERS
 from tests.k8s.manifests import Manifest, manifests, pods, serve_config
 
 KEY = "tests:" + "0" * 64
@@ -103,8 +104,10 @@ def test_the_application_builds(overlay: list[Manifest], tmp_path: Path) -> None
     assert [deployment["name"] for deployment in application["deployments"]] == [built._bound_deployment.name]
 
 
-def test_the_servicers_can_be_imported(overlay: list[Manifest]) -> None:
-    for path in serve_config(overlay)["grpc_options"]["grpc_servicer_functions"]:
+def test_the_servicers_are_those_of_dqbart_serve(overlay: list[Manifest]) -> None:
+    servicers = serve_config(overlay)["grpc_options"]["grpc_servicer_functions"]
+    assert servicers == SERVICERS
+    for path in servicers:
         module, _, name = path.rpartition(".")
         assert callable(getattr(importlib.import_module(module), name))
 
