@@ -68,7 +68,6 @@ def build_app(service: Service, gate: Gate | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(page_router())
     app.router.route_class = StrictJsonRoute
     app.add_middleware(Guard, gate=gate, service=service, tasks=TASK_OF_PATH, keyed_by_route=KEYED_BY_ROUTE)
 
@@ -113,6 +112,8 @@ def build_app(service: Service, gate: Gate | None = None) -> FastAPI:
 
     app.include_router(huggingface.router(service))
     app.include_router(libretranslate.router(service, partial(check_key, gate)))
+    # Last, for routes are tried in their order: the tasks' come first.
+    app.include_router(page_router())
 
     @app.exception_handler(ServiceError)
     async def service_error(_: Request, error: ServiceError) -> JSONResponse:

@@ -164,7 +164,10 @@ class Answering:
 
 async def all_or_none(work: Iterable[Awaitable[T]]) -> list[T]:
     """What all of `work` gives, in its order, done side by side; at the first fault the rest is cancelled."""
-    tasks = [asyncio.ensure_future(each) for each in work]
+    first, *others = work
+    if not others:
+        return [await first]
+    tasks = [asyncio.ensure_future(each) for each in (first, *others)]
     try:
         return await asyncio.gather(*tasks)
     finally:
