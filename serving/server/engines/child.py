@@ -1,7 +1,7 @@
 """The process of a replica's engines; started by process.py, ends when its replica does.
 
-The main thread reads what the replica asks, each engine steps on a thread of its own, and one more thread writes: so that
-neither reading nor an engine ever waits for the replica to take what it is told.
+The main thread reads what the replica asks; each engine steps on a thread of its own, which also tells what came of it. Both
+may wait until the replica has taken what it was told before, which a thread of the replica's does at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from queue import SimpleQueue
 from time import perf_counter
 from typing import assert_never
 
@@ -123,14 +122,6 @@ def _on_a_thread(work: Callable[[], None]) -> None:
     threading.Thread(target=work, daemon=True).start()
 
 
-def _write(connection: socket.socket, messages: SimpleQueue[FromEngines]) -> None:
-    try:
-        while True:
-            send(connection, messages.get())
-    except OSError:
-        _end()
-
-
 def _end() -> None:
     """The replica has gone: nobody waits for a step in progress, nor for what it would be told."""
     os._exit(0)
@@ -147,9 +138,16 @@ def main() -> None:
     configure_logs(LogSettings(given.log_format, given.log_level))
     torch.set_num_threads(given.threads)
     connection = socket.socket(fileno=given.connection)
-    messages: SimpleQueue[FromEngines] = SimpleQueue()
-    threading.Thread(target=_write, args=(connection, messages), daemon=True).start()
-    engines = Engines(messages.put)
+    sending = threading.Lock()
+
+    def tell(message: FromEngines) -> None:
+        try:
+            with sending:
+                send(connection, message)
+        except OSError:
+            _end()
+
+    engines = Engines(tell)
     for message in received(connection, ToEngines):
         engines.do(message)
     _end()
