@@ -98,11 +98,6 @@ class AsyncEngine:
             self._listeners[request_id] = listener
         try:
             self._port.submit(request_id, request)
-        except BaseException:
-            with self._lock:
-                self._listeners.pop(request_id, None)
-            raise
-        try:
             outcome = None
             while outcome is None:
                 token_ids, outcome = await listener.news()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import Metric
@@ -19,9 +19,10 @@ def replica_metrics(pids: Sequence[int]) -> Iterable[Metric]:
     """How many replicas live, and of each what prometheus_client tells of a process, with its number as a label."""
     yield GaugeMetricFamily("dqbart_replicas", "Replicas that run", value=len(pids))
     metrics: dict[str, Metric] = {}
+    children = _children()
     for pid in pids:
         values: dict[str, float] = {}
-        for process in (pid, *descendants(pid)):
+        for process in (pid, *_below(pid, children)):
             for found in _process_metrics(process):
                 metrics.setdefault(found.name, Metric(found.name, found.documentation, found.type))
                 for sample in found.samples:
@@ -34,6 +35,11 @@ def replica_metrics(pids: Sequence[int]) -> Iterable[Metric]:
 
 def descendants(pid: int) -> list[int]:
     """Processes below `pid`; none on a system without /proc."""
+    return _below(pid, _children())
+
+
+def _children() -> dict[int, list[int]]:
+    """Of every process that has any."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -41,6 +47,10 @@ def descendants(pid: int) -> list[int]:
             state, parent = stat.read_text().rpartition(")")[2].split()[:2]
             if state != "Z":
                 children.setdefault(int(parent), []).append(int(stat.parent.name))
+    return children
+
+
+def _below(pid: int, children: Mapping[int, list[int]]) -> list[int]:
     found: list[int] = []
     wanted = [pid]
     while wanted:

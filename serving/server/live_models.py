@@ -8,16 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 from quant.artifact import ArtifactError
 from serving.engine.errors import EngineNotOpened
 from serving.engine.memory import give_back_freed_memory
 from serving.server.model_table import ModelTable, fingerprint
 from serving.service.models import CheckedModel, ModelError, Models, ServedModel, check_model, default_models
-
-T = TypeVar("T")
 
 UNUSED_POLL_SECONDS = 0.05
 
@@ -38,7 +34,7 @@ class LiveModels:
     async def apply(self, table: ModelTable) -> None:
         """Serve what the table says. Raises ModelError, and serves what it did before."""
         async with self._one_at_a_time:
-            opened, contents = await _on_a_thread(lambda: self._open(table))
+            opened, contents = await asyncio.to_thread(self._open, table)
             old = [self._models[name] for name in self._models.names]
             self._models.exchange(opened, default_models([model.checked for model in opened], table.defaults))
             self._contents = contents
@@ -72,6 +68,8 @@ class LiveModels:
             if isinstance(fault, (ArtifactError, EngineNotOpened, OSError)):
                 raise ModelError(str(fault)) from fault
             raise
+        # Checking reads whole artifacts.
+        give_back_freed_memory()
         serving = kept | {model.name: model for model in opened}
         return [serving[name] for name in table.models], contents
 
@@ -79,12 +77,4 @@ class LiveModels:
         while self._models.in_use(model):
             await asyncio.sleep(UNUSED_POLL_SECONDS)
         await asyncio.to_thread(model.engine.close)
-        give_back_freed_memory()
         _LOG.info("%s: the engine that was replaced has ended", model.name)
-
-
-async def _on_a_thread(work: Callable[[], T]) -> T:
-    # On a thread that ends: OpenMP keeps a team of threads for every living thread that ever computed, and teams with more
-    # members than there are cores make each loop wait for a wake-up. Steps took twice as long.
-    with ThreadPoolExecutor(1) as pool:
-        return await asyncio.get_running_loop().run_in_executor(pool, work)

@@ -164,10 +164,10 @@ class Answering:
 
 async def all_or_none(work: Iterable[Awaitable[T]]) -> list[T]:
     """What all of `work` gives, in its order, done side by side; at the first fault the rest is cancelled."""
-    first, *others = work
-    if not others:
-        return [await first]
-    tasks = [asyncio.ensure_future(each) for each in (first, *others)]
+    parts = list(work)
+    if len(parts) == 1:
+        return [await parts[0]]
+    tasks = [asyncio.ensure_future(each) for each in parts]
     try:
         return await asyncio.gather(*tasks)
     finally:

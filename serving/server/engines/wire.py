@@ -78,9 +78,9 @@ class Told(msgspec.Struct, tag=True, frozen=True):
     engine: int
     rows: list[int]
     stats: EngineStats
-    emitted: list[Emitted] = []
-    finished: list[tuple[int, Result]] = []
-    failed: list[Failure] = []
+    emitted: list[Emitted]
+    finished: list[tuple[int, Result]]
+    failed: list[Failure]
 
     def events(self) -> list[Event]:
         """Of each request in their order."""
@@ -125,7 +125,8 @@ def received(connection: socket.socket, kinds: Any) -> Iterator[Any]:
     decode = msgspec.msgpack.Decoder(kinds).decode
     with connection.makefile("rb") as stream:
         while len(length := stream.read(_LENGTH.size)) == _LENGTH.size:
-            body = stream.read(*_LENGTH.unpack(length))
-            if len(body) < _LENGTH.unpack(length)[0]:
+            (size,) = _LENGTH.unpack(length)
+            body = stream.read(size)
+            if len(body) < size:
                 return
             yield decode(body)
