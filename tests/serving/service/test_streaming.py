@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.engine.async_engine import AsyncEngine
-from serving.engine.engine import load_engine
-from serving.engine.engine_thread import EngineThread
 from serving.engine.errors import EngineFull, GenerationFailed
 from serving.engine.request import GeneratedSequence, Request
 from serving.engine.request import GenerationParameters as EngineParameters
 from serving.engine.request import Result as Generated
-from serving.engine.settings import EngineSettings
-from serving.observability.metrics import Metrics
 from serving.service.errors import ErrorCode, ServiceError
-from serving.service.models import Models, ServedModel, check_model, default_models
 from serving.service.requests import AnswerRequest, GenerationParameters, SummarizeRequest, TaskRequest, TranslateRequest
 from serving.service.results import InputResult, StreamEvent, TextDelta
 from serving.service.service import Limits, Service
+from tests.serving.service.rig import LIMITS, Build
 
-LIMITS = Limits(max_inputs=3, max_source_characters=10_000, max_windows=60, max_rows=8, request_timeout_seconds=30)
 LONG = "good morning world. how are you.\n\nwho wrote the book. she wrote it. "
 """A little more than the 48 tokens that the models read."""
 GREEDY = GenerationParameters(num_beams=1, max_new_tokens=40, min_new_tokens=40)
 SHORT = EngineParameters(max_new_tokens=5, min_new_tokens=5, decoder_start_token_id=2, eos_token_id=2)
-
-Build = Callable[..., Service]
 
 
 class Scripted:
@@ -54,24 +47,6 @@ class Scripted:
             await asyncio.Event().wait()
         finally:
             self.left += 1
-
-
-@pytest.fixture(scope="module")
-def engines(artifacts: dict[str, Path]) -> Iterator[dict[str, AsyncEngine]]:
-    engines = {name: AsyncEngine(EngineThread(load_engine(folder, EngineSettings()))) for name, folder in artifacts.items()}
-    yield engines
-    for engine in engines.values():
-        engine.close()
-
-
-@pytest.fixture
-def build(artifacts: dict[str, Path], engines: dict[str, AsyncEngine]) -> Build:
-    def build(engine: Any = None, limits: Limits = LIMITS) -> Service:
-        checked = [check_model(name, folder, 8) for name, folder in artifacts.items()]
-        served = [ServedModel(model, model.codec(), engine or engines[model.name]) for model in checked]
-        return Service(Models(served, default_models(checked, {})), limits, Metrics())
-
-    return build
 
 
 def events_of(service: Service, request: TaskRequest) -> list[StreamEvent]:
@@ -198,7 +173,7 @@ def test_a_stream_that_takes_too_long_is_given_up(build: Build) -> None:
 
 
 def test_leaving_drops_everything_in_the_engine(build: Build, engines: dict[str, AsyncEngine]) -> None:
-    service = build()
+    service = build(limits=replace(LIMITS, max_windows=60))
     long = GenerationParameters(num_beams=8, max_new_tokens=63, min_new_tokens=63)
     request = TranslateRequest(
         text=[LONG * 10, LONG], source_language="en", truncation="chunk", parameters=long, model="translator"

@@ -89,6 +89,14 @@ def test_extreme_codes_do_not_saturate(bits: int, count: int, columns: int, toke
     assert torch.equal(multiplied(layer, rows.float()), (rows @ weight.T).float())
 
 
+@pytest.mark.parametrize("code", [-127, 127])
+def test_the_largest_products_are_exact(code: int) -> None:
+    """3072 * 127 * 127 = 49,548,288, which float32 holds exactly."""
+    weight = Quantized(torch.full((3, 3072), code, dtype=torch.int8), torch.ones(3, 1))
+    product = multiplied(PackedLinear([weight], [], 8), torch.full((2, 3072), 127.0))
+    assert product.tolist() == [[49_548_288.0 * (1 if code > 0 else -1)] * 3] * 2
+
+
 CODES = {2: (-1, 2), 4: (-8, 7), 8: (-128, 127)}
 """The lowest and highest codes that can be packed."""
 
