@@ -162,7 +162,7 @@ class GenerationDefaults:
             **chosen,
             decoder_start_token_id=source.decoder_start_token_id,
             forced_bos_token_id=source.forced_bos_token_id,
-            eos_token_id=self.eos_token_id,
+            eos_token_ids=(self.eos_token_id,),
             forced_eos_token_id=self.forced_eos_token_id,
         )
 
