@@ -29,6 +29,7 @@ CARD = Card(
     decoder_start="</s>",
     forced_bos="{target_language}",
     directions=("de_DE>en_XX",),
+    clean_up_tokenization_spaces=False,
     max_source_tokens=256,
     teacher="mbart-de-en",
     teacher_layers="6-6",
