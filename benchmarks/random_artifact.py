@@ -51,6 +51,7 @@ def write_random_artifact(folder: Path, layers: Layers, scheme: Scheme, shape: M
         task="summarization",
         source_template="{source}",
         passage_separator=None,
+        normalization=(),
         source_prefix=("<s>",),
         source_suffix=("</s>",),
         decoder_start="</s>",

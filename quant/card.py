@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from quant.normalization import STEPS, normalized
+
 Task = Literal["translation", "summarization", "question-answering"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
@@ -55,6 +57,8 @@ class Card:
     """The text given to the tokenizer, with {source}, or {question} and {context}."""
     passage_separator: str | None
     """What stands between the passages of a context, which keep their order; null where a source has no context."""
+    normalization: tuple[str, ...]
+    """What is done to each text before the tokenizer gets it: steps of quant/normalization.py, in their order there."""
     source_prefix: tuple[str, ...]
     source_suffix: tuple[str, ...]
     decoder_start: str
@@ -102,6 +106,10 @@ class Card:
                 )
             if len(entries["passage_separator"] or "") > LONGEST_SEPARATOR:
                 faults.append(f"passage_separator has more than {LONGEST_SEPARATOR} characters")
+            if (steps := tuple(entries["normalization"])) != tuple(step for step in STEPS if step in steps):
+                faults.append(
+                    f"normalization is {list(steps)!r}, accepted are {', '.join(STEPS)}, each once and in this order"
+                )
             faults += [
                 f"{each!r} is no direction, SOURCE>TARGET is expected"
                 for each in entries["directions"]
@@ -120,8 +128,11 @@ class Card:
         return SOURCE_FIELDS[self.task][-1]
 
     def joined(self, texts: Texts) -> dict[str, str]:
-        """The texts of an input, its passages joined to one."""
-        return {name: (self.passage_separator or "").join(passages(text)) for name, text in texts.items()}
+        """The texts of an input, normalized, its passages joined to one."""
+        return {
+            name: (self.passage_separator or "").join(normalized(part, self.normalization) for part in passages(text))
+            for name, text in texts.items()
+        }
 
     def source_text(self, texts: Texts) -> str:
         """The template filled with the task's texts."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from quant.artifact import write_artifact
 from quant.card import Card
 from quant.layout import Architecture, model_layout
+from quant.normalization import STEPS
 from quant.scheme import Scheme
 from quant.structure import UNIFORM, Structure
 
@@ -81,6 +82,7 @@ def card() -> Card:
         task="summarization",
         source_template="{source}",
         passage_separator=None,
+        normalization=STEPS,
         source_prefix=("<s>",),
         source_suffix=("</s>",),
         decoder_start="</s>",

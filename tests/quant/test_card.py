@@ -135,6 +135,9 @@ def test_every_fault_is_listed(card: Card) -> None:
         ("directions", ["de_DE>de_DE"], "'de_DE>de_DE' is no direction"),
         ("directions", ["a>b>a"], "'a>b>a' is no direction"),
         ("directions", [">de_DE"], "'>de_DE' is no direction"),
+        ("normalization", ["nfd"], r"normalization is \['nfd'\], accepted are controls, invisible, .* compose, each once"),
+        ("normalization", ["spaces", "controls"], "each once and in this order"),
+        ("normalization", "spaces", "normalization is 'spaces', a list of at most 10000 such texts is expected"),
         ("passage_separator", " ", "passage_separator is ' ', for summarization null is expected"),
         ("passage_separator", 1, "passage_separator is 1, a text of at most 1000 characters or null is expected"),
         ("source_prefix", [1], r"source_prefix is \[1\], a list of at most 10000 such texts is expected"),
@@ -148,6 +151,13 @@ def test_every_fault_is_listed(card: Card) -> None:
 def test_an_entry_that_no_card_has(card: Card, name: str, value: Any, message: str) -> None:
     with pytest.raises(CardError, match=message):
         Card.from_dict({**card.to_dict(), name: value})
+
+
+def test_texts_are_normalized_and_the_template_is_not(card: Card) -> None:
+    asking = answering(card, source_template="a\u00a0{question} {context}")
+    texts = {"question": "b\u00a0c", "context": ("d\u00ad", "e\u200b")}
+    assert asking.source_text(texts) == "a\u00a0b c d ; e"
+    assert replace(asking, normalization=()).source_text(texts) == "a\u00a0b\u00a0c d\u00ad ; e\u200b"
 
 
 def test_what_stands_between_passages_is_short(card: Card) -> None:

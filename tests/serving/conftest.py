@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from quant.artifact import write_artifact
 from quant.card import Card
 from quant.layout import Architecture, model_layout
+from quant.normalization import STEPS
 from quant.scheme import Scheme
 from serving.observability import requests
 
@@ -84,6 +85,7 @@ def write_tiny_artifact(folder: Path, name: str) -> Path:
     generation = {"max_length": 13, "num_beams": 2, "forced_eos_token_id": 2, "no_repeat_ngram_size": 2}
     card = Card(
         **CARDS[name],
+        normalization=STEPS,
         clean_up_tokenization_spaces=False,
         max_source_tokens=48,
         teacher="none",

@@ -37,6 +37,7 @@ CARD = Card(
     task="summarization",
     source_template="{source}",
     passage_separator=None,
+    normalization=(),
     source_prefix=(),
     source_suffix=(),
     decoder_start="</s>",

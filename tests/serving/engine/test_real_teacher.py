@@ -24,6 +24,7 @@ CARD = Card(
     task="translation",
     source_template="{source}",
     passage_separator=None,
+    normalization=(),
     source_prefix=("{source_language}",),
     source_suffix=("</s>",),
     decoder_start="</s>",
