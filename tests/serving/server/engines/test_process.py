@@ -95,16 +95,24 @@ def test_beyond_the_queue_requests_are_refused(process: EngineProcess, artifacts
     engine.close()
 
 
-def test_a_cancelled_request_is_dropped(engine: AsyncEngine) -> None:
+def test_cancelled_requests_are_dropped(process: EngineProcess, artifacts: dict[str, Path]) -> None:
+    """Those that run and those that wait: when the first of them is answered, the last is seconds of work away."""
+    settings = EngineSettings(max_batch_rows=1, max_queued_requests=1000)
+    steps: list[int] = []
+    engine = AsyncEngine(process.open(artifacts["summarizer"], settings, "auto"), steps.append)
+
     async def left() -> None:
-        request = asyncio.create_task(engine.generate(ENDLESS))
-        await asyncio.sleep(0.02)
-        request.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await request
+        requests = [asyncio.create_task(engine.generate(ENDLESS)) for _ in range(1000)]
+        await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+        for request in requests:
+            request.cancel()
+        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {Result, asyncio.CancelledError}
 
     asyncio.run(left())
     wait_until_idle(engine)
+    assert len(steps) < 1000 * ENDLESS.parameters.max_new_tokens
+    engine.close()
 
 
 def test_the_observer_sees_every_step(process: EngineProcess, artifacts: dict[str, Path]) -> None:
