@@ -20,6 +20,8 @@ from quant.scheme import Layers, Scheme
 from serving.engine.settings import RunnerName
 
 Count = Annotated[int, Field(ge=1)]
+Phase = Literal["checking", "ray", "node", "controller", "replica", "opening", "ready", "idle", "load", "reload", "group"]
+"""Of a server's start and work, in their order; see service/stops.py."""
 
 
 class _Bench(Command):
@@ -221,6 +223,23 @@ class BenchSoak(Command):
         from benchmarks.service.soak import run_bench_soak
 
         sys.exit(run_bench_soak(self))
+
+
+class BenchStops(Command):
+    """SIGTERM in every phase of a server's start and work: does it end soon, by the right code, and leave nothing behind."""
+
+    models: list[Path] = Field([], description="folders of the artifacts to serve (default: the first two in models/)")
+    phases: list[Phase] = Field([], description="when to stop (default: in each of them)")
+    times: Count = Field(20, description="stops in each phase")
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(40.0, description="that a server may take to end")
+    threads: Count = Field(1, description="CPU threads of the server, a power of two")
+    seed: int = Field(0, description="of the moments in a phase")
+    json_file: Path | None = Field(None, description="also write every stop to this file, as JSON")
+
+    def cli_cmd(self) -> None:
+        from benchmarks.service.stops import run_bench_stops
+
+        sys.exit(run_bench_stops(self))
 
 
 class BenchCapacity(Command):
