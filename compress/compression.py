@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from compress.data.text_format import Encoded, Example
 from compress.manifest import Manifest, write_manifest
+from compress.model.embeddings import save_checkpoint
 from compress.model.quantized_modules import (
     COMPUTED,
     WeightScales,
@@ -125,7 +126,7 @@ class Compression:
         if self.plan.scheme is None:
             self.student.generation_config = self.plan.decoding.resolved(self.student)
             with whole_files(self.output) as partial:
-                self.student.save_pretrained(partial)
+                save_checkpoint(self.student, partial)
                 self.teacher.text_format.tokenizer.save_pretrained(partial)
             write_manifest(self.output, manifest)
             return

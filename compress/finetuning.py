@@ -24,6 +24,7 @@ from compress.data.denoising import Denoising
 from compress.data.text_format import Encoded, Example
 from compress.errors import CompressError
 from compress.model.checkpoint import CheckpointError, check_architecture, load_checkpoint
+from compress.model.embeddings import save_checkpoint, settle_embeddings
 from compress.model.teacher import Teacher
 from compress.model.vocabulary import extend_positions, train_tokenizer, use_vocabulary
 from compress.scoring.decoding import DecodingSettings
@@ -87,7 +88,7 @@ def write_initial(
     if len(tokenizer) > model.config.vocab_size:
         raise FinetuneError(f"vocab_size is {model.config.vocab_size}, but the tokenizer has {len(tokenizer)} tokens")
     with whole_folder(folder) as partial:
-        model.save_pretrained(partial)
+        save_checkpoint(model, partial)
         tokenizer.save_pretrained(partial)
 
 
@@ -126,7 +127,7 @@ def finetune(
     def keep_best(_: int) -> None:
         model.generation_config = plan.decoding.resolved(model)
         with whole_files(output) as partial:
-            model.save_pretrained(partial)
+            save_checkpoint(model, partial)
             teacher.text_format.tokenizer.save_pretrained(partial)
 
     return run.train(trainer, len(valid), validate, keep_best)
@@ -181,6 +182,7 @@ def _random(config: Path | None) -> tuple[PreTrainedModel, Any | None]:
         model = AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(config))
     except (OSError, ValueError) as error:
         raise FinetuneError(f"{config}: no model can be made of it: {error}") from error
+    settle_embeddings(model, missing=())
     has_tokenizer = (config.parent / "tokenizer_config.json").is_file()
     return model, AutoTokenizer.from_pretrained(config.parent) if has_tokenizer else None
 
