@@ -119,13 +119,14 @@ def finetune(
     given = origin("finetune", flags, plan.training.seed, device, teacher, train, valid)
     run = TrainingRun(output, {**asdict(plan), "initial": teacher.digest}, console, given, observation)
     run.check(resume)
+    plan.decoding.over(model)  # what it cannot generate by is an error before the work
     set_seed(plan.training.seed)
     trainer = Trainer(model, None, LayerMap([], []), train, plan.training, noise, group, output / "training" / "bad_batch")
     console.print(teacher.text_format.summary("train", train, plan.max_target_tokens), soft_wrap=True)
     validate = _denoised(model, noise, valid, plan) if noise else _scored(teacher, valid, plan)
 
     def keep_best(_: int) -> None:
-        model.generation_config = plan.decoding.resolved(model)
+        model.generation_config = plan.decoding.resolved(model, teacher.text_format)
         with whole_files(output) as partial:
             save_checkpoint(model, partial)
             teacher.text_format.tokenizer.save_pretrained(partial)

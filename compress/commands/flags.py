@@ -13,6 +13,7 @@ from dqbart import Command
 
 if TYPE_CHECKING:
     from compress.data.dataset import Fields
+    from compress.model.token_format import LanguagePair
     from compress.scoring.decoding import DecodingSettings
 
 Count = Annotated[int, Field(ge=1)]
@@ -53,8 +54,10 @@ class DataFlags(Command):
             self.num_beams, self.length_penalty, self.max_new_tokens, self.min_new_tokens, self.no_repeat_ngram_size
         )
 
-    def languages(self) -> tuple[str, ...]:
-        return tuple(language for language in (self.source_language, self.target_language) if language)
+    def languages(self) -> LanguagePair:
+        """Codes of source and target, None for one that is not given; empty where neither is."""
+        pair = (self.source_language, self.target_language)
+        return pair if any(pair) else ()
 
 
 class TrainingFlags(DataFlags):

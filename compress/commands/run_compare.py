@@ -21,7 +21,7 @@ from compress.errors import EXPECTED_ERRORS
 from compress.scoring.comparison import Change, Comparison, compare
 from compress.scoring.decoding import decode_alike
 from compress.scoring.evaluation import Evaluation, data_digest, evaluate
-from compress.scoring.scored_model import ScoredModelError, load_scored
+from compress.scoring.scored_model import ScoredModelError, load_scored, spoken_languages
 from compress.scoring.significance import COVERAGE, Difference
 from compress.training.progress import progress_bar
 from quant.artifact import is_artifact, read_artifact
@@ -54,7 +54,7 @@ def _compare(settings: Compare, console: Console) -> tuple[Comparison, dict[str,
     (teacher, teacher_format), (student, student_format) = _load(settings)
     decode_alike(teacher, student)
     task = student_format.card.task
-    languages = Languages(settings.source_language, settings.target_language)
+    languages = Languages(*spoken_languages(settings.student, student_format.card, settings.languages()))
     tell = partial(console.print, highlight=False, soft_wrap=True)
     examples = load_examples(settings.data, "test", task, settings.fields(), languages, settings.limit, tell)
     evaluations: dict[str, Evaluation] = {}
@@ -89,8 +89,12 @@ def _load(settings: Compare) -> list[tuple[PreTrainedModel, TextFormat]]:
     if separator is None and card:
         separator = card.passage_separator
     longest = settings.max_source_tokens or (card.max_source_tokens if card else None)
+    languages = settings.languages()
+    if not languages and card and len(card.language_pairs) == 1:
+        (languages,) = card.language_pairs
     return [
-        load_scored(name, task, settings.languages(), template, longest, settings.allow_pickle, separator) for name in names
+        load_scored(name, task, languages, template, longest, settings.allow_pickle, separator, settings.max_target_tokens)
+        for name in names
     ]
 
 

@@ -17,7 +17,7 @@ from compress.errors import EXPECTED_ERRORS
 from compress.model_card import write_model_card
 from compress.scoring.evaluation import Evaluation, data_digest, evaluate
 from compress.scoring.evaluation_file import direction, keep_evaluation
-from compress.scoring.scored_model import load_scored
+from compress.scoring.scored_model import load_scored, spoken_languages
 from compress.training.progress import progress_bar
 from quant.artifact import is_artifact
 from quant.evaluation_file import EVALUATION_FILE, read_evaluations
@@ -59,8 +59,9 @@ def _evaluate(settings: Evaluate, console: Console) -> Evaluation:
         longest,
         settings.allow_pickle,
         settings.passage_separator,
+        settings.max_target_tokens,
     )
-    languages = Languages(settings.source_language, settings.target_language)
+    languages = Languages(*spoken_languages(settings.model, text_format.card, settings.languages()))
     task = text_format.card.task
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     examples = load_examples(settings.data, "test", task, settings.fields(), languages, settings.limit, tell)
