@@ -26,12 +26,13 @@ from compress.errors import CompressError
 from compress.model.checkpoint import CheckpointError, check_architecture, load_checkpoint
 from compress.model.embeddings import save_checkpoint, settle_embeddings
 from compress.model.teacher import Teacher
+from compress.model.token_losses import TokenWeights, token_losses
 from compress.model.vocabulary import extend_positions, train_tokenizer, use_vocabulary
 from compress.scoring.decoding import DecodingSettings
 from compress.scoring.evaluation import evaluate
 from compress.training.group import Group
 from compress.training.loop import Noise, Trainer, TrainingSettings
-from compress.training.losses import LayerMap
+from compress.training.losses import LayerMap, outputs_of
 from compress.training.observers import LOG_ONLY, Observation
 from compress.training.origin import origin
 from compress.training.run import TrainingRun, Validate
@@ -156,11 +157,11 @@ def _denoised(model: PreTrainedModel, noise: Noise, valid: Any, plan: FinetunePl
         total, count = 0.0, 0
         for indices in batches:
             batch = collate([noisy[index] for index in indices], model.config.pad_token_id).to(model.device)
-            inputs = {"input_ids": batch.source_ids, "attention_mask": batch.source_mask.long()}
-            with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=plan.training.bf16):
-                logits = model(**inputs, decoder_input_ids=batch.decoder_ids, use_cache=False).logits[batch.target_mask]
-            labels = batch.labels[batch.target_mask]
-            total += float(torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum"))
+            outputs, labels = (
+                outputs_of(model, batch, plan.training.losses, plan.training.bf16),
+                batch.labels[batch.target_mask],
+            )
+            total += float(token_losses(outputs.head, labels, None, TokenWeights())["task"]) * len(labels)
             count += len(labels)
             advance(len(indices))
         loss = total / count
