@@ -6,7 +6,6 @@ LibreTranslate has beyond that (detection, HTML, files, alternatives) is refused
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -37,7 +36,10 @@ class TranslateBody(Message):
     target: str = Field(description="a code or a name of the language", max_length=200)
     format: str = Field(default="text", description="text; html is not translated")
     alternatives: int = Field(default=0, description="0; there are no alternatives here")
-    api_key: str | None = Field(default=None, description="where the server asks for one, and no header has it")
+    api_key: str | None = Field(
+        default=None,
+        description="where the server asks for one, and no header has it: it is looked for before the body is read",
+    )
 
     @field_validator("format")
     @classmethod
@@ -69,8 +71,8 @@ class Language(BaseModel):
     """Codes of those that it is translated to."""
 
 
-def router(service: Service, check_key: Callable[[str | None], None]) -> APIRouter:
-    """The routes, which ask `service`; `check_key` raises ServiceError for a key in a body that is not accepted."""
+def router(service: Service) -> APIRouter:
+    """The routes, which ask `service`."""
     routes = APIRouter(tags=["LibreTranslate"], responses=TEXT_ERRORS)
     schema = TranslateBody.model_json_schema()
     body = {kind: {"schema": schema} for kind in (JSON, FORM)}
@@ -82,7 +84,6 @@ def router(service: Service, check_key: Callable[[str | None], None]) -> APIRout
             asked = TranslateBody.model_validate(await _fields(request, service.limits))
         except ValidationError as fault:
             raise RequestValidationError(fault.errors()) from None
-        check_key(asked.api_key)
         wanted = TranslateRequest(
             text=asked.q,
             source_language=None if asked.source == AUTO else asked.source,
