@@ -21,7 +21,7 @@ from serving.engine.settings import EngineSettings
 from serving.observability.logs import LogSettings
 from serving.server.engines.process import EngineProcess
 
-PARAMETERS = GenerationParameters(max_new_tokens=8, decoder_start_token_id=2, eos_token_id=2, min_new_tokens=8)
+PARAMETERS = GenerationParameters(max_new_tokens=8, decoder_start_token_id=2, eos_token_ids=(2,), min_new_tokens=8)
 REQUEST = Request((5, 6, 7, 2), PARAMETERS)
 BEAMS = replace(REQUEST, parameters=replace(PARAMETERS, num_beams=3, return_scores=True))
 ENDLESS = replace(REQUEST, parameters=replace(PARAMETERS, max_new_tokens=63, min_new_tokens=63))
