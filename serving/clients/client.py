@@ -199,13 +199,13 @@ class Client:
                 return f"{self._address}: {status.name}: {details}"
 
 
-def shared_fields(model: str = "", truncation: str = "error", **parameters: Any) -> dict[str, Any]:
+def shared_fields(model: str = "", truncation: str | None = None, **parameters: Any) -> dict[str, Any]:
     """What the requests have in common, as keywords of their messages. Raises ValueError for an unknown parameter."""
-    if truncation not in TRUNCATIONS:
+    if truncation is not None and truncation not in TRUNCATIONS:
         raise ValueError(f"truncation = {truncation!r}: accepted are {', '.join(TRUNCATIONS)}")
     return {
         "model": model,
-        "truncation": TRUNCATIONS[truncation],
+        "truncation": pb.TRUNCATION_UNSPECIFIED if truncation is None else TRUNCATIONS[truncation],
         "parameters": pb.GenerationParameters(**parameters),
     }
 

@@ -35,7 +35,6 @@ WATCH_SECONDS = 0.2
 
 FINISH_REASONS = {"eos": pb.FINISH_REASON_EOS, "length": pb.FINISH_REASON_LENGTH}
 TRUNCATIONS = {
-    pb.TRUNCATION_UNSPECIFIED: "error",
     pb.TRUNCATION_ERROR: "error",
     pb.TRUNCATION_END: "end",
     pb.TRUNCATION_CHUNK: "chunk",
@@ -191,9 +190,11 @@ def model_message(model: ModelDescription) -> pb.Model:
 def _shared(message: pb.TranslateRequest | pb.SummarizeRequest | pb.AnswerRequest) -> dict[str, Any]:
     # ListFields leaves out what the client did not set, a set 0 is in it.
     parameters = {field.name: value for field, value in message.parameters.ListFields()}
-    # A number that the enum does not have is kept, to be refused.
-    truncation = TRUNCATIONS.get(message.truncation, message.truncation)
-    return {"model": message.model or None, "parameters": parameters, "truncation": truncation}
+    shared: dict[str, Any] = {"model": message.model or None, "parameters": parameters}
+    if message.truncation != pb.TRUNCATION_UNSPECIFIED:
+        # A number that the enum does not have is kept, to be refused.
+        shared["truncation"] = TRUNCATIONS.get(message.truncation, message.truncation)
+    return shared
 
 
 def _result_message(result: Result) -> pb.Result:
@@ -201,6 +202,7 @@ def _result_message(result: Result) -> pb.Result:
     return pb.Result(
         **_output_fields(result),
         source_tokens=result.source_tokens,
+        unknown_tokens=result.unknown_tokens,
         timings=pb.Timings(**result.timings.model_dump()),
         truncation=pb.TruncationReport(**{**truncation, "applied": APPLIED_TRUNCATIONS[result.truncation.applied]}),
         seed=result.seed,

@@ -30,6 +30,8 @@ class EncodedSource:
     source_ids: tuple[int, ...]
     decoder_start_token_id: int
     forced_bos_token_id: int | None
+    unknown_tokens: int = 0
+    """Of the text's, those that stand for what the vocabulary does not have."""
 
 
 class TextCodec:
@@ -38,7 +40,7 @@ class TextCodec:
     def __init__(self, folder: Path, card: Card, vocab_size: int) -> None:
         path = folder / TOKENIZER_FILE
         try:
-            self._tokenizer = read_tokenizer(path, vocab_size)
+            self._tokenizer, self._unknown_id = read_tokenizer(path, vocab_size)
         except StrangeFileError as error:
             raise TokenizerError(str(error)) from error
         except TokenizerFileError as error:
@@ -121,6 +123,7 @@ class TextCodec:
             tuple(self._card.source_ids(text_ids, self._token_id, source_language)),
             self._card.decoder_start_id(self._token_id, target_language),
             self._card.forced_bos_id(self._token_id, target_language),
+            0 if self._unknown_id is None else text_ids.count(self._unknown_id),
         )
 
     def _token_id(self, token: str) -> int:

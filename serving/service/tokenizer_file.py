@@ -48,8 +48,11 @@ class TokenizerFileError(ValueError):
     """A file that is not read. The message does not name it, and lists every fault."""
 
 
-def read_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
-    """The tokenizer in the file, for a model of so many tokens. Raises StrangeFileError and TokenizerFileError."""
+def read_tokenizer(path: Path, vocab_size: int) -> tuple[Tokenizer, int | None]:
+    """The tokenizer in the file, for a model of so many tokens, and the id of what it does not know, where it has one.
+
+    Raises StrangeFileError and TokenizerFileError.
+    """
     content = read_bytes(path, min(OTHER_BYTES + BYTES_PER_TOKEN * vocab_size, MOST_BYTES))
     try:
         described = parse_json(content)
@@ -59,6 +62,7 @@ def read_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
         raise StrangeFileError(f"{path} is no readable tokenizer: it holds no JSON object")
     if faults := list(_faults(described)):
         raise TokenizerFileError("; ".join(faults))
+    unknown = described["model"].get("unk_id", described["model"].get("unk_token"))
     del described
     try:
         tokenizer = Tokenizer.from_buffer(content)
@@ -71,7 +75,7 @@ def read_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise StrangeFileError(f"{path} is no readable tokenizer: {error}") from error
         raise
-    return tokenizer
+    return tokenizer, tokenizer.token_to_id(unknown) if isinstance(unknown, str) else unknown
 
 
 def _faults(described: Mapping[str, Any]) -> Iterator[str]:

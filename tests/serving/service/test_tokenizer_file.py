@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from quant.strange_files import StrangeFileError
 from serving.service.tokenizer_file import TokenizerFileError, read_tokenizer, vocabulary_faults
@@ -70,13 +70,20 @@ def test_a_file_too_long_for_its_vocabulary(file: Path) -> None:
 
 
 def test_tokens_that_the_model_does_not_have(file: Path) -> None:
-    tokenizer: Tokenizer = read_tokenizer(file, 100)
+    tokenizer, unknown_id = read_tokenizer(file, 100)
+    assert unknown_id == tokenizer.token_to_id("<unk>") == 3
     assert not list(vocabulary_faults(tokenizer, tokenizer.get_vocab_size()))
     described = json.loads(file.read_text())
     described["model"]["vocab"][-1][0] = "x" * 300
     described["added_tokens"][-1]["id"] = 2**31
-    faults = list(vocabulary_faults(read_tokenizer(rewritten(file, described), 100), 100))
+    faults = list(vocabulary_faults(read_tokenizer(rewritten(file, described), 100)[0], 100))
     assert faults[-1] == "it has a token of 300 characters, 256 at most are accepted"
+
+
+@pytest.mark.parametrize(("unknown", "expected"), [("<unk>", 0), (None, None)])
+def test_what_stands_for_the_unknown(file: Path, unknown: str | None, expected: int | None) -> None:
+    Tokenizer(models.BPE({"<unk>": 0, "a": 1}, [], unk_token=unknown)).save(str(file))
+    assert read_tokenizer(file, 100)[1] == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[" * 100_000, b'{"model": 1, "model": 2}'])
