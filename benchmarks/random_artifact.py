@@ -57,6 +57,7 @@ def write_random_artifact(folder: Path, layers: Layers, scheme: Scheme, shape: M
         decoder_start="</s>",
         forced_bos=None,
         directions=(),
+        clean_up_tokenization_spaces=False,
         max_source_tokens=teacher.max_position_embeddings,
         teacher="random weights",
         teacher_layers=str(teacher.layers),

@@ -65,6 +65,8 @@ class Card:
     forced_bos: str | None
     directions: tuple[str, ...]
     """What the model was trained to translate, SOURCE>TARGET by language codes; empty for models of one language."""
+    clean_up_tokenization_spaces: bool
+    """Whether an output loses the spaces before punctuation and contractions that its tokens spell (`cleaned_up`)."""
     max_source_tokens: int
     """Longest source with prefix and suffix, in tokens."""
     teacher: str
@@ -172,6 +174,23 @@ class Card:
     def forced_bos_id(self, token_id: Callable[[str], int], target_language: str | None) -> int | None:
         return None if self.forced_bos is None else token_id(_resolve(self.forced_bos, None, target_language))
 
+    def output_text(self, decoded: str) -> str:
+        """An output as the tokenizer spells it, without special tokens, made the text that users get."""
+        return (cleaned_up(decoded) if self.clean_up_tokenization_spaces else decoded).strip()
+
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens that must be in the vocabulary: those that surround texts, and the languages that some stand for."""
+        named = [
+            *self.source_prefix,
+            *self.source_suffix,
+            self.decoder_start,
+            *([self.forced_bos] if self.forced_bos else []),
+        ]
+        placeholders = (SOURCE_LANGUAGE, TARGET_LANGUAGE)
+        literal = [token for token in named if token not in placeholders]
+        return literal + [language for language in self.languages if any(token in placeholders for token in named)]
+
     @property
     def language_pairs(self) -> tuple[tuple[str, str], ...]:
         """Source and target code of each direction."""
@@ -191,6 +210,17 @@ class Card:
 def passages(text: str | tuple[str, ...]) -> tuple[str, ...]:
     """A text as the passages that it is given in."""
     return (text,) if isinstance(text, str) else text
+
+
+CLEANED_UP = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+"""What loses its spaces in a text that is cleaned up, one after the other, as in `transformers`."""
+
+
+def cleaned_up(text: str) -> str:
+    """A text without the spaces that tokenizers of words put before punctuation and contractions."""
+    for spaced in CLEANED_UP:
+        text = text.replace(spaced, spaced.strip())
+    return text
 
 
 def template_fields(template: str) -> list[str]:
@@ -224,6 +254,7 @@ _ENTRIES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     "str": (f"a text of at most {LONGEST_TEXT} characters", _is_text),
     "str | None": (f"a text of at most {LONGEST_TEXT} characters or null", lambda value: value is None or _is_text(value)),
     "tuple[str, ...]": (f"a list of at most {MOST_ENTRIES} such texts", _is_list),
+    "bool": ("true or false", lambda value: type(value) is bool),
     "int": (f"a whole number from 1 to {LARGEST_COUNT}", _is_count),
 }
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from compress.data.text_format import Example, TextFormat
 from compress.scoring.decoding import DecodingSettings, decoding_record, generate
-from compress.scoring.metrics import Scores, score
+from compress.scoring.metrics import Scores, score, zero_warning
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Evaluation:
     scores: Scores
     hypotheses: list[str]
     record: dict[str, Any]
+    warning: str | None = None
+    """What makes the scores doubtful, for the user."""
 
 
 def evaluate(
@@ -40,7 +42,8 @@ def evaluate(
     hypotheses = generate(model, text_format, examples, encoded, decoding, batch_tokens, progress)
     seconds = time.perf_counter() - started
     references = [example.references for example in examples]
-    scores = score(text_format.card.task, hypotheses, references)
+    languages = [example.target_language for example in examples]
+    scores = score(text_format.card.task, hypotheses, references, languages)
     record = {
         "examples": len(examples),
         "truncated": sum(example.truncated for example in encoded),
@@ -53,7 +56,7 @@ def evaluate(
     }
     if (most := max(map(len, references))) > 1:
         record["references"] = most
-    return Evaluation(scores, hypotheses, record)
+    return Evaluation(scores, hypotheses, record, zero_warning(scores, hypotheses))
 
 
 def data_digest(examples: Sequence[Example]) -> str:

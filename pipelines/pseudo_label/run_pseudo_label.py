@@ -31,12 +31,13 @@ from pipelines.pseudo_label.items import Item, load_items
 from pipelines.pseudo_label.labellers import label
 from pipelines.pseudo_label.packed_teacher import PseudoLabelError, check_artifact, pack_teacher
 from quant.artifact import Artifact, is_artifact, read_artifact
+from quant.generation import GenerationConfigError
 from serving.clients.output import OutputError, OutputFile
 from serving.engine.request import Request
 from serving.engine.runners import reason_against
 from serving.engine.settings import RunnerName
 from serving.service.errors import ServiceError
-from serving.service.generation import GenerationConfigError, GenerationDefaults
+from serving.service.generation import GenerationDefaults
 from serving.service.requests import GenerationParameters
 from serving.service.text import EncodedSource
 
@@ -122,7 +123,7 @@ def _requests(settings: PseudoLabel, artifact: Artifact, items: list[Item]) -> t
     text_format = TextFormat(artifact.card, AutoTokenizer.from_pretrained(artifact.path))
     architecture = artifact.architecture
     positions, eos = architecture.max_position_embeddings, architecture.eos_token_id
-    defaults = GenerationDefaults.read(artifact.generation_config, eos, positions)
+    defaults = GenerationDefaults.read(artifact.generation_config, eos, positions, architecture.vocab_size)
     given = {name: value for name in _SEARCH if (value := getattr(settings, name)) is not None}
     try:
         asked = GenerationParameters(**given, return_scores=True)

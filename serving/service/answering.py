@@ -1,11 +1,11 @@
 """One input through the engine: its window or windows generated from, and brought together to one result.
 
-Translations of windows are joined, with what stands between them in the source; where several outputs are asked for, the best
-of all windows, the second best of all, and so on. Summaries of windows are joined and summarized again, until they fit into
-one window. An answer to a question is the one of highest score among those that the windows give. Windows are asked for side
-by side, but a request never has more of them in the engine at a time than it may have inputs, so that a long text takes no
-more of the queue than many short ones. Once one of them was answered, those that are still to come are not refused when the
-queue is full, but wait (see line.py). When one fails, the others are cancelled.
+Translations of windows are joined, with what stands between them in the source; where several outputs are asked for, the
+best of all windows, the second best of all, and so on. Summaries of windows are joined and summarized again, until they fit
+into one window. An answer to a question is the one of highest score among those that the windows give. Windows are asked for
+side by side, but a request never has more of them in the engine at a time than it may have inputs, so that a long text takes
+no more of the queue than many short ones. Once one of them was answered, those that are still to come are not refused when
+the queue is full, but wait (see line.py). When one fails, the others are cancelled.
 """
 
 from __future__ import annotations

@@ -77,7 +77,9 @@ def _paired(records: list[_Record], student: str, teacher: str) -> list[Evaluati
 
 
 def _evaluation(record: _Record, student: Mapping[str, float], teacher: Mapping[str, float]) -> Evaluation:
-    decoding = {LENGTHS.get(name, name): value - 1 if name in LENGTHS else value for name, value in record.decoding.items()}
+    decoding = {
+        LENGTHS.get(name, name): max(value - 1, 0) if name in LENGTHS else value for name, value in record.decoding.items()
+    }
     return Evaluation(
         data=record.data,
         source_language=record.source_language,

@@ -62,8 +62,8 @@ class Output(Message):
 class Result(Output):
     """What one input gave: the best output, and how it came to be.
 
-    White space and symbols around a translated text, and all of it that is no sentence, are in the output as they were. Of an
-    input answered in windows, tokens are counted over all of them.
+    White space and symbols around a translated text, and all of it that is no sentence, are in the output as they were.
+    Of an input answered in windows, tokens are counted over all of them.
     """
 
     source_tokens: int

@@ -88,6 +88,7 @@ def card() -> Card:
         decoder_start="</s>",
         forced_bos="<s>",
         directions=(),
+        clean_up_tokenization_spaces=False,
         max_source_tokens=23,
         teacher="teacher-tiny",
         teacher_layers="6-6",

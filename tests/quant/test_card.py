@@ -143,6 +143,7 @@ def test_every_fault_is_listed(card: Card) -> None:
         ("source_prefix", [1], r"source_prefix is \[1\], a list of at most 10000 such texts is expected"),
         ("forced_bos", 2, "forced_bos is 2, a text of at most 1000 characters or null is expected"),
         ("decoder_start", None, "decoder_start is None, a text of at most 1000 characters is expected"),
+        ("clean_up_tokenization_spaces", None, "clean_up_tokenization_spaces is None, true or false is expected"),
         ("max_source_tokens", True, "max_source_tokens is True, a whole number from 1 to 9007199254740991 is expected"),
         ("teacher_bytes", 1.5, "teacher_bytes is 1.5, a whole number from 1 to 9007199254740991 is expected"),
     ],
@@ -190,3 +191,15 @@ def test_any_entries_give_a_card_or_a_card_error(card: Card, changed: dict[str, 
 
 def test_fields_of_a_template() -> None:
     assert template_fields("{question} and {{literal}} and {context}") == ["question", "context"]
+
+
+def test_an_output_is_cleaned_up_where_the_card_says_so(card: Card) -> None:
+    spelled = " Is n't it , well , ' so ' ? I 'm , we 've . "
+    assert card.output_text(spelled) == "Is n't it , well , ' so ' ? I 'm , we 've ."
+    cleaning = replace(card, clean_up_tokenization_spaces=True)
+    assert cleaning.output_text(spelled) == "Isn't it, well,'so '? I'm, we've."
+
+
+def test_the_tokens_that_a_card_names(card: Card, mbart50: Card) -> None:
+    assert card.tokens == ["<s>", "</s>", "</s>", "<s>"]
+    assert set(mbart50.tokens) == {"</s>", *mbart50.languages}

@@ -56,9 +56,17 @@ def test_texts_and_contexts_are_sent_as_they_are(fake: FakeServer, text: str) ->
 
 def test_parameters_and_truncation_are_flags(fake: FakeServer) -> None:
     flags = ["--do-sample", "--top-k", "5", "--top-p", "0.9", "--temperature", "0.5", "--seed", "7"]
-    summarize(fake, "--truncation", "chunk", *flags, "--no-early-stopping", "a")
-    parameters = pb.GenerationParameters(do_sample=True, top_k=5, top_p=0.9, temperature=0.5, seed=7, early_stopping=False)
+    summarize(fake, "--truncation", "chunk", *flags, "--early-stopping", "false", "a")
+    parameters = pb.GenerationParameters(
+        do_sample=True, top_k=5, top_p=0.9, temperature=0.5, seed=7, early_stopping=pb.EARLY_STOPPING_FALSE
+    )
     assert fake.asked == [pb.SummarizeRequest(texts=["a"], truncation=pb.TRUNCATION_CHUNK, parameters=parameters)]
+
+
+def test_early_stopping_never_is_a_flag(fake: FakeServer) -> None:
+    summarize(fake, "--early-stopping", "never", "--encoder-no-repeat-ngram-size", "4", "a")
+    parameters = pb.GenerationParameters(early_stopping=pb.EARLY_STOPPING_NEVER, encoder_no_repeat_ngram_size=4)
+    assert fake.asked[0].parameters == parameters
 
 
 def test_the_key_is_sent(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:

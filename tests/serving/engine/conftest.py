@@ -43,6 +43,7 @@ CARD = Card(
     decoder_start="</s>",
     forced_bos=None,
     directions=(),
+    clean_up_tokenization_spaces=False,
     max_source_tokens=64,
     teacher="tiny",
     teacher_layers="2-2",

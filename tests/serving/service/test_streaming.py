@@ -25,7 +25,7 @@ from tests.serving.service.rig import LIMITS, Build
 LONG = "good morning world. how are you.\n\nwho wrote the book. she wrote it. "
 """A little more than the 48 tokens that the models read."""
 GREEDY = GenerationParameters(num_beams=1, max_new_tokens=40, min_new_tokens=40)
-SHORT = EngineParameters(max_new_tokens=5, min_new_tokens=5, decoder_start_token_id=2, eos_token_id=2)
+SHORT = EngineParameters(max_new_tokens=5, min_new_tokens=5, decoder_start_token_id=2, eos_token_ids=(2,))
 
 
 class Scripted:
