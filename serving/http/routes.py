@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from quant.card import Task
 from serving.http import huggingface, libretranslate
-from serving.http.bodies import StrictJsonRoute
+from serving.http.bodies import strict_json_route
 from serving.http.errors import STATUSES, error_response, plain_error
 from serving.http.event_stream import DESCRIBED, streamed
 from serving.http.guard import Guard, check_key
@@ -68,7 +68,7 @@ def build_app(service: Service, gate: Gate | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.router.route_class = StrictJsonRoute
+    app.router.route_class = strict_json_route(service.limits.max_source_characters)
     app.add_middleware(Guard, gate=gate, service=service, tasks=TASK_OF_PATH, keyed_by_route=KEYED_BY_ROUTE)
 
     @app.post("/v1/translate", response_model=GenerateResponse, **TASK_ROUTE)
