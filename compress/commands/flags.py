@@ -5,16 +5,38 @@ The modules of flags import nothing heavy, so that `--help` is quick; the work i
 
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from compress.data.dataset import Fields
+from compress.data.tables import Reading
+from compress.data.text_files import DELIMITERS
 from dqbart import Command
 
 if TYPE_CHECKING:
-    from compress.data.dataset import Fields
     from compress.scoring.decoding import DecodingSettings
 
+
+def _known_encoding(value: str) -> str:
+    try:
+        codecs.lookup(value)
+    except LookupError as error:
+        raise ValueError(
+            "no encoding that Python knows; utf-8, utf-16, latin-1, cp1252, shift_jis and gb18030 are some"
+        ) from error
+    return value
+
+
+def _character(value: str) -> str:
+    if value not in DELIMITERS and len(value) != 1:
+        raise ValueError(f"a single character or one of {', '.join(DELIMITERS)} is expected")
+    return value
+
+
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
+Delimiter = Annotated[str, AfterValidator(_character)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -28,6 +50,12 @@ class DataFlags(Command):
     question_field: str | None = Field(None, description="column of the question (default: question)")
     context_field: str | None = Field(None, description="column of the context (default: context)")
     references_field: str | None = Field(None, description="column of a list of references, for scores (default: none)")
+    encoding: Encoding | None = Field(
+        None, description="encoding of .csv, .jsonl and .txt files (default: a byte-order mark's, else utf-8)"
+    )
+    delimiter: Delimiter | None = Field(
+        None, description="what separates the cells of .csv files: a character, or tab (default: what fits the header)"
+    )
     source_language: str | None = Field(None, description="language code of the source column, e.g. de_DE (mBART)")
     target_language: str | None = Field(None, description="language code of the target column, e.g. en_XX (mBART)")
     max_target_tokens: Count = Field(128, description="longer targets are truncated in training, in tokens")
@@ -42,9 +70,14 @@ class DataFlags(Command):
     device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one")
 
     def fields(self) -> Fields:
-        from compress.data.dataset import Fields
-
-        return Fields(self.source_field, self.target_field, self.question_field, self.context_field, self.references_field)
+        return Fields(
+            self.source_field,
+            self.target_field,
+            self.question_field,
+            self.context_field,
+            self.references_field,
+            Reading(self.encoding, self.delimiter),
+        )
 
     def decoding(self) -> DecodingSettings:
         from compress.scoring.decoding import DecodingSettings

@@ -17,7 +17,7 @@ from compress.commands.compare import Compare
 from compress.data.dataset import Languages, load_examples
 from compress.data.text_format import TextFormat
 from compress.device import pick_device
-from compress.errors import EXPECTED_ERRORS
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.scoring.comparison import Change, Comparison, compare
 from compress.scoring.decoding import decode_alike
 from compress.scoring.evaluation import Evaluation, data_digest, evaluate

@@ -13,7 +13,7 @@ from rich.table import Table
 from compress.commands.evaluate import Evaluate
 from compress.data.dataset import Languages, load_examples
 from compress.device import pick_device
-from compress.errors import EXPECTED_ERRORS
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.model_card import write_model_card
 from compress.scoring.evaluation import Evaluation, data_digest, evaluate
 from compress.scoring.evaluation_file import direction, keep_evaluation

@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from compress.commands.export import Export
-from compress.errors import EXPECTED_ERRORS, CompressError
+from compress.errors import CompressError
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.model.export import export_transformers
 from compress.model.export_int8 import export_int8
 from quant.artifact import CONFIG_FILE, WEIGHTS_FILE, Artifact, is_artifact, read_artifact

@@ -69,10 +69,11 @@ def _train(settings: Finetune, initial: Path, group: Group, device: torch.device
     )
     flags, observation = recorded_flags(settings), Observation(settings.tensorboard, settings.metrics_port)
     if settings.objective == "denoising":
+        fields = settings.fields()
         length = min(settings.segment_tokens, teacher.architecture.max_position_embeddings)
         splits = [(settings.train, "train", settings.limit), (settings.valid, "validation", settings.valid_examples)]
         train, valid = (
-            segments(load_texts(names, split, settings.source_field, most), teacher.text_format, length)
+            segments(load_texts(names, split, fields.source, most, fields.reading), teacher.text_format, length)
             for names, split, most in splits
         )
         return finetune(teacher, train, valid, plan, settings.output, device, console, resume, flags, observation, group)
@@ -95,7 +96,8 @@ def _examples(
 
 def _vocabulary_texts(settings: Finetune) -> list[str]:
     if settings.objective == "denoising":
-        return load_texts(settings.train, "train", settings.source_field, settings.limit)
+        fields = settings.fields()
+        return load_texts(settings.train, "train", fields.source, settings.limit, fields.reading)
     examples = _examples(settings, settings.train, "train", settings.limit)
     sources = (text for example in examples for field in example.texts.values() for text in passages(field))
     return list(dict.fromkeys([*sources, *(example.target for example in examples)]))

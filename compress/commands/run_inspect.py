@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compress.commands.inspect import Inspect
-from compress.errors import EXPECTED_ERRORS
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.manifest import read_manifest, summary
 from compress.model_card import arrows
 from compress.scoring.evaluation_file import direction

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
-from compress.data.dataset import DatasetError, load_table
+from compress.data.tables import AS_FOUND, Reading, load_table
+from compress.data.text_files import TextFile
 from compress.data.text_format import Encoded, TextFormat
+from compress.errors import DatasetError
 
 _COLUMNS = ("text", "source", "context", "article", "document")
 SHORTEST_SEGMENT = 16
 """Tokens; what is left of a document beyond its last whole segment is not used when it is shorter."""
 
 
-def load_texts(names: Sequence[str], split: str, column: str | None, limit: int | None = None) -> list[str]:
+def load_texts(
+    names: Sequence[str], split: str, column: str | None, limit: int | None = None, reading: Reading = AS_FOUND
+) -> list[str]:
     """Documents of all data sets, each once, in order; at most `limit` rows of each. Raises DatasetError."""
-    texts = [text for name in names for text in _texts(name, split, column)[:limit]]
+    texts = [text for name in names for text in islice(_texts(name, split, column, reading), limit)]
     if not (kept := list(dict.fromkeys(text for text in texts if text))):
         raise DatasetError(f"{', '.join(names)}: no text (of {len(texts)} rows)")
     return kept
@@ -37,15 +42,24 @@ def segments(texts: Sequence[str], text_format: TextFormat, length: int) -> list
     return encoded
 
 
-def _texts(name: str, split: str, column: str | None) -> list[str]:
+def texts_column(name: str, column: str | None, columns: Sequence[str]) -> str:
+    """The column named, or the first usual one. Raises DatasetError."""
+    wanted = column or next((each for each in _COLUMNS if each in columns), None)
+    if wanted is None or wanted not in columns:
+        named = column or " or ".join(_COLUMNS)
+        raise DatasetError(f"{name} has no column {named}: it has {', '.join(columns)}; --source-field names one")
+    return wanted
+
+
+def _texts(name: str, split: str, column: str | None, reading: Reading) -> Iterator[str]:
     path = Path(name)
     if path.suffix == ".txt":
         if not path.is_file():
             raise DatasetError(f"{name} does not exist")
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    table = load_table(name, split)
-    wanted = column or next((each for each in _COLUMNS if each in table.column_names), None)
-    if wanted not in table.column_names:
-        named = column or " or ".join(_COLUMNS)
-        raise DatasetError(f"{name} has no column {named}: it has {', '.join(table.column_names)}; --source-field names one")
-    return [" ".join(str(text).split()) if text is not None else "" for text in table[wanted]]
+        yield from (line.strip() for line in TextFile(path, reading.encoding).lines())
+        return
+    table = load_table(name, split, reading)
+    wanted = texts_column(name, column, table.columns)
+    for row in table.rows():
+        text = row.get(wanted)
+        yield " ".join(str(text).split()) if text is not None else ""

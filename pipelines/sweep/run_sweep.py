@@ -22,8 +22,8 @@ from rich.markup import escape
 from transformers.utils import logging as transformers_logging
 
 from compress.commands.evaluate import Evaluate
-from compress.data.dataset import load_table
-from compress.errors import EXPECTED_ERRORS
+from compress.data.tables import Reading, load_table
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.scoring.metrics import SELECTION
 from dqbart import describe
 from pipelines.commands import Sweep
@@ -82,7 +82,9 @@ class _Sweep:
         self.settings = settings
         self.console = console
         self.architecture = _architecture(settings.teacher)
-        self.entries = self._entries(load_table(settings.test, "test").column_names)
+        given = {**normalized(settings.compress), **normalized(settings.evaluate)}
+        reading = Reading(given.get("encoding"), given.get("delimiter"))
+        self.entries = self._entries(load_table(settings.test, "test", reading).columns)
         self.metric = settings.metric or SELECTION[settings.runs()[0].task]
         self.children = Children(settings.threads)
 
