@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
+from compress.commands import early
 from dqbart import Command
 
 
@@ -25,6 +26,7 @@ class Export(Command):
     )
 
     def cli_cmd(self) -> None:
+        early.stop_at("export", early.folder_faults(self.model) + early.new_folder_faults(self.output))
         from compress.commands.run_export import run_export
 
         sys.exit(run_export(self))

@@ -6,14 +6,17 @@ The modules of flags import nothing heavy, so that `--help` is quick; the work i
 from __future__ import annotations
 
 import codecs
+import re
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from compress.commands import early
 from compress.data.dataset import Fields
 from compress.data.tables import Reading
 from compress.data.text_files import DELIMITERS
 from dqbart import Command
+from quant.card import Task
 
 if TYPE_CHECKING:
     from compress.scoring.decoding import DecodingSettings
@@ -29,6 +32,12 @@ def _known_encoding(value: str) -> str:
     return value
 
 
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError("cpu, cuda and auto are accepted, and cuda:N for one of several")
+    return value
+
+
 def _character(value: str) -> str:
     if value not in DELIMITERS and len(value) != 1:
         raise ValueError(f"a single character or one of {', '.join(DELIMITERS)} is expected")
@@ -36,6 +45,7 @@ def _character(value: str) -> str:
 
 
 Encoding = Annotated[str, AfterValidator(_known_encoding)]
+Device = Annotated[str, AfterValidator(_device)]
 Delimiter = Annotated[str, AfterValidator(_character)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -67,7 +77,7 @@ class DataFlags(Command):
     allow_pickle: bool = Field(
         False, description="read a checkpoint that has pickled weights only (.bin); pickles of strangers can run code"
     )
-    device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one")
+    device: Device = Field("auto", description="cpu, cuda, or auto: cuda where there is one")
 
     def fields(self) -> Fields:
         return Fields(
@@ -93,6 +103,7 @@ class DataFlags(Command):
 class TrainingFlags(DataFlags):
     """What `compress` and `finetune` share: how texts become sources, the optimizer, batches, validation, resuming."""
 
+    task: Task = Field(description="decides column names, the source template and the metric")
     both_directions: bool = Field(False, description="translation: train on each pair both ways")
     source_template: str | None = Field(None, description="text given to the tokenizer, e.g. 'summarize: {source}'")
     passage_separator: str | None = Field(
@@ -121,6 +132,13 @@ class TrainingFlags(DataFlags):
         None, description="serve Prometheus metrics on this port while training; 0: any free one (default: none)"
     )
     workers: Count = Field(1, description="processes that share each step by its batches, on the machines of RAY_ADDRESS")
+
+    def training_faults(self) -> list[str]:
+        """Of these flags together, what can be told before the work."""
+        return [
+            *early.direction_faults(self.both_directions, self.languages()),
+            *early.source_faults(self.task, self.source_template, self.passage_separator),
+        ]
 
     @model_validator(mode="after")
     def _whole_shares(self) -> Self:

@@ -17,11 +17,11 @@ from compress.data.text_format import Example
 from compress.data.texts import load_texts, segments
 from compress.finetuning import FinetunePlan, finetune, write_initial
 from compress.model.teacher import load_teacher
+from compress.training.earlier_run import refuse_earlier_run
 from compress.training.group import Group
 from compress.training.losses import LossWeights
 from compress.training.observers import Observation
 from compress.training.origin import recorded_flags
-from compress.training.run import refuse_earlier_run
 from compress.training.workers import train_in_workers
 from quant.card import passages
 

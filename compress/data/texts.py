@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from compress.data.tables import AS_FOUND, Reading, load_table
+from compress.data.tables import AS_FOUND, Reading, is_local, load_table
 from compress.data.text_files import TextFile
 from compress.data.text_format import Encoded, TextFormat
 from compress.errors import DatasetError
@@ -42,8 +42,21 @@ def segments(texts: Sequence[str], text_format: TextFormat, length: int) -> list
     return encoded
 
 
-def texts_column(name: str, column: str | None, columns: Sequence[str]) -> str:
-    """The column named, or the first usual one. Raises DatasetError."""
+def check_texts(name: str, column: str | None, reading: Reading = AS_FOUND) -> None:
+    """Raises DatasetError where a file is missing or has no such column; a hub id is not looked up."""
+    if Path(name).suffix == ".txt":
+        _text_file(name, reading)
+    elif is_local(name):
+        _column(name, column, load_table(name, "train", reading).columns)
+
+
+def _text_file(name: str, reading: Reading) -> TextFile:
+    if not Path(name).is_file():
+        raise DatasetError(f"{name} does not exist")
+    return TextFile(Path(name), reading.encoding)
+
+
+def _column(name: str, column: str | None, columns: Sequence[str]) -> str:
     wanted = column or next((each for each in _COLUMNS if each in columns), None)
     if wanted is None or wanted not in columns:
         named = column or " or ".join(_COLUMNS)
@@ -52,14 +65,11 @@ def texts_column(name: str, column: str | None, columns: Sequence[str]) -> str:
 
 
 def _texts(name: str, split: str, column: str | None, reading: Reading) -> Iterator[str]:
-    path = Path(name)
-    if path.suffix == ".txt":
-        if not path.is_file():
-            raise DatasetError(f"{name} does not exist")
-        yield from (line.strip() for line in TextFile(path, reading.encoding).lines())
+    if Path(name).suffix == ".txt":
+        yield from (line.strip() for line in _text_file(name, reading).lines())
         return
     table = load_table(name, split, reading)
-    wanted = texts_column(name, column, table.columns)
+    wanted = _column(name, column, table.columns)
     for row in table.rows():
         text = row.get(wanted)
         yield " ".join(str(text).split()) if text is not None else ""

@@ -10,6 +10,7 @@ from compress.data.text_format import TextFormat
 from compress.errors import CompressError
 from compress.model.packed_student import load_student
 from compress.model.teacher import load_teacher
+from compress.scoring.asked import asked_fault
 from quant.artifact import is_artifact
 from quant.card import Task
 
@@ -30,12 +31,8 @@ def load_scored(
     """Load the model. An artifact knows its task and text format; a teacher is told. Raises ScoredModelError."""
     if is_artifact(Path(name)):
         model, text_format, artifact = load_student(Path(name))
-        if task not in (None, artifact.card.task):
-            raise ScoredModelError(f"--task is {task}, but {name} was made for {artifact.card.task}")
-        if languages not in (artifact.card.language_pairs or ((),)):
-            known = ", ".join(artifact.card.directions) or "no languages"
-            asked = " to ".join(languages) or "no --source-language and --target-language"
-            raise ScoredModelError(f"{name} has {known}, not {asked}")
+        if fault := asked_fault(name, artifact.card, task, languages):
+            raise ScoredModelError(fault)
         return model, text_format
     if task is None:
         raise ScoredModelError(f"{name} is no packed artifact, so --task is needed")

@@ -99,7 +99,7 @@ def test_faults_of_csv_are_told_by_line(tmp_path: Path, content: str, message: s
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"source": "a"}\n{"source": \n', r"line 2, column 12: Expecting value; JSON lines or one array"),
+        ('{"source": "a"}\n{"source": \n', r"line 2, column 11: Expecting value; JSON lines or one array"),
         ('{"source": "a"}\n"text"\n', r"line 2 is no JSON object"),
         ('[\n{"source": "a"},\n{"source" 1}]', r"line 3, column 11: Expecting ':'"),
         ('[{"source": "a"}, 2]', r"entry 2 is no JSON object"),
