@@ -118,13 +118,14 @@ def finetune(
     given = origin("finetune", flags, plan.training.seed, device, teacher, train, valid)
     run = TrainingRun(output, {**asdict(plan), "initial": teacher.digest}, console, given, observation)
     run.check(resume)
+    plan.decoding.over(model)  # what it cannot generate by is an error before the work
     set_seed(plan.training.seed)
     trainer = Trainer(model, None, LayerMap([], []), train, plan.training, noise, group, output / "training" / "bad_batch")
     console.print(teacher.text_format.summary("train", train, plan.max_target_tokens), soft_wrap=True)
-    validate = _denoised(model, noise, valid, plan) if noise else _scored(teacher, valid, plan)
+    validate = _denoised(model, noise, valid, plan) if noise else _scored(teacher, valid, plan, console)
 
     def keep_best(_: int) -> None:
-        model.generation_config = plan.decoding.resolved(model)
+        model.generation_config = plan.decoding.resolved(model, teacher.text_format)
         with whole_files(output) as partial:
             model.save_pretrained(partial)
             teacher.text_format.tokenizer.save_pretrained(partial)
@@ -132,12 +133,14 @@ def finetune(
     return run.train(trainer, len(valid), validate, keep_best)
 
 
-def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan) -> Validate:
+def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan, console: Console) -> Validate:
     def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
         tokens = 2 * plan.training.batch_tokens
         text_format, length = teacher.text_format, plan.max_target_tokens
-        scores = evaluate(teacher.model, text_format, valid, plan.decoding, tokens, length, advance).scores
-        return scores.values, scores.selected
+        evaluation = evaluate(teacher.model, text_format, valid, plan.decoding, tokens, length, advance)
+        if evaluation.warning:
+            console.print(evaluation.warning, markup=False, highlight=False, soft_wrap=True)
+        return evaluation.scores.values, evaluation.scores.selected
 
     return validate
 

@@ -180,6 +180,12 @@ class Card:
         literal = [token for token in named if token not in placeholders]
         return literal + [language for language in self.languages if any(token in placeholders for token in named)]
 
+    def speaks(self, source_language: str | None, target_language: str | None) -> bool:
+        """Whether languages are a direction of the model; of a model without directions, whether they are its fixed ones."""
+        if self.directions:
+            return (source_language, target_language) in self.language_pairs
+        return {source_language, target_language} <= {None, *self.tokens}
+
     @property
     def language_pairs(self) -> tuple[tuple[str, str], ...]:
         """Source and target code of each direction."""

@@ -19,6 +19,7 @@ from dqbart import Command
 from quant.card import Task
 
 if TYPE_CHECKING:
+    from compress.model.token_format import LanguagePair
     from compress.scoring.decoding import DecodingSettings
 
 
@@ -96,8 +97,10 @@ class DataFlags(Command):
             self.num_beams, self.length_penalty, self.max_new_tokens, self.min_new_tokens, self.no_repeat_ngram_size
         )
 
-    def languages(self) -> tuple[str, ...]:
-        return tuple(language for language in (self.source_language, self.target_language) if language)
+    def languages(self) -> LanguagePair:
+        """Codes of source and target, None for one that is not given; empty where neither is."""
+        pair = (self.source_language, self.target_language)
+        return pair if any(pair) else ()
 
 
 class TrainingFlags(DataFlags):

@@ -18,7 +18,7 @@ class Inspect(Command):
     model: CliPositionalArg[Path] = Field(description="an artifact's folder")
 
     def cli_cmd(self) -> None:
-        early.stop_at("inspect", early.folder_faults(self.model))
+        early.stop_at("inspect", early.artifact_faults(self.model))
         from compress.commands.run_inspect import run_inspect
 
         sys.exit(run_inspect(self))

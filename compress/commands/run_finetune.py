@@ -59,6 +59,7 @@ def _train(settings: Finetune, initial: Path, group: Group, device: torch.device
         settings.source_template,
         settings.max_source_tokens,
         passage_separator=settings.passage_separator,
+        max_target_tokens=settings.max_target_tokens,
     )
     plan = FinetunePlan(
         objective=settings.objective,

@@ -84,7 +84,8 @@ class Tokenization:
         return tokenize(text)
 
     def sentences(self, text: str) -> list[str]:
-        return (_ASCII_SENTENCE_END if self.english else _SENTENCE_END).split(text)
+        found: list[str] = (_ASCII_SENTENCE_END if self.english else _SENTENCE_END).split(text)
+        return found
 
     @property
     def rouge_signature(self) -> str:

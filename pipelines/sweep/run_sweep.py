@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.markup import escape
 from transformers.utils import logging as transformers_logging
 
+from compress.commands.early import data_faults
 from compress.commands.evaluate import Evaluate
-from compress.data.tables import Reading, load_table
+from compress.data.tables import load_table
 from compress.expected_errors import EXPECTED_ERRORS
 from compress.scoring.metrics import SELECTION
 from dqbart import describe
@@ -82,9 +83,7 @@ class _Sweep:
         self.settings = settings
         self.console = console
         self.architecture = _architecture(settings.teacher)
-        given = {**normalized(settings.compress), **normalized(settings.evaluate)}
-        reading = Reading(given.get("encoding"), given.get("delimiter"))
-        self.entries = self._entries(load_table(settings.test, "test", reading).columns)
+        self.entries = self._entries(load_table(settings.test, "test", settings.reading()).columns)
         self.metric = settings.metric or SELECTION[settings.runs()[0].task]
         self.children = Children(settings.threads)
 
@@ -243,9 +242,11 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of `dqbart evaluate`, read once before anything runs. Raises SweepError."""
     given = {key: value for key, value in settings.items() if value is not None}
     try:
-        Evaluate(**NO_ENVIRONMENT, model=TEACHER, **given)
+        evaluate = Evaluate(**NO_ENVIRONMENT, model=TEACHER, **given)
     except ValidationError as error:
         raise SweepError(f"evaluate: {describe(error, Evaluate)}") from error
+    if faults := data_faults([evaluate.data], evaluate.task, evaluate.fields()):
+        raise SweepError("; ".join(faults))
     return given
 
 
