@@ -87,7 +87,7 @@ def _show(settings: BenchTraining, tokens: int, seconds: dict[Side, float]) -> N
 
 def _serve(connection: Connection, side: Side, settings: BenchTraining) -> None:
     """In the process of a side: load, say how many tokens a round has, then a round for each question."""
-    from compress.errors import EXPECTED_ERRORS
+    from compress.expected_errors import EXPECTED_ERRORS
 
     try:
         run = _prepare(side, settings, connection.send)

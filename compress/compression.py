@@ -106,12 +106,15 @@ class Compression:
         if trainer.steps == 0:
             if self.group.rank == 0:
                 self.pack(run.manifest)
-            self.console.print("packed without training (--max-steps 0)")
+            made = "saved in full precision" if self.plan.scheme is None else "packed"
+            self.console.print(f"{made} without training (--max-steps 0)")
             return 0
 
         def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
-            scores = self._validate(valid, advance).scores
-            return scores.values, scores.selected
+            evaluation = self._validate(valid, advance)
+            if evaluation.warning:
+                self.console.print(evaluation.warning, markup=False, highlight=False, soft_wrap=True)
+            return evaluation.scores.values, evaluation.scores.selected
 
         def keep_best(step: int) -> None:
             self.pack(run.manifest)
@@ -196,6 +199,6 @@ class Compression:
         )
 
     def _training_run(self, train: Sequence[Example], valid: Sequence[Example]) -> TrainingRun:
-        plan = {**asdict(self.plan), "layers": str(self.plan.layers), "scheme": str(self.plan.scheme)}
+        plan = {**asdict(self.plan), "layers": str(self.plan.layers), "scheme": str(self.plan.scheme or "full")}
         given = origin("compress", self.flags, self.plan.training.seed, self.student.device, self.teacher, train, valid)
         return TrainingRun(self.output, {**plan, "teacher": self.teacher.digest}, self.console, given, self.observation)

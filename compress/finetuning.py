@@ -124,7 +124,7 @@ def finetune(
     set_seed(plan.training.seed)
     trainer = Trainer(model, None, LayerMap([], []), train, plan.training, noise, group, output / "training" / "bad_batch")
     console.print(teacher.text_format.summary("train", train, plan.max_target_tokens), soft_wrap=True)
-    validate = _denoised(model, noise, valid, plan) if noise else _scored(teacher, valid, plan)
+    validate = _denoised(model, noise, valid, plan) if noise else _scored(teacher, valid, plan, console)
 
     def keep_best(_: int) -> None:
         model.generation_config = plan.decoding.resolved(model, teacher.text_format)
@@ -135,12 +135,14 @@ def finetune(
     return run.train(trainer, len(valid), validate, keep_best)
 
 
-def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan) -> Validate:
+def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan, console: Console) -> Validate:
     def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
         tokens = 2 * plan.training.batch_tokens
         text_format, length = teacher.text_format, plan.max_target_tokens
-        scores = evaluate(teacher.model, text_format, valid, plan.decoding, tokens, length, advance).scores
-        return scores.values, scores.selected
+        evaluation = evaluate(teacher.model, text_format, valid, plan.decoding, tokens, length, advance)
+        if evaluation.warning:
+            console.print(evaluation.warning, markup=False, highlight=False, soft_wrap=True)
+        return evaluation.scores.values, evaluation.scores.selected
 
     return validate
 

@@ -77,9 +77,7 @@ def language_codes(tokenizer: Any) -> list[str]:
     return sorted(token for token in tokenizer.all_special_tokens if "_" in token)
 
 
-def _checked(
-    task: Task, languages: LanguagePair, known: set[str], codes: list[str]
-) -> tuple[str | None, str | None]:
+def _checked(task: Task, languages: LanguagePair, known: set[str], codes: list[str]) -> tuple[str | None, str | None]:
     """Source and target, None where they are not named."""
     source, target = languages or (None, None)
     if unknown := [language for language in (source, target) if language is not None and language not in known]:
