@@ -157,7 +157,7 @@ def _prepare(side: Side, settings: BenchTraining, tell: Callable[[int], None]) -
 
     def run(told: Callable[[float], Any]) -> None:
         def report(report: StepReport) -> None:
-            told(report.tokens / report.tokens_per_second)
+            told(report.seconds)
 
         trainer.train(lambda step: None, lambda: None, report, report_every=trainer.steps_per_epoch, save_every=sys.maxsize)
 

@@ -35,7 +35,7 @@ from compress.training.observers import LOG_ONLY, Observation
 from compress.training.origin import origin
 from compress.training.run import TrainingRun, Validate
 from quant.layout import ArchitectureError
-from quant.whole_files import whole_files
+from quant.whole_files import whole_files, whole_folder
 
 Objective = Literal["task", "denoising"]
 
@@ -69,7 +69,7 @@ def write_initial(
 
     `checkpoint` is a folder or hub id; without one, weights are random in the shape of the file `config`, with the tokenizer
     beside it. Where there is no tokenizer, or `vocabulary` asks for one of so many tokens, one is trained on `texts`.
-    Raises FinetuneError.
+    Raises FinetuneError and WriteError.
     """
     set_seed(seed)
     model, tokenizer = _loaded(checkpoint, allow_pickle) if checkpoint else _random(config)
@@ -86,8 +86,9 @@ def write_initial(
         tokenizer = new
     if len(tokenizer) > model.config.vocab_size:
         raise FinetuneError(f"vocab_size is {model.config.vocab_size}, but the tokenizer has {len(tokenizer)} tokens")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with whole_folder(folder) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
 
 
 def finetune(

@@ -1,9 +1,9 @@
 """How a model's outputs are searched for: what generation_config.json says, checked, in terms of the engine.
 
 Names and meanings are those of `transformers`, so that a served answer is decoded as the model was validated: in the file
-`max_length` and `min_length` count the decoder's start token, here lengths do not. A setting that changes what `transformers`
-would generate and that the engine does not have is refused and not ignored, by the one check that `compress` makes before
-it trains and `serving` when it starts.
+`max_length` and `min_length` count the decoder's start token, here lengths do not. A setting that changes what
+`transformers` would generate and that the engine does not have is refused and not ignored, by the one check that `compress`
+makes before it trains and `serving` when it starts.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from compress.commands.export import Export
 from compress.errors import EXPECTED_ERRORS, CompressError
 from compress.model.export import export_transformers
 from compress.model.export_int8 import export_int8
-from quant.artifact import CONFIG_FILE, WEIGHTS_FILE, Artifact, is_artifact, read_artifact
+from quant.artifact import WEIGHTS_FILE, Artifact, is_artifact, read_artifact
 from quant.header import FORMAT
 from quant.whole_files import whole_folder
 
@@ -30,8 +29,6 @@ def run_export(settings: Export) -> int:
                 export_int8(artifact, folder)
             else:
                 export_transformers(artifact, folder, settings.dtype)
-            # safetensors lets the owner alone read what it writes; the other files have the modes that the user wants.
-            shutil.copymode(folder / CONFIG_FILE, folder / WEIGHTS_FILE)
     except EXPECTED_ERRORS as error:
         print(f"dqbart export: error: {error}", file=sys.stderr)
         return 1

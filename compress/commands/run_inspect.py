@@ -63,6 +63,7 @@ def _summary(artifact: Artifact) -> Table:
         "ratio": f"{size.ratio:.1f}x smaller than the teacher's {size.teacher / 1e6:.1f} MB in float32",
         "same tensors": f"{size.float32 / size.packed:.1f}x smaller than {size.float32 / 1e6:.1f} MB in float32",
         "longest source": f"{card.max_source_tokens} tokens",
+        "normalization": ", ".join(card.normalization) or "the tokenizer's own",
         "teacher weights": artifact.source_digest,
     }
     for name, value in rows.items():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quant.card import Card, Texts
+from quant.normalization import normalized
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,11 @@ class TextFormat:
         """Tokenize; a source longer than the card's maximum, or a target longer than `max_target_tokens`, is truncated.
 
         Of a source, the same tokens give way as in the service: the last ones of the text that the card calls long. One that
-        has no room beside the others loses its end whatever that is.
+        has no room beside the others loses its end whatever that is. Targets are normalized as sources are, so that a model
+        learns to write none of what it never reads.
         """
         sources = self._tokenize([self.card.source_text(example.texts) for example in examples])
-        targets = self._tokenize([example.target for example in examples])
+        targets = self._tokenize([normalized(example.target, self.card.normalization) for example in examples])
         room = self.card.max_source_tokens - self.card.affixes
         encoded = []
         for example, source, target in zip(examples, sources, targets, strict=True):

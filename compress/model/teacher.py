@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from compress.errors import CompressError
 from compress.model.checkpoint import CheckpointError, load_checkpoint
 from quant.card import CONTEXT, SOURCE_FIELDS, SOURCE_LANGUAGE, TARGET_LANGUAGE, Card, CardError, Task
 from quant.layout import Architecture, float_bytes
+from quant.normalization import missing_steps
 
 DEFAULT_TEMPLATES: dict[Task, str] = {
     "translation": "{source}",
@@ -67,6 +69,7 @@ def load_teacher(
         task=task,
         source_template=source_template or DEFAULT_TEMPLATES[task],
         passage_separator=passage_separator,
+        normalization=missing_steps(partial(_ids, tokenizer), tokenizer.unk_token_id),
         source_prefix=prefix,
         source_suffix=suffix,
         decoder_start=decoder_start,
@@ -94,7 +97,7 @@ def _text_format(
         raise TeacherError(f"{', '.join(unknown)}: no language code of teacher {name}, which has {', '.join(codes)}")
     if languages:
         tokenizer.src_lang = languages[0]
-    bare = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
+    bare = _ids(tokenizer, _PROBE)
     whole = tokenizer(_PROBE)["input_ids"]
     start = next(index for index in range(len(whole)) if whole[index : index + len(bare)] == bare)
     tokens = tokenizer.convert_ids_to_tokens(whole)
@@ -105,6 +108,11 @@ def _text_format(
     if languages and languages[0] in suffix:
         return prefix, _placeholders(suffix, languages[0]), TARGET_LANGUAGE, None
     return prefix, suffix, config_start, prefix[0] if prefix else None
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _directions(languages: tuple[str, ...], both: bool) -> tuple[str, ...]:

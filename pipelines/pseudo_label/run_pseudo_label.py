@@ -151,6 +151,7 @@ def _made_with(settings: PseudoLabel, artifact: Artifact, first: Request) -> dic
         "layers": str(artifact.architecture.layers),
         "source_template": artifact.card.source_template,
         "passage_separator": artifact.card.passage_separator,
+        "normalization": list(artifact.card.normalization),
         "max_source_tokens": artifact.card.max_source_tokens,
         **parameters,
         "data": _digest(settings.source),

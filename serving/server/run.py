@@ -12,7 +12,6 @@ grace period, and then takes Ray down.
 from __future__ import annotations
 
 import logging
-import shutil
 import socket
 import sys
 import tempfile
@@ -39,6 +38,7 @@ from serving.server.processes import (
     end_process,
     end_process_after,
     kill_descendants,
+    remove_at_end,
     runs_below,
 )
 from serving.server.ray_environment import haproxy_binary, set_ray_environment
@@ -67,20 +67,12 @@ OBJECT_STORE_BYTES = 100 << 20
 """Ray's store for large values, which the service does not use; by default it would take 30 % of the memory."""
 
 
-def serve_until_stopped(settings: Serve, read_again: Callable[[], Serve]) -> None:
-    """Serve until SIGINT or SIGTERM, and on SIGHUP the models of the settings as they are then.
+def serve_until_stopped(settings: Serve, read_again: Callable[[], Serve], signals: Signals) -> NoReturn:
+    """Serve until SIGINT or SIGTERM, and on SIGHUP the models of the settings as they are then; then end the process.
 
     Raises SystemExit with a message when it cannot start.
     """
     started = perf_counter()
-    folder: Path | None = None
-
-    def end(code: int) -> NoReturn:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-        end_process(code)
-
-    signals = Signals(end)
     configure_output(settings.logs)
     models, defaults = check(settings)
     check_ports(settings)
@@ -88,6 +80,7 @@ def serve_until_stopped(settings: Serve, read_again: Callable[[], Serve]) -> Non
     adopt_orphans()
     # HAProxy's socket is in it, whose path may have 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="dqbart-", dir="/tmp" if binary else None))
+    remove_at_end(folder)
     try:
         metrics_folder = folder / "metrics"
         metrics_folder.mkdir()
@@ -114,9 +107,8 @@ def serve_until_stopped(settings: Serve, read_again: Callable[[], Serve]) -> Non
         # Also for the interpreter's end, at which Ray may wait for what has gone.
         end_process_after(SHUT_DOWN_SECONDS, FAILED)
         shut_down()
-        shutil.rmtree(folder, ignore_errors=True)
         raise
-    end(0)
+    end_process(0)
 
 
 def start(settings: Serve, metrics_folder: str, table: ModelTable) -> Operations:

@@ -16,13 +16,14 @@ from typing import Protocol
 from quant.artifact import ArtifactError, read_artifact, sizes
 from quant.card import Card, Task
 from quant.generation import GenerationConfigError
+from quant.tokenizer_file import TokenizerError
 from serving.engine.request import Request, Result
 from serving.service.descriptions import Evaluation, ModelDescription
 from serving.service.errors import ErrorCode, ServiceError, shown
 from serving.service.evaluations import kept_evaluations
 from serving.service.generation import GenerationDefaults
 from serving.service.line import Line
-from serving.service.text import TextCodec, TokenizerError
+from serving.service.text import TextCodec
 
 
 class ModelError(ValueError):

@@ -82,8 +82,8 @@ class GenerationParameters(Message):
     )
     early_stopping: EarlyStopping | None = Field(
         default=None,
-        description="end as soon as there are num_beams finished hypotheses (true), when a better one is unlikely (false), or "
-        'only when none can come ("never")',
+        description="with num_beams finished hypotheses, end at once (true), when a better one is unlikely (false), or when "
+        'none can come ("never")',
     )
     repetition_penalty: Annotated[float, Field(**LIMITS["repetition_penalty"])] | None = Field(
         default=None,

@@ -1,6 +1,7 @@
 """Writes that fail leave what was there; the same content gives the same bytes."""
 
 import json
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from quant.whole_files import WriteError, latest, save_tensors, whole_files, whole_folder
 
@@ -33,6 +35,28 @@ def write_much(folder: Path) -> None:
     with whole_files(folder) as partial:
         (partial / "b").write_text("newer")
         (partial / "c").write_text("x" * 2 * LARGEST)
+
+
+@pytest.fixture(params=[0o022, 0o027, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_the_umask_says_who_may_read(tmp_path: Path, umask: int) -> None:
+    with whole_folder(tmp_path / "folder") as partial:
+        save_file({"a": torch.ones(2)}, partial / "tensors")
+        (partial / "text").write_text("text")
+        (partial / "below").mkdir()
+    with whole_files(tmp_path / "files") as partial:
+        save_file({"a": torch.ones(2)}, partial / "tensors")
+    save_tensors(tmp_path / "tensors", {"a": torch.ones(2)}, {"name": "value"})
+    save_tensors(tmp_path / "bare", {"a": torch.ones(2)})
+    modes = {path.relative_to(tmp_path).as_posix(): path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    folders = dict.fromkeys(("folder", "folder/below", "files"), 0o777 & ~umask)
+    files = dict.fromkeys(("folder/tensors", "folder/text", "files/tensors", "tensors", "bare"), 0o666 & ~umask)
+    assert modes == folders | files
 
 
 def test_the_same_tensors_and_metadata_are_the_same_bytes(tmp_path: Path) -> None:

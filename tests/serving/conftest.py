@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from quant.artifact import write_artifact
 from quant.card import Card
 from quant.layout import Architecture, model_layout
+from quant.normalization import STEPS
 from quant.scheme import Scheme
 from serving.observability import requests
 from tests.serving.server.running import Server, start_server
@@ -85,7 +86,15 @@ def write_tiny_artifact(folder: Path, name: str) -> Path:
     }
     # Without it a random model repeats one token, whatever the source.
     generation = {"max_length": 13, "num_beams": 2, "forced_eos_token_id": 2, "no_repeat_ngram_size": 2}
-    card = Card(**CARDS[name], max_source_tokens=48, teacher="none", teacher_layers="1-1", teacher_bytes=1 << 20)
+    card = Card(
+        **CARDS[name],
+        normalization=STEPS,
+        clean_up_tokenization_spaces=False,
+        max_source_tokens=48,
+        teacher="none",
+        teacher_layers="1-1",
+        teacher_bytes=1 << 20,
+    )
     scheme = Scheme.parse("8-8-8")
     generator = torch.Generator().manual_seed(5)
     weights = {

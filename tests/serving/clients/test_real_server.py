@@ -16,9 +16,8 @@ import pytest
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from serving.clients.client import Client, ServerError
+from tests.serving.clients.relay import relay
 from tests.serving.server.running import ROOT, Server, command, start_server
-
-LINES = 100_000
 
 
 @pytest.fixture(scope="module")
@@ -76,27 +75,29 @@ def test_more_than_the_server_takes_at_a_time_is_answered(server: Server, client
 
 def test_an_interrupted_run_is_continued(server: Server, client: Client, tmp_path: Path) -> None:
     file, output = tmp_path / "source.txt", tmp_path / "out.txt"
-    # So much that it is interrupted long before its end, however late this process is told of its first line.
-    file.write_text("good morning world\n" * LINES)
+    file.write_text("good morning world\n" * 2000)
     (expected,) = client.summarize("good morning world")
-    arguments = ["summarize", "--server", server.grpc_address, "--inputs-per-request", "1", "--in-flight", "1"]
-    arguments += ["--input", str(file), "--output", str(output)]
-    process = subprocess.Popen([sys.executable, "-m", "dqbart", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while not output.exists() or not output.stat().st_size:
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate()
+    arguments = ["summarize", "--inputs-per-request", "1", "--in-flight", "1", "--input", str(file), "--output", str(output)]
+    # Some 100 answers come through: the run cannot be over before it is interrupted.
+    with relay(server.grpc_address, 20_000) as address:
+        asking = [sys.executable, "-m", "dqbart", *arguments, "--server", address]
+        process = subprocess.Popen(asking, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        while not output.exists() or not output.stat().st_size:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate()
+    arguments += ["--server", server.grpc_address]
     assert (process.returncode, error) == (130, f"interrupted; the same command continues {output}\n")
     lines = output.read_text().splitlines()
-    assert 0 < len(lines) < LINES
+    assert 0 < len(lines) < 2000
     assert set(lines) == {expected.text}
     changed = command(*arguments, "--num-beams", "1")
     assert changed.returncode == 2
     assert "num_beams was None, is 1" in changed.stderr
-    output.write_text(f"{expected.text}\n" * (LINES - 1) + "half a li")
+    output.write_text(f"{expected.text}\n" * 1999 + "half a li")
     assert command(*arguments).returncode == 0
-    assert output.read_text() == f"{expected.text}\n" * LINES
+    assert output.read_text() == f"{expected.text}\n" * 2000
 
 
 def test_questions_from_arguments_and_json_lines(server: Server, client: Client, tmp_path: Path) -> None:

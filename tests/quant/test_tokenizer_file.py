@@ -6,20 +6,32 @@ import base64
 import json
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from quant.card import Card
 from quant.strange_files import StrangeFileError
-from serving.service.tokenizer_file import TokenizerFileError, read_tokenizer, vocabulary_faults
+from quant.tokenizer_file import TokenizerError, TokenizerFileError, open_tokenizer, read_tokenizer, vocabulary_faults
+
+TEXTS = ["guten morgen welt", "wie geht es dir", "good morning world", "how are you"]
 
 
 @pytest.fixture
-def file(artifacts: dict[str, Path], tmp_path: Path) -> Path:
+def file(tmp_path: Path) -> Path:
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer.train_from_iterator(
+        TEXTS, trainers.UnigramTrainer(vocab_size=60, special_tokens=special, unk_token="<unk>", show_progress=False)
+    )
+    tokenizer.enable_truncation(max_length=8)
     path = tmp_path / "tokenizer.json"
-    path.write_bytes((artifacts["translator"] / "tokenizer.json").read_bytes())
+    tokenizer.save(str(path))
     return path
 
 
@@ -84,3 +96,18 @@ def test_what_is_no_tokenizer(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises((StrangeFileError, TokenizerFileError)):
         read_tokenizer(file, 100)
+
+
+def test_a_whole_tokenizer_is_opened_without_its_truncation(file: Path, card: Card) -> None:
+    tokenizer = open_tokenizer(file.parent, card, 100)
+    assert len(tokenizer.encode(" ".join(TEXTS), add_special_tokens=False).ids) > 8
+
+
+def test_a_tokenizer_without_the_tokens_of_its_card(file: Path, card: Card) -> None:
+    with pytest.raises(TokenizerError, match=r"tokenizer.json: the card's token '\[CLS\]' is not in the vocabulary; it has"):
+        open_tokenizer(file.parent, replace(card, source_prefix=("[CLS]",)), 10)
+
+
+def test_a_folder_without_a_tokenizer(tmp_path: Path, card: Card) -> None:
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
+        open_tokenizer(tmp_path, card, 10)
