@@ -156,7 +156,7 @@ class Compression:
         check_servable(self.teacher.text_format, self.teacher.architecture.vocab_size)
         architecture = Architecture.from_config(self.student.config.to_dict())
         layout = list(model_layout(architecture, self.plan.scheme))
-        if faults := weight_faults(layout, full_precision_weights(self.student)):
+        if faults := weight_faults(architecture, layout, packable_weights(self.student)):
             raise StudentError(f"teacher {self.teacher.name} cannot be packed: {'; '.join(faults)}")
 
     @property
