@@ -66,7 +66,7 @@ class _Engine:
             min_new_tokens=new_tokens,
             num_beams=work.beams,
             decoder_start_token_id=self._architecture.start_token_id,
-            eos_token_id=self._architecture.eos_token_id,
+            eos_token_ids=(self._architecture.eos_token_id,),
         )
         requests = [Request(tuple(source), parameters) for source in work.sources(self._architecture.vocab_size)]
 

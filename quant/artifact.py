@@ -13,7 +13,6 @@ mis-shaped tensor at once, before any tensor is unpacked: a foreign file costs n
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,8 +137,6 @@ def write_artifact(
         save_tensors(partial / WEIGHTS_FILE, packed, header)
         for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8")
-        # safetensors lets the owner alone read what it writes; the other files have the modes that the user wants.
-        shutil.copymode(partial / CONFIG_FILE, partial / WEIGHTS_FILE)
 
 
 def read_artifact(folder: Path) -> Artifact:

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, Gener
 
 from compress.data.text_format import TextFormat
 from compress.model.embeddings import tie_embeddings
+from compress.model.generation import eos_token_ids, settle_generation
 from compress.model.heads import resize_heads
 from compress.model.quantized_modules import freeze_quantized, quantize_modules
 from quant.artifact import Artifact, read_artifact
@@ -28,7 +29,9 @@ def load_student(folder: Path) -> tuple[PreTrainedModel, TextFormat, Artifact]:
     model.load_state_dict(_dequantized_weights(artifact), strict=True)
     freeze_quantized(model.eval(), artifact)
     model.generation_config = GenerationConfig.from_dict(artifact.generation_config)
-    return model, TextFormat(artifact.card, AutoTokenizer.from_pretrained(folder)), artifact
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    settle_generation(model, tokenizer)
+    return model, TextFormat(artifact.card, tokenizer, eos_token_ids(model)), artifact
 
 
 def dequantized_student(artifact: Artifact, attention: str = "sdpa") -> PreTrainedModel:

@@ -140,11 +140,14 @@ class QuantizedLinear(QuantizedWeight):
 
     def forward(self, tokens: Tensor) -> Tensor:
         if self.training:
-            inputs = fake_quantize_activation(tokens) if self.quantizes_activations else tokens
-            return functional.linear(inputs, self.fake_quantize(), self.bias)
+            return functional.linear(*self.operands(tokens), self.bias)
         if self.quantizes_activations:
             return quantized_linear(quantize_activation(tokens), self.quantized, self.bias)
         return functional.linear(tokens, dequantize(self.quantized), self.bias)
+
+    def operands(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """In training: what is multiplied, the inputs and the weight, both with straight-through gradients."""
+        return fake_quantize_activation(tokens) if self.quantizes_activations else tokens, self.fake_quantize()
 
 
 class QuantizedEmbedding(QuantizedWeight):

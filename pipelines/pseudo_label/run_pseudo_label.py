@@ -21,22 +21,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from transformers import AutoTokenizer
 
-from compress.data.dataset import DatasetError, Languages
+from compress.data.dataset import Languages
 from compress.data.text_format import TextFormat
 from compress.device import pick_device
-from compress.errors import EXPECTED_ERRORS
+from compress.errors import DatasetError
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.model.teacher import load_teacher
 from pipelines.commands import PseudoLabel
 from pipelines.pseudo_label.items import Item, load_items
 from pipelines.pseudo_label.labellers import label
 from pipelines.pseudo_label.packed_teacher import PseudoLabelError, check_artifact, pack_teacher
 from quant.artifact import Artifact, is_artifact, read_artifact
+from quant.generation import GenerationConfigError
 from serving.clients.output import OutputError, OutputFile
 from serving.engine.request import Request
 from serving.engine.runners import reason_against
 from serving.engine.settings import RunnerName
 from serving.service.errors import ServiceError
-from serving.service.generation import GenerationConfigError, GenerationDefaults
+from serving.service.generation import GenerationDefaults
 from serving.service.requests import GenerationParameters
 from serving.service.text import EncodedSource
 
@@ -62,7 +64,7 @@ def run_pseudo_label(settings: PseudoLabel) -> int:
 
 def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int:
     languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
-    if settings.both_directions and len(settings.languages()) != 2:
+    if settings.both_directions and not (settings.source_language and settings.target_language):
         raise DatasetError("--both-directions needs --source-language and --target-language")
     runner = _runner(settings.device)
     artifact = _artifact(settings, scratch)
@@ -78,7 +80,7 @@ def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int
     )
     started, labelled = time.monotonic(), 0
     tokenizer = AutoTokenizer.from_pretrained(artifact.path)
-    text_format = TextFormat(artifact.card, tokenizer)
+    text_format = TextFormat(artifact.card, tokenizer, requests[0].parameters.eos_token_ids)
     chunks = label(artifact.path, requests[file.done :], settings.workers, settings.threads, runner, settings.batch_rows)
     with _Rate(console, len(items), file.done) as rate, closing(chunks):
         for labels in chunks:
@@ -112,6 +114,7 @@ def _artifact(settings: PseudoLabel, scratch: Path) -> Artifact:
         settings.max_source_tokens,
         settings.allow_pickle,
         settings.passage_separator,
+        settings.max_target_tokens,
     )
     pack_teacher(teacher, scratch)
     return read_artifact(scratch)
@@ -119,10 +122,10 @@ def _artifact(settings: PseudoLabel, scratch: Path) -> Artifact:
 
 def _requests(settings: PseudoLabel, artifact: Artifact, items: list[Item]) -> tuple[list[Request], int]:
     """A request for each item, by the model's own decoding settings but for the flags; how many have the longest source."""
-    text_format = TextFormat(artifact.card, AutoTokenizer.from_pretrained(artifact.path))
     architecture = artifact.architecture
     positions, eos = architecture.max_position_embeddings, architecture.eos_token_id
-    defaults = GenerationDefaults.read(artifact.generation_config, eos, positions)
+    defaults = GenerationDefaults.read(artifact.generation_config, eos, positions, architecture.vocab_size)
+    text_format = TextFormat(artifact.card, AutoTokenizer.from_pretrained(artifact.path), defaults.eos_token_ids)
     given = {name: value for name in _SEARCH if (value := getattr(settings, name)) is not None}
     try:
         asked = GenerationParameters(**given, return_scores=True)
@@ -150,6 +153,7 @@ def _made_with(settings: PseudoLabel, artifact: Artifact, first: Request) -> dic
         "layers": str(artifact.architecture.layers),
         "source_template": artifact.card.source_template,
         "passage_separator": artifact.card.passage_separator,
+        "normalization": list(artifact.card.normalization),
         "max_source_tokens": artifact.card.max_source_tokens,
         **parameters,
         "data": _digest(settings.source),

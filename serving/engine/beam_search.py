@@ -41,13 +41,13 @@ class _Continuation(NamedTuple):
 class BeamSearch:
     """The likeliest sequences by summed log-probability, the ended ones ranked by it over length ** length_penalty."""
 
-    def __init__(self, parameters: GenerationParameters, vocab_size: int) -> None:
+    def __init__(self, parameters: GenerationParameters, vocab_size: int, source_ids: Sequence[int] = ()) -> None:
         self._parameters = parameters
         self._beams = parameters.num_beams
-        # Twice as many as beams, so that enough are left to continue when as many as there are beams have ended.
-        self._considered = 2 * self._beams
+        # So many that enough are left to continue when every beam is followed by each of the ends.
+        self._considered = (1 + len(parameters.eos_token_ids)) * self._beams
         count = min(self._considered, vocab_size)
-        self._constraints = Constraints(parameters, count, log_probabilities=True, normalizers=False)
+        self._constraints = Constraints(parameters, source_ids, count, log_probabilities=True, normalizers=False)
         start = [parameters.decoder_start_token_id]
         # All beams start equal, so that only the first may be continued in the first step.
         self._running = [_Beam(start, 0.0 if beam == 0 else RULED_OUT, []) for beam in range(self._beams)]
@@ -110,7 +110,7 @@ class BeamSearch:
         for place in _ranked(scores)[: self._considered]:
             parent, rank = divmod(place, width)
             token = tokens[parent][rank]
-            ends = last or token == self._parameters.eos_token_id
+            ends = last or token in self._parameters.eos_token_ids
             continuations.append(_Continuation(parent, token, values[parent][rank], scores[place], ends))
         return continuations
 
@@ -132,11 +132,14 @@ class BeamSearch:
         return _Beam([*ids, continuation.token], score, log_probabilities)
 
     def _can_improve(self, generated: int) -> bool:
-        """With early stopping, until all beams have an end; else while a running beam could still beat the worst end."""
-        full = len(self._ended) == self._beams
-        if full and self._parameters.early_stopping:
+        """With early stopping, until all beams have an end; else while a running beam could still beat the worst end: by
+        its score of now, or, if search may never end early, by that at the length which is the best for it."""
+        parameters, full = self._parameters, len(self._ended) == self._beams
+        if full and parameters.early_stopping is True:
             return False
-        (best_running,) = float32([self._running[0].score / self._length_divisor(generated)])
+        longest = parameters.early_stopping == "never" and parameters.length_penalty > 0
+        divisor = self._length_divisor(parameters.max_new_tokens if longest else generated)
+        (best_running,) = float32([self._running[0].score / divisor])
         worst = min([beam.score for beam in self._ended[-1:]] + [RULED_OUT] * (not full))
         return best_running > worst
 

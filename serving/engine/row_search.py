@@ -6,6 +6,8 @@ equal values the smaller token id is the likelier.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from serving.engine.constraints import Constraints, finish_reason
 from serving.engine.request import GeneratedSequence, GenerationParameters
 from serving.engine.runner import Candidates, Wanted
@@ -15,10 +17,12 @@ from serving.engine.sampling import Sampler
 class RowSearch:
     """Greedy search of one sequence, or sampling of one or several."""
 
-    def __init__(self, parameters: GenerationParameters, vocab_size: int) -> None:
+    def __init__(self, parameters: GenerationParameters, vocab_size: int, source_ids: Sequence[int] = ()) -> None:
         self._parameters = parameters
         count = min(parameters.top_k or vocab_size, vocab_size) if parameters.do_sample else 1
-        self._constraints = Constraints(parameters, count, log_probabilities=False, normalizers=parameters.return_scores)
+        self._constraints = Constraints(
+            parameters, source_ids, count, log_probabilities=False, normalizers=parameters.return_scores
+        )
         self._sequences = [_Sequence(parameters, number) for number in range(parameters.num_return_sequences)]
         self._running = self._sequences
         self._rows = 1
@@ -45,7 +49,7 @@ class RowSearch:
             else:
                 sequence.ids.append(forced)
                 sequence.log_probabilities.append(0.0)
-            if sequence.ids[-1] != self._parameters.eos_token_id and generated < self._parameters.max_new_tokens:
+            if sequence.ids[-1] not in self._parameters.eos_token_ids and generated < self._parameters.max_new_tokens:
                 running.append(sequence)
                 parents.append(row)
         self._running, self._rows = running, len(running)

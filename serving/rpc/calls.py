@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from quant.card import Task
+from quant.generation import EarlyStopping
 from serving.rpc.guard import CallGuard, fail, guarded, guarded_stream
 from serving.service.descriptions import ModelDescription
 from serving.service.errors import ServiceError, internal_error
@@ -35,10 +36,14 @@ WATCH_SECONDS = 0.2
 
 FINISH_REASONS = {"eos": pb.FINISH_REASON_EOS, "length": pb.FINISH_REASON_LENGTH}
 TRUNCATIONS = {
-    pb.TRUNCATION_UNSPECIFIED: "error",
     pb.TRUNCATION_ERROR: "error",
     pb.TRUNCATION_END: "end",
     pb.TRUNCATION_CHUNK: "chunk",
+}
+EARLY_STOPPING: dict[int, EarlyStopping] = {
+    pb.EARLY_STOPPING_FALSE: False,
+    pb.EARLY_STOPPING_TRUE: True,
+    pb.EARLY_STOPPING_NEVER: "never",
 }
 APPLIED_TRUNCATIONS = {
     "none": pb.APPLIED_TRUNCATION_NONE,
@@ -185,15 +190,27 @@ def event_message(event: StreamEvent) -> pb.StreamEvent:
 
 def model_message(model: ModelDescription) -> pb.Model:
     fields = model.model_dump()
-    return pb.Model(**{**fields, "defaults": pb.GenerationParameters(**fields["defaults"])})
+    for described in (fields, *fields["evaluations"]):
+        name = "defaults" if described is fields else "decoding"
+        described[name] = _parameters_message(described[name])
+    return pb.Model(**fields)
+
+
+def _parameters_message(parameters: dict[str, Any]) -> pb.GenerationParameters:
+    named = {value: number for number, value in EARLY_STOPPING.items()}
+    return pb.GenerationParameters(**{**parameters, "early_stopping": named.get(parameters["early_stopping"])})
 
 
 def _shared(message: pb.TranslateRequest | pb.SummarizeRequest | pb.AnswerRequest) -> dict[str, Any]:
     # ListFields leaves out what the client did not set, a set 0 is in it.
     parameters = {field.name: value for field, value in message.parameters.ListFields()}
-    # A number that the enum does not have is kept, to be refused.
-    truncation = TRUNCATIONS.get(message.truncation, message.truncation)
-    return {"model": message.model or None, "parameters": parameters, "truncation": truncation}
+    # A number that an enum does not have is kept, to be refused.
+    if (early := parameters.get("early_stopping")) is not None:
+        parameters["early_stopping"] = EARLY_STOPPING.get(early, early)
+    shared: dict[str, Any] = {"model": message.model or None, "parameters": parameters}
+    if message.truncation != pb.TRUNCATION_UNSPECIFIED:
+        shared["truncation"] = TRUNCATIONS.get(message.truncation, message.truncation)
+    return shared
 
 
 def _result_message(result: Result) -> pb.Result:
@@ -201,6 +218,7 @@ def _result_message(result: Result) -> pb.Result:
     return pb.Result(
         **_output_fields(result),
         source_tokens=result.source_tokens,
+        unknown_tokens=result.unknown_tokens,
         timings=pb.Timings(**result.timings.model_dump()),
         truncation=pb.TruncationReport(**{**truncation, "applied": APPLIED_TRUNCATIONS[result.truncation.applied]}),
         seed=result.seed,

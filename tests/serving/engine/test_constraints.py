@@ -9,14 +9,15 @@ from serving.engine.request import GenerationParameters
 from serving.engine.runner import Wanted
 
 EOS, START = 0, 4
+SOURCE = (1, 2, 3, 1, 2, 4)
 
 
 def parameters(**changes: Any) -> GenerationParameters:
-    return GenerationParameters(**{"max_new_tokens": 5, "decoder_start_token_id": START, "eos_token_id": EOS, **changes})
+    return GenerationParameters(**{"max_new_tokens": 5, "decoder_start_token_id": START, "eos_token_ids": (EOS,), **changes})
 
 
 def constraints(**changes: Any) -> Constraints:
-    return Constraints(parameters(**changes), 3, log_probabilities=True, normalizers=False)
+    return Constraints(parameters(**changes), SOURCE, 3, log_probabilities=True, normalizers=False)
 
 
 def test_without_constraints_the_candidates_alone_are_wanted() -> None:
@@ -68,3 +69,27 @@ def test_a_forced_end_counts_as_length() -> None:
     assert finish_reason((EOS,), forced) == "eos"
     assert finish_reason((1, EOS), parameters(max_new_tokens=2)) == "eos"
     assert finish_reason((1, 1), parameters(max_new_tokens=2)) == "length"
+    assert finish_reason((1, 3), parameters(eos_token_ids=(EOS, 3))) == "eos"
+
+
+def test_bad_words_are_banned_where_they_would_be_completed_but_a_lone_end() -> None:
+    words = constraints(bad_words_ids=((3,), (EOS,), (1, 2), (1, EOS), (START, 1, 2, 4)))
+    assert sorted(words.wanted([[START, 1], [START, 2]]).banned) == [(0, EOS), (0, 2), (0, 3), (1, 3)]
+    assert sorted(words.wanted([[START, 1, 2]]).banned) == [(0, 3), (0, 4)]
+
+
+def test_ngrams_of_the_source_are_banned() -> None:
+    """Of (1, 2, 3, 1, 2, 4); of single tokens all are, wherever they stand."""
+    assert sorted(constraints(encoder_no_repeat_ngram_size=3).wanted([[1, 2], [2, 3], [3, 2]]).banned) == [
+        (0, 3),
+        (0, 4),
+        (1, 1),
+    ]
+    assert not constraints(encoder_no_repeat_ngram_size=3).wanted([[START]]).banned
+    assert {token for _, token in constraints(encoder_no_repeat_ngram_size=1).wanted([[START]]).banned} == {1, 2, 3, 4}
+
+
+def test_every_end_is_banned_before_the_shortest_length() -> None:
+    ends = constraints(eos_token_ids=(EOS, 3), min_new_tokens=2)
+    assert ends.wanted([[START, 1], [START, 2]]).banned == [(0, EOS), (0, 3), (1, EOS), (1, 3)]
+    assert not ends.wanted([[START, 1, 1]]).banned

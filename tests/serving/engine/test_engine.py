@@ -22,7 +22,7 @@ from serving.engine.runner import Candidates, Source
 from serving.engine.settings import EngineSettings
 
 PARAMETERS = GenerationParameters(
-    max_new_tokens=8, min_new_tokens=8, decoder_start_token_id=2, eos_token_id=2, return_scores=True
+    max_new_tokens=8, min_new_tokens=8, decoder_start_token_id=2, eos_token_ids=(2,), return_scores=True
 )
 REQUEST = Request((5, 6, 7, 2), PARAMETERS)
 BEAMS = replace(REQUEST, parameters=replace(PARAMETERS, num_beams=3))

@@ -15,7 +15,7 @@ EOS, START, VOCABULARY = 0, 4, 5
 
 
 def search(**changes: Any) -> RowSearch:
-    parameters = {"max_new_tokens": 5, "decoder_start_token_id": START, "eos_token_id": EOS, **changes}
+    parameters = {"max_new_tokens": 5, "decoder_start_token_id": START, "eos_token_ids": (EOS,), **changes}
     return RowSearch(GenerationParameters(**parameters), VOCABULARY)
 
 

@@ -41,7 +41,7 @@ def test_the_distribution_is_that_of_transformers(seed: int, **sampling: Any) ->
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(2, 12, (1, 8), generator=generator)
     logits = 3 * torch.randn(1, VOCABULARY, generator=generator)
-    search = RowSearch(GenerationParameters(20, START, EOS, do_sample=True, **sampling), VOCABULARY)
+    search = RowSearch(GenerationParameters(20, START, (EOS,), do_sample=True, **sampling), VOCABULARY)
     (candidates,) = select_candidates(logits, [1], [search._constraints.wanted(ids.tolist())])
     summed = summed_weights(candidates.values[0], sampling["temperature"], sampling["top_p"])
     # Where a sum is at top_p to the last bits, float32 may keep a token more or less.
@@ -93,7 +93,7 @@ def test_extreme_temperatures() -> None:
 
 
 def test_banned_tokens_are_never_drawn() -> None:
-    sampler = Sampler(GenerationParameters(20, START, EOS, do_sample=True, temperature=100.0), 0)
+    sampler = Sampler(GenerationParameters(20, START, (EOS,), do_sample=True, temperature=100.0), 0)
     assert {sampler.draw([1.0, 0.5, -math.inf, -math.inf]) for _ in range(200)} == {0, 1}
     assert sampler.draw([-math.inf, -math.inf]) == 0
 
@@ -102,7 +102,7 @@ def test_draws_have_their_frequencies() -> None:
     """20,000 draws with a fixed seed: each count within four standard deviations."""
     draws = 20_000
     shares = [0.4, 0.3, 0.2, 0.07, 0.03]
-    sampler = Sampler(GenerationParameters(20, START, EOS, do_sample=True, seed=11), 0)
+    sampler = Sampler(GenerationParameters(20, START, (EOS,), do_sample=True, seed=11), 0)
     counts = Counter(sampler.draw([math.log(share) for share in shares]) for _ in range(draws))
     for place, share in enumerate(shares):
         assert abs(counts[place] - draws * share) < 4 * math.sqrt(draws * share * (1 - share))

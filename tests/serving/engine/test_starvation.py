@@ -89,7 +89,7 @@ class Visit:
 
     def request(self) -> Request:
         parameters = GenerationParameters(
-            max_new_tokens=self.new_tokens, min_new_tokens=self.new_tokens, decoder_start_token_id=2, eos_token_id=2
+            max_new_tokens=self.new_tokens, min_new_tokens=self.new_tokens, decoder_start_token_id=2, eos_token_ids=(2,)
         )
         return Request((5,) * self.source_tokens, parameters)
 

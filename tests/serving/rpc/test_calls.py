@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2
 from pydantic import ValidationError
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
+from quant.generation import EarlyStopping
 from serving.observability.metrics import Metrics
 from serving.rpc.calls import Rpc, answer_request, model_message, response_message, summarize_request, translate_request
 from serving.service.descriptions import Evaluation, ModelDescription, Score
@@ -82,14 +83,33 @@ def test_absent_fields_are_left_to_the_defaults() -> None:
 
 
 def test_set_fields_are_kept_zeros_too() -> None:
-    parameters = pb.GenerationParameters(min_new_tokens=0, early_stopping=False, length_penalty=-1.5)
+    parameters = pb.GenerationParameters(
+        min_new_tokens=0, early_stopping=pb.EARLY_STOPPING_FALSE, length_penalty=-1.5, encoder_no_repeat_ngram_size=0
+    )
     message = pb.TranslateRequest(
         texts=["a", "b"], model="m", source_language="de", target_language="en", parameters=parameters
     )
-    expected = GenerationParameters(min_new_tokens=0, early_stopping=False, length_penalty=-1.5)
+    expected = GenerationParameters(
+        min_new_tokens=0, early_stopping=False, length_penalty=-1.5, encoder_no_repeat_ngram_size=0
+    )
     assert translate_request(message) == TranslateRequest(
         text=["a", "b"], model="m", source_language="de", target_language="en", parameters=expected
     )
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [(pb.EARLY_STOPPING_FALSE, False), (pb.EARLY_STOPPING_TRUE, True), (pb.EARLY_STOPPING_NEVER, "never")],
+)
+def test_each_kind_of_early_stopping_is_kept(sent: pb.EarlyStopping.ValueType, meant: EarlyStopping) -> None:
+    message = pb.SummarizeRequest(texts=["a"], parameters=pb.GenerationParameters(early_stopping=sent))
+    assert summarize_request(message).parameters == GenerationParameters(early_stopping=meant)
+
+
+def test_a_kind_of_early_stopping_that_there_is_not_is_refused() -> None:
+    message = pb.SummarizeRequest(texts=["a"], parameters=pb.GenerationParameters(early_stopping=3))  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="early_stopping"):
+        summarize_request(message)
 
 
 def test_parameters_of_sampling_are_kept() -> None:
@@ -98,15 +118,19 @@ def test_parameters_of_sampling_are_kept() -> None:
     assert summarize_request(message).parameters == GenerationParameters.model_validate(parameters)
 
 
-@pytest.mark.parametrize(
-    ("sent", "truncation"),
-    [(pb.TRUNCATION_UNSPECIFIED, "error"), (pb.TRUNCATION_ERROR, "error"), (pb.TRUNCATION_END, "end"), (3, "chunk")],
-)
+@pytest.mark.parametrize(("sent", "truncation"), [(pb.TRUNCATION_ERROR, "error"), (pb.TRUNCATION_END, "end"), (3, "chunk")])
 def test_truncation_is_read_from_every_request(sent: pb.Truncation.ValueType, truncation: str) -> None:
     question = pb.Question(question="q", contexts=["c"])
     assert translate_request(pb.TranslateRequest(texts=["a"], truncation=sent)).truncation == truncation
     assert summarize_request(pb.SummarizeRequest(texts=["a"], truncation=sent)).truncation == truncation
     assert answer_request(pb.AnswerRequest(questions=[question], truncation=sent)).truncation == truncation
+
+
+def test_without_a_truncation_the_tasks_own_holds() -> None:
+    question = pb.Question(question="q", contexts=["c"])
+    assert translate_request(pb.TranslateRequest(texts=["a"])).truncation == "chunk"
+    assert summarize_request(pb.SummarizeRequest(texts=["a"])).truncation == "error"
+    assert answer_request(pb.AnswerRequest(questions=[question])).truncation == "error"
 
 
 def test_an_unknown_truncation_is_refused() -> None:
@@ -124,6 +148,11 @@ def result(**optional: Any) -> Result:
         truncation=TruncationReport(applied="chunk", windows=2, source_tokens_total=9, source_tokens_used=8),
         **optional,
     )
+
+
+def test_unknown_tokens_are_told() -> None:
+    (message,) = response_message(GenerateResponse(model="m", results=[result(unknown_tokens=2)])).results
+    assert message.unknown_tokens == 2
 
 
 def test_a_plain_result_has_nothing_that_was_not_asked_for() -> None:
@@ -195,7 +224,7 @@ def test_a_description_is_converted_whole() -> None:
             Evaluation(
                 data="d",
                 examples=10,
-                decoding=GenerationParameters(num_beams=2),
+                decoding=GenerationParameters(num_beams=2, early_stopping="never"),
                 scores=[Score(metric="BLEU", student=46.5), Score(metric="chrF", student=0.0, teacher=61.0)],
             )
         ],
@@ -207,5 +236,6 @@ def test_a_description_is_converted_whole() -> None:
     assert not message.defaults.HasField("max_new_tokens")
     (evaluation,) = message.evaluations
     assert (evaluation.source_language, evaluation.decoding.num_beams) == ("", 2)
+    assert evaluation.decoding.early_stopping == pb.EARLY_STOPPING_NEVER
     assert [(score.metric, score.student) for score in evaluation.scores] == [("BLEU", 46.5), ("chrF", 0.0)]
     assert [score.HasField("teacher") for score in evaluation.scores] == [False, True]
