@@ -17,7 +17,7 @@ from compress.data.text_format import Encoded
 from compress.errors import CompressError
 from compress.model.checkpoint import CheckpointError, load_checkpoint
 from compress.model.fitting_tokenizer import TokenizerMisfit, fitting
-from serving.service.tokenizer_file import read_tokenizer, vocabulary_faults
+from quant.tokenizer_file import read_tokenizer, vocabulary_faults
 from tests.compress.conftest import LETTERS
 from tests.compress.released import TEXTS, write_checkpoint
 
