@@ -58,11 +58,8 @@ def run_inspect(settings: Inspect) -> int:
 
 def _decoding(artifact: Artifact) -> str:
     """The model's own settings, of validation and service alike."""
-    model = artifact.architecture
     try:
-        settings = GenerationSettings.read(
-            artifact.generation_config, model.eos_token_id, model.max_position_embeddings, model.vocab_size
-        )
+        settings = GenerationSettings.of(artifact)
     except GenerationConfigError as error:
         return f"cannot be served: {error}"
     lengths = {"min_new_tokens": settings.min_new_tokens, "max_new_tokens": settings.max_new_tokens}
@@ -74,8 +71,8 @@ def _refuse_checkpoint(folder: Path) -> None:
     """Says what a folder is that is no artifact, where it is a checkpoint."""
     if (folder / CONFIG_FILE).is_file() and not is_artifact(folder):
         raise InspectError(
-            f"{folder} is a checkpoint and no artifact: its {CONFIG_FILE} has no quantization_config of quant_method {FORMAT}. "
-            "`dqbart compress` makes an artifact of it, `dqbart evaluate` scores it as it is"
+            f"{folder} is a checkpoint and no artifact: its {CONFIG_FILE} has no quantization_config of quant_method "
+            f"{FORMAT}. `dqbart compress` makes an artifact of it, `dqbart evaluate` scores it as it is"
         )
 
 

@@ -121,9 +121,7 @@ def _artifact(settings: PseudoLabel, scratch: Path) -> Artifact:
 
 def _requests(settings: PseudoLabel, artifact: Artifact, items: list[Item]) -> tuple[list[Request], int]:
     """A request for each item, by the model's own decoding settings but for the flags; how many have the longest source."""
-    architecture = artifact.architecture
-    positions, eos = architecture.max_position_embeddings, architecture.eos_token_id
-    defaults = GenerationDefaults.read(artifact.generation_config, eos, positions, architecture.vocab_size)
+    defaults = GenerationDefaults.of(artifact)
     text_format = TextFormat(artifact.card, AutoTokenizer.from_pretrained(artifact.path), defaults.eos_token_ids)
     given = {name: value for name in _SEARCH if (value := getattr(settings, name)) is not None}
     try:
@@ -132,7 +130,7 @@ def _requests(settings: PseudoLabel, artifact: Artifact, items: list[Item]) -> t
         faults = "; ".join(f"{fault['loc'][0]} = {fault['input']!r}: {fault['msg']}" for fault in error.errors())
         raise PseudoLabelError(faults) from error
     requests = []
-    encoded = text_format.encode([item.example for item in items], positions)
+    encoded = text_format.encode([item.example for item in items], artifact.architecture.max_position_embeddings)
     for item, each in zip(items, encoded, strict=True):
         target = item.example.target_language
         first = text_format.decoder_start_id(target), text_format.forced_bos_id(target)
