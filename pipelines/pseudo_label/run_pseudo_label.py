@@ -142,7 +142,8 @@ def _requests(settings: PseudoLabel, artifact: Artifact, items: list[Item]) -> t
 
 def _made_with(settings: PseudoLabel, artifact: Artifact, first: Request) -> dict[str, Any]:
     """All that decides the lines. `limit` is left out: more rows of the same data continue a file."""
-    parameters = {name: getattr(first.parameters, name) for name in (*_SEARCH, "early_stopping", "repetition_penalty")}
+    further = ("early_stopping", "repetition_penalty", "encoder_no_repeat_ngram_size")
+    parameters = {name: getattr(first.parameters, name) for name in (*_SEARCH, *further)}
     return {
         "teacher": artifact.card.teacher,
         "weights": artifact.source_digest,

@@ -110,3 +110,8 @@ def test_a_start_that_is_no_token(teachers: dict[str, str]) -> None:
     given = GenerationConfig(decoder_start_token_id=2, forced_bos_token_id=[1, 2])
     with pytest.raises(TokenFormatError, match=r"forced_bos_token_id \[1, 2\]"):
         read_token_format(tokenizer, given, "summarization", (), False)
+
+
+def test_only_a_translation_has_two_directions(teachers: dict[str, str]) -> None:
+    with pytest.raises(TokenFormatError, match="--both-directions is for translations, the task is summarization"):
+        read(teachers["mbart50"], "summarization", "de_DE", "en_XX", both=True)
