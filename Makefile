@@ -6,6 +6,8 @@ VENV := .venv
 KERNELS := $(wildcard serving/engine/native/kernels/*)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
+# Several servers and models at a time want their memory: no more than four.
+WORKERS := --numprocesses=logical --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 
 .PHONY: help serve test check image-test k8s-test cluster-test audit
 help:
@@ -22,7 +24,7 @@ serve: $(VENV)/serving.installed
 	$(VENV)/bin/dqbart serve $(ARGS)
 
 test: $(VENV)/everything.installed
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest $(WORKERS) $(ARGS)
 
 check: $(VENV)/everything.installed
 	$(VENV)/bin/ruff check .

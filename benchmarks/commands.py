@@ -242,6 +242,21 @@ class BenchStops(Command):
         sys.exit(run_bench_stops(self))
 
 
+class BenchHolds(Command):
+    """How long the worst request, of 20 MB or of 32 long texts, keeps a replica's loop from all others."""
+
+    models: list[Path] = Field([], description="folders of the artifacts to serve (default: all in models/)")
+    only: str | None = Field(None, description="requests whose path or name has this text")
+    rounds: Count = Field(3, description="of each request, of which the least counts")
+    most: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(50.0, description="milliseconds that are allowed")
+    json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
+
+    def cli_cmd(self) -> None:
+        from benchmarks.service.holds import run_bench_holds
+
+        sys.exit(run_bench_holds(self))
+
+
 class BenchCapacity(Command):
     """How many replicas a load needs: costs measured here, and a simulation that is checked against the service."""
 

@@ -87,7 +87,7 @@ def _show(settings: BenchTraining, tokens: int, seconds: dict[Side, float]) -> N
 
 def _serve(connection: Connection, side: Side, settings: BenchTraining) -> None:
     """In the process of a side: load, say how many tokens a round has, then a round for each question."""
-    from compress.errors import EXPECTED_ERRORS
+    from compress.expected_errors import EXPECTED_ERRORS
 
     try:
         run = _prepare(side, settings, connection.send)
@@ -157,7 +157,7 @@ def _prepare(side: Side, settings: BenchTraining, tell: Callable[[int], None]) -
 
     def run(told: Callable[[float], Any]) -> None:
         def report(report: StepReport) -> None:
-            told(report.tokens / report.tokens_per_second)
+            told(report.seconds)
 
         trainer.train(lambda step: None, lambda: None, report, report_every=trainer.steps_per_epoch, save_every=sys.maxsize)
 

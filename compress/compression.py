@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from compress.data.text_format import Encoded, Example
 from compress.manifest import Manifest, write_manifest
+from compress.model.embeddings import save_checkpoint
 from compress.model.quantized_modules import (
     COMPUTED,
     WeightScales,
@@ -105,12 +106,15 @@ class Compression:
         if trainer.steps == 0:
             if self.group.rank == 0:
                 self.pack(run.manifest)
-            self.console.print("packed without training (--max-steps 0)")
+            made = "saved in full precision" if self.plan.scheme is None else "packed"
+            self.console.print(f"{made} without training (--max-steps 0)")
             return 0
 
         def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
-            scores = self._validate(valid, advance).scores
-            return scores.values, scores.selected
+            evaluation = self._validate(valid, advance)
+            if evaluation.warning:
+                self.console.print(evaluation.warning, markup=False, highlight=False, soft_wrap=True)
+            return evaluation.scores.values, evaluation.scores.selected
 
         def keep_best(step: int) -> None:
             self.pack(run.manifest)
@@ -129,7 +133,7 @@ class Compression:
         if self.plan.scheme is None:
             self.student.generation_config = self.plan.decoding.resolved(self.student, self.teacher.text_format)
             with whole_files(self.output) as partial:
-                self.student.save_pretrained(partial)
+                save_checkpoint(self.student, partial)
                 self.teacher.text_format.tokenizer.save_pretrained(partial)
             write_manifest(self.output, manifest)
             return
@@ -152,7 +156,7 @@ class Compression:
         check_servable(self.teacher.text_format, self.teacher.architecture.vocab_size)
         architecture = Architecture.from_config(self.student.config.to_dict())
         layout = list(model_layout(architecture, self.plan.scheme))
-        faults = weight_faults(layout, full_precision_weights(self.student))
+        faults = weight_faults(architecture, layout, packable_weights(self.student))
         if faults := faults + card_faults(self.teacher.text_format.card, architecture):
             raise StudentError(f"teacher {self.teacher.name} cannot be packed: {'; '.join(faults)}")
 
@@ -196,6 +200,6 @@ class Compression:
         )
 
     def _training_run(self, train: Sequence[Example], valid: Sequence[Example]) -> TrainingRun:
-        plan = {**asdict(self.plan), "layers": str(self.plan.layers), "scheme": str(self.plan.scheme)}
+        plan = {**asdict(self.plan), "layers": str(self.plan.layers), "scheme": str(self.plan.scheme or "full")}
         given = origin("compress", self.flags, self.plan.training.seed, self.student.device, self.teacher, train, valid)
         return TrainingRun(self.output, {**plan, "teacher": self.teacher.digest}, self.console, given, self.observation)

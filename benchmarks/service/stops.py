@@ -1,8 +1,9 @@
 """Runs `dqbart bench stops`: SIGTERM in every phase of a server's start and of its work, many times, and what came of it.
 
-A stop is right when the process ends within the time that is given it, by the code that the phase has (143 before a server
-takes requests, or killed by the signal before it looks at signals, 0 after), without a word of Ray's about its own end, and leaves no process behind. Processes are found by a
-mark in their environment, so that one which has lost its parent counts as well.
+A stop is right when the process ends within the time that is given it, by the code that the phase has, without a word of
+Ray's about its own end, and leaves no process behind. The code is 143 before a server takes requests (or the signal itself,
+before it looks at signals), and 0 after. Processes are found by a mark in their environment, so that one which has lost its
+parent counts as well.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,7 +161,7 @@ def _stop(phase: str, server: Server, seconds: float, chance: random.Random) -> 
         if server.process.poll() is not None or time.monotonic() > deadline:
             return Attempt(phase, 0.0, server.process.poll(), (f"the phase was not reached: {_end_of(server)}",))
         time.sleep(0.01)
-    with _asked(server) if phase == "load" else suppress():
+    with _asked(server) if phase == "load" else nullcontext():
         if phase == "reload":
             server.exchange()
         time.sleep(chance.uniform(2.0, 3.0) if phase in ("idle", "load", "group") else chance.uniform(0.0, SOON))

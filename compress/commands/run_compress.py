@@ -11,8 +11,9 @@ from compress.commands.compress import FULL_PRECISION, Compress
 from compress.commands.flags import TrainingFlags
 from compress.commands.outcome import exit_code
 from compress.compression import Compression, Plan
-from compress.data.dataset import DatasetError, Languages, load_examples
+from compress.data.dataset import Languages, load_examples
 from compress.device import quick_at_bf16
+from compress.errors import DatasetError
 from compress.model.quantized_modules import WeightScales
 from compress.model.teacher import load_teacher
 from compress.model_card import departures

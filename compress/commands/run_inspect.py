@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from compress.commands.inspect import Inspect
-from compress.errors import EXPECTED_ERRORS, CompressError
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.manifest import read_manifest, summary
 from compress.model_card import arrows
 from compress.scoring.evaluation_file import direction
-from quant.artifact import CONFIG_FILE, Artifact, is_artifact, read_artifact, sizes
+from quant.artifact import Artifact, read_artifact, sizes
 from quant.evaluation_file import EVALUATION_FILE, read_evaluations
 from quant.generation import GenerationConfigError, GenerationSettings
-from quant.header import FORMAT
 from quant.layout import blocks, footprint, heads_of
 from quant.structure import UNIFORM
-
-
-class InspectError(CompressError):
-    """A folder of which there is nothing to show."""
 
 
 def run_inspect(settings: Inspect) -> int:
     """Returns the exit code: 0 shown, 1 no readable artifact."""
     try:
-        _refuse_checkpoint(settings.model)
         artifact = read_artifact(settings.model)
         records = read_evaluations(settings.model / EVALUATION_FILE)
         manifest = read_manifest(settings.model)
@@ -65,15 +58,6 @@ def _decoding(artifact: Artifact) -> str:
     lengths = {"min_new_tokens": settings.min_new_tokens, "max_new_tokens": settings.max_new_tokens}
     search = {name: value for name, value in settings.in_effect().items() if name not in ("min_length", "max_length")}
     return ", ".join(f"{name} {value}" for name, value in {**search, **lengths}.items() if value)
-
-
-def _refuse_checkpoint(folder: Path) -> None:
-    """Says what a folder is that is no artifact, where it is a checkpoint."""
-    if (folder / CONFIG_FILE).is_file() and not is_artifact(folder):
-        raise InspectError(
-            f"{folder} is a checkpoint and no artifact: its {CONFIG_FILE} has no quantization_config of quant_method "
-            f"{FORMAT}. `dqbart compress` makes an artifact of it, `dqbart evaluate` scores it as it is"
-        )
 
 
 def _summary(artifact: Artifact) -> Table:

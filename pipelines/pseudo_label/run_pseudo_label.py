@@ -21,10 +21,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from transformers import AutoTokenizer
 
-from compress.data.dataset import DatasetError, Languages
+from compress.data.dataset import Languages
 from compress.data.text_format import TextFormat
 from compress.device import pick_device
-from compress.errors import EXPECTED_ERRORS
+from compress.errors import DatasetError
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.model.teacher import load_teacher
 from pipelines.commands import PseudoLabel
 from pipelines.pseudo_label.items import Item, load_items

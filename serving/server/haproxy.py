@@ -64,6 +64,8 @@ def main() -> None:
         sys.exit("haproxy: what started it has ended")
     if "-f" in sys.argv:
         edit(Path(sys.argv[sys.argv.index("-f") + 1]))
+    # The server keeps signals from what it starts; Ray ends HAProxy by one.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     binary = os.environ[BINARY_VARIABLE]
     os.execv(binary, [binary, *sys.argv[1:]])
 

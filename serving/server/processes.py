@@ -6,9 +6,11 @@ children of this process instead of the machine's first one, so that they are fo
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import sys
 import time
@@ -23,6 +25,7 @@ RAYS_CENTRE = "gcs_server"
 """The program that all of Ray's processes ask. A signal to the whole group of processes ends it at once."""
 
 _PAUSE = 0.02
+_FOLDERS: list[Path] = []
 
 
 def adopt_orphans() -> None:
@@ -40,6 +43,12 @@ def kill_descendants(seconds: float = 5.0) -> None:
         _kill(deadline)
 
 
+def remove_at_end(folder: Path) -> None:
+    """Have a folder removed when this process ends, in whichever way."""
+    _FOLDERS.append(folder)
+    atexit.register(_remove)
+
+
 def end_process(code: int) -> NoReturn:
     """End this process and all below it, at once; `code` is its exit code.
 
@@ -47,6 +56,7 @@ def end_process(code: int) -> NoReturn:
     then ends this one by a code of its own.
     """
     _kill(time.monotonic() + 1)
+    _remove()
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -67,6 +77,11 @@ def runs_below(program: str) -> bool:
             if Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].endswith(program.encode()):
                 return True
     return False
+
+
+def _remove() -> None:
+    for folder in _FOLDERS:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kill(deadline: float) -> None:

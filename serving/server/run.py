@@ -6,13 +6,12 @@ that is made here. It takes such options from environment variables that it read
 which is why ray, and what imports it, is imported inside the functions.
 
 SIGTERM to a process that runs Ray cuts off the requests in flight. Ours stops taking requests, gives those in flight the
-grace period, and then takes Ray down.
+grace period, and then ends Ray's processes with its own, for they have nothing left to do.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
 import socket
 import sys
 import tempfile
@@ -39,6 +38,7 @@ from serving.server.processes import (
     end_process,
     end_process_after,
     kill_descendants,
+    remove_at_end,
     runs_below,
 )
 from serving.server.ray_environment import haproxy_binary, set_ray_environment
@@ -60,27 +60,19 @@ FAILED = 2
 """Exit code of a server that could not start."""
 
 SHUT_DOWN_SECONDS = 15.0
-"""For Ray to end, beyond the grace period; it is killed then. Where one of its processes has gone before, it would take a
+"""For Ray to answer, beyond the grace period; it is killed then. Where one of its processes has gone before, it would take a
 minute to notice."""
 
 OBJECT_STORE_BYTES = 100 << 20
 """Ray's store for large values, which the service does not use; by default it would take 30 % of the memory."""
 
 
-def serve_until_stopped(settings: Serve, read_again: Callable[[], Serve]) -> None:
-    """Serve until SIGINT or SIGTERM, and on SIGHUP the models of the settings as they are then.
+def serve_until_stopped(settings: Serve, read_again: Callable[[], Serve], signals: Signals) -> NoReturn:
+    """Serve until SIGINT or SIGTERM, and on SIGHUP the models of the settings as they are then; then end the process.
 
     Raises SystemExit with a message when it cannot start.
     """
     started = perf_counter()
-    folder: Path | None = None
-
-    def end(code: int) -> NoReturn:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-        end_process(code)
-
-    signals = Signals(end)
     configure_output(settings.logs)
     models, defaults = check(settings)
     check_ports(settings)
@@ -88,6 +80,7 @@ def serve_until_stopped(settings: Serve, read_again: Callable[[], Serve]) -> Non
     adopt_orphans()
     # HAProxy's socket is in it, whose path may have 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="dqbart-", dir="/tmp" if binary else None))
+    remove_at_end(folder)
     try:
         metrics_folder = folder / "metrics"
         metrics_folder.mkdir()
@@ -108,15 +101,13 @@ def serve_until_stopped(settings: Serve, read_again: Callable[[], Serve]) -> Non
         if left := operations.drain(settings.grace):
             _say(f"{left} requests were not finished within {settings.grace:g} seconds, and are cut off")
         operations.close_ports()
-        shut_down()
     except BaseException:
         signals.hold_if_ending()
         # Also for the interpreter's end, at which Ray may wait for what has gone.
         end_process_after(SHUT_DOWN_SECONDS, FAILED)
         shut_down()
-        shutil.rmtree(folder, ignore_errors=True)
         raise
-    end(0)
+    end_process(0)
 
 
 def start(settings: Serve, metrics_folder: str, table: ModelTable) -> Operations:

@@ -276,10 +276,15 @@ class Serve(Command):
         return 1 << (share.bit_length() - 1)
 
     def cli_cmd(self) -> None:
+        from serving.server.processes import end_process
+        from serving.server.signals import Signals
+
+        # Before the libraries that are imported next start threads.
+        signals = Signals(end_process)
         from serving.server.run import serve_until_stopped
 
         # The flags are those that the process was started with.
-        serve_until_stopped(self, lambda: read_settings(Serve, "serve", sys.argv[2:]))
+        serve_until_stopped(self, lambda: read_settings(Serve, "serve", sys.argv[2:]), signals)
 
 
 def named_folder(model: str) -> tuple[str, Path]:

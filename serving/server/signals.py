@@ -1,13 +1,15 @@
 """What signals mean to `dqbart serve`: SIGTERM and SIGINT stop it, a second one at once; SIGHUP exchanges the models.
 
-They are taken on a thread of their own, as soon as they come and whatever the main thread does. An exception in the main
-thread would come up anywhere in Ray's code, which swallows it, turns it into another one, or has half a cluster by then. And
-Ray puts a handler of its own in the place of ours while it starts: the kernel's news of a signal reach the thread nonetheless.
+They are blocked in all threads and taken by one that waits for them, whatever the main thread does. Handlers would not do:
+Ray puts its own in their place while it starts, in Python and in C++, and what they raised would come up anywhere in Ray's
+code, which swallows it or has half a cluster by then.
+
+What is started later inherits the block. So a signal to the whole group of processes, as terminals and service managers send
+it, does not take Ray away from a server that finishes its requests; Ray's processes are ended by SIGKILL.
 """
 
 from __future__ import annotations
 
-import os
 import queue
 import signal
 import threading
@@ -16,9 +18,11 @@ from typing import Literal, NoReturn
 
 Wish = Literal["stop", "reload"]
 
+TAKEN = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
 
 class Signals:
-    """One process's; made in its main thread. Until `serving` is set, a signal that stops ends the process at once."""
+    """One process's, made before it has any other thread. Until `serving` is set, what stops it ends it at once."""
 
     def __init__(self, end: Callable[[int], NoReturn]) -> None:
         """`end` ends the process, with whatever it started, by the exit code that it is given."""
@@ -26,12 +30,7 @@ class Signals:
         self._end = end
         self._stopping = False
         self._wishes: queue.SimpleQueue[Wish] = queue.SimpleQueue()
-        self._news, news = os.pipe()
-        os.set_blocking(news, False)
-        signal.set_wakeup_fd(news, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # Without a handler in Python nothing is told.
-            signal.signal(number, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)
         threading.Thread(target=self._take, name="dqbart-signals", daemon=True).start()
 
     def wish(self) -> Wish:
@@ -45,12 +44,12 @@ class Signals:
 
     def _take(self) -> None:
         while True:
-            for number in os.read(self._news, 512):
-                if number == signal.SIGHUP:
-                    self._wishes.put("reload")
-                elif number in (signal.SIGINT, signal.SIGTERM):
-                    if self._stopping or not self.serving:
-                        self._stopping = True
-                        self._end(128 + number)
-                    self._stopping = True
-                    self._wishes.put("stop")
+            number = signal.sigwait(TAKEN)
+            if number == signal.SIGHUP:
+                self._wishes.put("reload")
+            elif self._stopping or not self.serving:
+                self._stopping = True
+                self._end(128 + number)
+            else:
+                self._stopping = True
+                self._wishes.put("stop")

@@ -8,7 +8,7 @@ from rich.console import Console
 from compress.training.loop import StepReport
 from compress.training.progress import TrainingProgress
 
-REPORT = StepReport(20, 100, {"total": 3.5, "task": 1.25, "hidden": 2.25}, 1e-3, 4321.0)
+REPORT = StepReport(20, 100, {"total": 3.5, "task": 1.25, "hidden": 2.25}, 1e-3, 8_642, 2.0)
 
 
 class Watching:

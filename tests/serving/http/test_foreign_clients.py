@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
@@ -19,13 +18,12 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 from libretranslatepy import LibreTranslateAPI
 
-from tests.serving.server.running import Server, metrics, start_server
+from tests.serving.server.running import Server, metrics
 
 
 @pytest.fixture(scope="module")
-def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with start_server(tmp_path_factory.mktemp("server"), list(artifacts.values())) as server:
-        yield server
+def server(shared_server: Server) -> Server:
+    return shared_server
 
 
 def huggingface(server: Server, name: str) -> InferenceClient:

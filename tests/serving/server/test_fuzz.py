@@ -23,20 +23,18 @@ from protos.dqbart.v1 import seq2seq_pb2 as pb
 from serving.http.errors import TEXT_ERROR_PATHS, TextErrorResponse
 from serving.service.messages import ErrorResponse
 from tests.serving.server.hostile import BODIES, fuzzed, messages, odd_requests
-from tests.serving.server.running import Server, start_server
+from tests.serving.server.running import Server
 
 SECONDS = 20
-"""A request without an answer by then hangs; the server gives its own up in half of it."""
+"""A request without an answer by then hangs; the server gives its own up long before."""
 
 INTERNALS = re.compile(r"Traceback|File \"|\.py\b|site-packages|<class|/home/|/tmp/|pydantic|google\.protobuf")
 """What no client is to read, and except for names of files no log to have."""
 
 
 @pytest.fixture(scope="module")
-def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    limits = ("--request-timeout", str(SECONDS // 2), "--max-payload-bytes", "300000")
-    with start_server(tmp_path_factory.mktemp("server"), list(artifacts.values()), *limits) as server:
-        yield server
+def server(shared_server: Server) -> Server:
+    return shared_server
 
 
 @pytest.fixture(scope="module")

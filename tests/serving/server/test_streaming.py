@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,7 +16,8 @@ from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
 from serving.rpc.statuses import GRPC_STATUS
 from serving.service.errors import HTTP_STATUS, ErrorCode
-from tests.serving.server.running import Server, metrics, series, start_server
+from tests.serving.conftest import REQUEST_TIMEOUT
+from tests.serving.server.running import Server, metrics, series
 
 WINDOWS = 500
 LONG: dict[str, Any] = {
@@ -27,14 +27,11 @@ LONG: dict[str, Any] = {
 }
 """With `WINDOWS` sentences, more than the server has time for."""
 LONG_TEXT = "how are you. " * WINDOWS
-REQUEST_TIMEOUT = 6
 
 
 @pytest.fixture(scope="module")
-def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    with start_server(folder, list(artifacts.values()), "--request-timeout", str(REQUEST_TIMEOUT)) as server:
-        yield server
+def server(shared_server: Server) -> Server:
+    return shared_server
 
 
 @pytest.fixture(scope="module")
