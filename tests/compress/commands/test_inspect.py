@@ -9,6 +9,7 @@ from compress.commands.run_inspect import run_inspect
 from compress.model.heads import resize_heads
 from compress.model.quantized_modules import full_precision_weights
 from compress.model.teacher import load_teacher
+from dqbart import run_command
 from quant.artifact import WEIGHTS_FILE, write_artifact
 from quant.scheme import Scheme
 from quant.structure import Structure
@@ -64,7 +65,7 @@ def test_how_it_decodes_is_shown(
 
 
 def test_a_teacher_is_no_artifact(teachers: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_inspect(Inspect(model=Path(teachers["bart"]))) == 1
-    error = capsys.readouterr().err
-    assert "is a checkpoint and no artifact" in error
-    assert "`dqbart compress` makes an artifact of it, `dqbart evaluate` scores it as it is" in error
+    with pytest.raises(SystemExit) as stopped:
+        run_command(Inspect, "inspect", [teachers["bart"]])
+    assert stopped.value.code
+    assert "is no artifact: its config.json has no quantization_config" in capsys.readouterr().err
