@@ -51,11 +51,8 @@ def run_inspect(settings: Inspect) -> int:
 
 def _decoding(artifact: Artifact) -> str:
     """The model's own settings, of validation and service alike."""
-    model = artifact.architecture
     try:
-        settings = GenerationSettings.read(
-            artifact.generation_config, model.eos_token_id, model.max_position_embeddings, model.vocab_size
-        )
+        settings = GenerationSettings.of(artifact)
     except GenerationConfigError as error:
         return f"cannot be served: {error}"
     lengths = {"min_new_tokens": settings.min_new_tokens, "max_new_tokens": settings.max_new_tokens}
