@@ -50,7 +50,7 @@ def test_a_fault_in_one_search_fails_that_request_only(
     right = getattr(RowSearch, method)
 
     def sometimes(search: RowSearch, *arguments: Any) -> Any:
-        if search._sequences[0].ids[1:2] == [9]:
+        if search._sequences[0].history.ids[1:2] == [9]:
             raise ZeroDivisionError
         return right(search, *arguments)
 
