@@ -96,7 +96,8 @@ class Candidates(NamedTuple):
     """The answer to a `Wanted`: of each row the best tokens by edited value, equal values by the smaller token id, or the
     tokens that were drawn.
 
-    -inf stands where fewer tokens are allowed than were wanted, NaN where a row's logits are no numbers.
+    -inf stands where fewer tokens are allowed than were wanted, NaN where a logit of the row is NaN or
+    infinity.
     """
 
     values: NDArray[np.float32]

@@ -57,7 +57,7 @@ def _of_rows(logits: Tensor, kind: _Kind, rows_per_source: list[int], wanted: li
             best, tokens = values_of(keys), tokens_of(keys)
         else:
             best, tokens = _best(values, kind.candidates)
-        best = best.masked_fill(logits.isnan().any(-1, keepdim=True), torch.nan)
+        best = best.masked_fill(~(logits < torch.inf).all(-1, keepdim=True), torch.nan)
     split = (torch.split(each, rows_per_source) for each in (best, tokens, normalizers))
     return [Candidates(*(part.numpy() for part in parts)) for parts in zip(*split, strict=True)]
 

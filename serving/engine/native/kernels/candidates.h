@@ -136,10 +136,12 @@ inline bool precedes(float value, int64_t token, float other, int64_t other_toke
   return value > other || (value == other && token < other_token);
 }
 
+// Whether no logit is NaN or infinity.
 inline bool all_numbers(const float* logits, int64_t count) {
+  const Floats infinity = broadcast(std::numeric_limits<float>::infinity());
   for (int64_t at = 0; at < count; at += kLanes) {
     const Lanes lanes = lanes_left(count - at), all = lanes_left(kLanes);
-    if (are_numbers(load(lanes, logits + at), all) != 0xffff) return false;
+    if (are_greater(infinity, load(lanes, logits + at), all) != 0xffff) return false;
   }
   return true;
 }
