@@ -38,8 +38,8 @@ TASK_OF_PATH: dict[str, Task] = {
     **libretranslate.TASK_OF_PATH,
 }
 
-KEYED_BY_ROUTE = frozenset({"/translate", "/languages"})
-"""LibreTranslate's clients send their key in the body, and none at all for the languages."""
+KEYED_BY_ROUTE = frozenset({"/translate", "/languages", "/frontend/settings"})
+"""LibreTranslate's clients send their key in the body or the query, and none at all for the languages and settings."""
 
 ERRORS: dict[int | str, dict[str, object]] = {status.value: {"model": ErrorResponse} for status in STATUSES}
 
@@ -111,7 +111,7 @@ def build_app(service: Service, gate: Gate | None = None) -> FastAPI:
         return Response(service.metrics_page(), media_type=CONTENT_TYPE_LATEST)
 
     app.include_router(huggingface.router(service))
-    app.include_router(libretranslate.router(service, partial(check_key, gate)))
+    app.include_router(libretranslate.router(service, partial(check_key, gate), gate.access.restricted))
     # Last, for routes are tried in their order: the tasks' come first.
     app.include_router(page_router())
 
