@@ -53,7 +53,10 @@ class TranslateBody(Message):
     target: str = Field(description="a code or a name of the language", max_length=200)
     format: str = Field(default="text", description="text; html is not translated")
     alternatives: int = Field(default=0, ge=0, description="how many more translations of each text, the next best ones")
-    api_key: str | None = Field(default=None, description="where the server asks for one, and no header has it")
+    api_key: str | None = Field(
+        default=None,
+        description="where the server asks for one, and no header has it: it is looked for before the body is read",
+    )
 
     @field_validator("format")
     @classmethod
@@ -115,11 +118,8 @@ class FrontendSettings(BaseModel):
     """The `source` and the `target`; none for a model that has no codes."""
 
 
-def router(service: Service, check_key: Callable[[str | None], None], restricted: bool) -> APIRouter:
-    """The routes, which ask `service`; `check_key` raises ServiceError for a key in a body that is not accepted.
-
-    `restricted`: whether there are keys.
-    """
+def router(service: Service, restricted: bool) -> APIRouter:
+    """The routes, which ask `service`; `restricted` where it asks for keys."""
     routes = APIRouter(tags=["LibreTranslate"], responses=TEXT_ERRORS)
     schema = TranslateBody.model_json_schema()
     body = {kind: {"schema": schema} for kind in (JSON, FORM, MULTIPART)}
@@ -129,7 +129,6 @@ def router(service: Service, check_key: Callable[[str | None], None], restricted
             asked = TranslateBody.model_validate(await _fields(request, service.limits))
         except ValidationError as fault:
             raise RequestValidationError(fault.errors()) from None
-        check_key(asked.api_key)
         try:
             return await _translated(service, asked)
         except ServiceError as error:
