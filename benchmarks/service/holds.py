@@ -46,7 +46,7 @@ class Instant:
     async def generate(self, request: Request) -> Result:
         await asyncio.sleep(0)
         asked = request.parameters
-        ids = tuple(20 + place % 100 for place in range(min(asked.max_new_tokens, 1000)))
+        ids = tuple(20 + place % 100 for place in range(asked.max_new_tokens))
         scores = (-0.5,) * len(ids) if asked.return_scores else None
         output = GeneratedSequence(ids, "length", -0.5 if asked.return_scores else None, scores)
         return Result((output,) * asked.num_return_sequences, 0.0, 0.0, 0.0)
@@ -71,6 +71,7 @@ class Replica:
         served = [ServedModel(model, model.codec(), Instant()) for model in checked]  # type: ignore[arg-type]
         service = Service(Models(served, default_models(checked, {})), settings.limits, Metrics())
         gate = Gate(settings.gate)
+        self.tokens = min(model.defaults.most_new_tokens for model in checked)
         self._app = build_app(service, gate)
         rpc = Rpc(service, gate)
         self._handlers: dict[str, Any] = {}
@@ -164,11 +165,8 @@ def run_bench_holds(settings: BenchHolds) -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     served = Serve()
     replica = Replica(settings.models or shipped_models(), served)
-    requests = [
-        each
-        for each in sent(served.max_payload_bytes - 100, served.max_inputs, served.max_source_characters)
-        if settings.only is None or settings.only in f"{each.target} {each.name}"
-    ]
+    most = served.max_payload_bytes - 100, served.max_inputs, served.max_source_characters, replica.tokens
+    requests = [each for each in sent(*most) if settings.only is None or settings.only in f"{each.target} {each.name}"]
     found = [asyncio.run(_least(replica, request, settings.rounds, console)) for request in requests]
     table = Table("to", "what", "held, ms", "took, ms", "outcome")
     for held in sorted(found, key=lambda each: -each.seconds):
