@@ -29,6 +29,7 @@ from serving.observability.logs import LogSettings, configure_logs
 from serving.observability.metrics import Metrics
 from serving.observability.traces import Traces, no_tracing, otlp_exporter, traces_wanted
 from serving.rpc.calls import Rpc
+from serving.rpc.messages import Unread
 from serving.server.engines.process import EngineProcess
 from serving.server.live_models import LiveModels, open_model
 from serving.server.model_table import ModelTable
@@ -118,39 +119,37 @@ class Ingress:
             raise ModelError("the deployment's user_config names no models")
         self._service.check_health()
 
-    async def Translate(self, request: pb.TranslateRequest, grpc_context: Any) -> pb.GenerateResponse:
+    async def Translate(self, request: Unread, grpc_context: Any) -> pb.GenerateResponse:
         return await self._rpc.translate(request, grpc_context)
 
-    async def Summarize(self, request: pb.SummarizeRequest, grpc_context: Any) -> pb.GenerateResponse:
+    async def Summarize(self, request: Unread, grpc_context: Any) -> pb.GenerateResponse:
         return await self._rpc.summarize(request, grpc_context)
 
-    async def Answer(self, request: pb.AnswerRequest, grpc_context: Any) -> pb.GenerateResponse:
+    async def Answer(self, request: Unread, grpc_context: Any) -> pb.GenerateResponse:
         return await self._rpc.answer(request, grpc_context)
 
-    async def TranslateStream(self, request: pb.TranslateRequest, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
+    async def TranslateStream(self, request: Unread, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
         async with aclosing(self._rpc.translate_stream(request, grpc_context)) as events:
             async for event in events:
                 yield event
 
-    async def SummarizeStream(self, request: pb.SummarizeRequest, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
+    async def SummarizeStream(self, request: Unread, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
         async with aclosing(self._rpc.summarize_stream(request, grpc_context)) as events:
             async for event in events:
                 yield event
 
-    async def AnswerStream(self, request: pb.AnswerRequest, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
+    async def AnswerStream(self, request: Unread, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
         async with aclosing(self._rpc.answer_stream(request, grpc_context)) as events:
             async for event in events:
                 yield event
 
-    async def ListModels(self, request: pb.ListModelsRequest, grpc_context: Any) -> pb.ListModelsResponse:
+    async def ListModels(self, request: Unread, grpc_context: Any) -> pb.ListModelsResponse:
         return await self._rpc.list_models(request, grpc_context)
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, grpc_context: Any) -> health_pb2.HealthCheckResponse:
+    async def Check(self, request: Unread, grpc_context: Any) -> health_pb2.HealthCheckResponse:
         return await self._rpc.check(request, grpc_context)
 
-    async def Watch(
-        self, request: health_pb2.HealthCheckRequest, grpc_context: Any
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+    async def Watch(self, request: Unread, grpc_context: Any) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         async for response in self._rpc.watch(request, grpc_context):
             yield response
 
