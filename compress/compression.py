@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from compress.data.text_format import Encoded, Example
 from compress.manifest import Manifest, write_manifest
+from compress.model.embeddings import save_checkpoint
 from compress.model.quantized_modules import (
     COMPUTED,
     WeightScales,
@@ -132,7 +133,7 @@ class Compression:
         if self.plan.scheme is None:
             self.student.generation_config = self.plan.decoding.resolved(self.student, self.teacher.text_format)
             with whole_files(self.output) as partial:
-                self.student.save_pretrained(partial)
+                save_checkpoint(self.student, partial)
                 self.teacher.text_format.tokenizer.save_pretrained(partial)
             write_manifest(self.output, manifest)
             return
@@ -155,7 +156,7 @@ class Compression:
         check_servable(self.teacher.text_format, self.teacher.architecture.vocab_size)
         architecture = Architecture.from_config(self.student.config.to_dict())
         layout = list(model_layout(architecture, self.plan.scheme))
-        if faults := weight_faults(layout, full_precision_weights(self.student)):
+        if faults := weight_faults(architecture, layout, packable_weights(self.student)):
             raise StudentError(f"teacher {self.teacher.name} cannot be packed: {'; '.join(faults)}")
 
     @property
