@@ -93,19 +93,8 @@ class Card:
         if not faults and entries["task"] not in TASKS:
             faults.append(f"task is {entries['task']!r}, accepted are {', '.join(TASKS)}")
         if not faults:
-            wanted = SOURCE_FIELDS[entries["task"]]
-            if sorted(template_fields(entries["source_template"])) != sorted(wanted):
-                braces = " and ".join(f"{{{name}}}" for name in wanted)
-                faults.append(
-                    f"source_template is {entries['source_template']!r}, it must use {braces} once and no other braces"
-                )
-            if (CONTEXT in wanted) != (entries["passage_separator"] is not None):
-                expected = "a text" if CONTEXT in wanted else "null"
-                faults.append(
-                    f"passage_separator is {entries['passage_separator']!r}, for {entries['task']} {expected} is expected"
-                )
-            if len(entries["passage_separator"] or "") > LONGEST_SEPARATOR:
-                faults.append(f"passage_separator has more than {LONGEST_SEPARATOR} characters")
+            faults += template_faults(entries["task"], entries["source_template"])
+            faults += separator_faults(entries["task"], entries["passage_separator"])
             if (steps := tuple(entries["normalization"])) != tuple(step for step in STEPS if step in steps):
                 faults.append(
                     f"normalization is {list(steps)!r}, accepted are {', '.join(STEPS)}, each once and in this order"
@@ -191,6 +180,12 @@ class Card:
         literal = [token for token in named if token not in placeholders]
         return literal + [language for language in self.languages if any(token in placeholders for token in named)]
 
+    def speaks(self, source_language: str | None, target_language: str | None) -> bool:
+        """Whether languages are a direction of the model; of a model without directions, whether they are its fixed ones."""
+        if self.directions:
+            return (source_language, target_language) in self.language_pairs
+        return {source_language, target_language} <= {None, *self.tokens}
+
     @property
     def language_pairs(self) -> tuple[tuple[str, str], ...]:
         """Source and target code of each direction."""
@@ -205,6 +200,26 @@ class Card:
     def affixes(self) -> int:
         """Tokens that prefix and suffix add to every source."""
         return len(self.source_prefix) + len(self.source_suffix)
+
+
+def template_faults(task: Task, template: str) -> list[str]:
+    """What is wrong with a source template."""
+    wanted = SOURCE_FIELDS[task]
+    if sorted(template_fields(template)) == sorted(wanted):
+        return []
+    braces = " and ".join(f"{{{name}}}" for name in wanted)
+    return [f"source_template is {template!r}, it must use {braces} once and no other braces"]
+
+
+def separator_faults(task: Task, separator: str | None) -> list[str]:
+    """What is wrong with a passage separator; None is none."""
+    faults = []
+    if (CONTEXT in SOURCE_FIELDS[task]) != (separator is not None):
+        expected = "a text" if CONTEXT in SOURCE_FIELDS[task] else "null"
+        faults.append(f"passage_separator is {separator!r}, for {task} {expected} is expected")
+    if len(separator or "") > LONGEST_SEPARATOR:
+        faults.append(f"passage_separator has more than {LONGEST_SEPARATOR} characters")
+    return faults
 
 
 def passages(text: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -59,6 +59,22 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Settings that the engine does not have, and the values (besides null) at which they change nothing."""
 
+NEUTRAL_SEARCH: dict[str, Any] = {
+    "num_beams": None,
+    "max_length": None,
+    "min_length": 0,
+    "length_penalty": 1.0,
+    "early_stopping": False,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "repetition_penalty": 1.0,
+    "do_sample": False,
+    "temperature": None,
+    "top_k": None,
+    "top_p": None,
+}
+"""Settings of the search, which, unlike tokens, one model may take over from another; and at which value they do nothing."""
+
 MOST_IDS = 10_000
 """Of end tokens, of bad words, and of tokens in one of these."""
 
@@ -143,6 +159,19 @@ class GenerationSettings:
         if self.forced_eos_token_id is not None:
             entries["forced_eos_token_id"] = self.forced_eos_token_id
         return entries
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """Settings that do nothing beside the others: those of draws or of beams where there are none."""
+        sampling = () if self.do_sample else ("temperature", "top_k", "top_p")
+        return sampling if self.num_beams > 1 else (*sampling, "early_stopping", "length_penalty")
+
+    def in_effect(self) -> dict[str, float | int | bool | str]:
+        """The settings of the search that do something, by the file's names: what a figure of quality must name."""
+        entries, idle = self.entries(), self.without_effect
+        return {
+            name: entries[name] for name, neutral in NEUTRAL_SEARCH.items() if name not in idle and entries[name] != neutral
+        }
 
     def _contradictions(self) -> Iterator[str]:
         if not 1 <= self.max_new_tokens <= self.most_new_tokens:

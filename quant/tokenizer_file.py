@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from tokenizers.models import Unigram
 
 from quant.card import Card
 from quant.strange_files import StrangeFileError, parse_json, read_bytes
@@ -47,6 +48,8 @@ INNER = ("normalizers", "pretokenizers", "decoders")
 PATTERNS = {" {2,}", r"\s+"}
 """Regular expressions for what is replaced; conversions from SentencePiece write them."""
 
+_NOWHERE = "\U0010fffd"
+
 TRIAL = "A trial:  über 12 ﬁxed, “quoted” words, 東京 \u0301\u200b\ufffd and 🙂.\n\tThe end."
 
 
@@ -73,6 +76,17 @@ def open_tokenizer(folder: Path, card: Card, vocab_size: int) -> Tokenizer:
     if faults:
         raise TokenizerError(f"{path}: " + "; ".join(faults))
     return tokenizer
+
+
+def unknown_id(tokenizer: Tokenizer) -> int | None:
+    """The token of what a vocabulary does not have; None for one that has everything, as bytes."""
+    name = getattr(tokenizer.model, "unk_token", None)
+    if name is not None:
+        return tokenizer.token_to_id(name)
+    if isinstance(tokenizer.model, Unigram) and len(found := tokenizer.model.tokenize(_NOWHERE)) == 1:
+        # This kind does not tell; what it makes of a character that no text has does.
+        return int(found[0].id)
+    return None
 
 
 def read_tokenizer(path: Path, vocab_size: int) -> Tokenizer:

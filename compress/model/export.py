@@ -37,7 +37,9 @@ def save_tokenizer(artifact: Artifact, folder: Path) -> Any:
     """Write the artifact's tokenizer, set to its direction where it has only one; returns it."""
     tokenizer = AutoTokenizer.from_pretrained(artifact.path)
     if tokenizer.bos_token is None:  # mBART-50's of late; CTranslate2 does not load a model without one
-        tokenizer.bos_token = tokenizer.convert_ids_to_tokens(artifact.architecture.bos_token_id)
+        architecture = artifact.architecture
+        first = architecture.eos_token_id if architecture.bos_token_id is None else architecture.bos_token_id
+        tokenizer.bos_token = tokenizer.convert_ids_to_tokens(first)
     if len(artifact.card.language_pairs) == 1:
         tokenizer.src_lang, tokenizer.tgt_lang = artifact.card.language_pairs[0]
     tokenizer.save_pretrained(folder)

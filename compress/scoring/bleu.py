@@ -27,9 +27,7 @@ class _MixedBLEU(BLEU):  # type: ignore[misc]
         self.tokenizer_signature = "+".join(each.tokenizer_signature for each in cutters.values())
 
     def _cut(self, texts: Sequence[str | None]) -> list[str | None]:
-        return [
-            None if text is None else cutter(text.rstrip()) for cutter, text in zip(self._cutters, texts, strict=True)
-        ]
+        return [None if text is None else cutter(text.rstrip()) for cutter, text in zip(self._cutters, texts, strict=True)]
 
     def _cache_references(self, references: Sequence[Sequence[str | None]]) -> list[Any]:
         cached: list[Any] = super()._cache_references([self._cut(stream) for stream in references])

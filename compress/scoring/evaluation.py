@@ -12,7 +12,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from compress.data.text_format import Example, TextFormat
-from compress.scoring.decoding import DecodingSettings, decoding_record, generate
+from compress.scoring.decoding import DecodingSettings, generate
 from compress.scoring.metrics import Scores, score, zero_warning
 
 
@@ -51,7 +51,7 @@ def evaluate(
         "target_language": examples[0].target_language,
         "scores": {name: round(value, 2) for name, value in scores.values.items()},
         "signatures": scores.signatures,
-        "decoding": decoding_record(decoding.resolved(model)),
+        "decoding": decoding.over(model).in_effect(),
         "seconds": round(seconds, 1),
     }
     if (most := max(map(len, references))) > 1:

@@ -39,9 +39,7 @@ class Scores:
         return self.values[self.selection]
 
 
-def score(
-    task: Task, hypotheses: Sequence[str], references: References, languages: TargetLanguages | None = None
-) -> Scores:
+def score(task: Task, hypotheses: Sequence[str], references: References, languages: TargetLanguages | None = None) -> Scores:
     """BLEU and chrF (sacreBLEU's defaults) for translation; mean ROUGE-1/2/L/Lsum F1 for the other tasks."""
     if task == "translation":
         values, signatures = {}, {}

@@ -70,7 +70,8 @@ def _translation(
     _, results = PairedTest(systems, metrics, streams, test_type="bs", n_samples=samples)()
     del results["System"]  # what is left are two results of each metric, in their order and by its name in full
     differences = {}
-    for (name, metric), (first, second) in zip(translation_metrics(references, languages).items(), results.values(), strict=True):
+    fresh = translation_metrics(references, languages).items()
+    for (name, metric), (first, second) in zip(fresh, results.values(), strict=True):
         # What sacreBLEU resamples, too: it says how sure each score is, and not how sure their difference.
         statistics = [
             np.array(metric._extract_corpus_statistics(texts, streams), dtype=np.float64) for texts in (baseline, system)

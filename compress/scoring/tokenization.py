@@ -14,8 +14,8 @@ most letters of the references are in.
 | written without spaces, Thai and Burmese among them | char | characters |
 | all others | intl, as their punctuation is not ASCII's | words of every script |
 
-What it gave up: flores200 would find words in Thai or Khmer, but its model is a download. English is told from other languages
-of the Latin script, where no language is given, by its nearly having no letters beyond ASCII; Dutch or Indonesian pass for it.
+What it gave up: flores200 would find words in Thai or Khmer, but its model is a download. English is told from other
+languages of the Latin script, where no language is given, by having nearly no letters beyond ASCII; Dutch passes for it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from functools import lru_cache
 
 import langcodes
 import regex
+from langcodes.tag_parser import LanguageTagError
 
 _BLEU = {
     **dict.fromkeys(("Latn", "Cyrl", "Grek"), "13a"),
@@ -39,17 +40,23 @@ _BLEU = {
 """ISO 15924 script → sacreBLEU's tokenizer."""
 _OTHER_SCRIPT = "intl"
 
-_WITHOUT_SPACES = "Han Hiragana Katakana Bopomofo Thai Lao Khmer Myanmar Tai_Le New_Tai_Lue Tai_Tham Tai_Viet".split()
-_SCRIPTS = [
-    (regex.compile(rf"\p{{Script={name}}}"), code)
-    for name, code in {
-        **{"Latin": "Latn", "Cyrillic": "Cyrl", "Greek": "Grek", "Hangul": "Kore"},
-        **{"Han": "Hani", "Hiragana": "Jpan", "Katakana": "Jpan"},
-        **{"Thai": "Thai", "Lao": "Laoo", "Khmer": "Khmr", "Myanmar": "Mymr"},
-        **{"Tai_Le": "Tale", "New_Tai_Lue": "Talu", "Tai_Tham": "Lana", "Tai_Viet": "Tavt"},
-    }.items()
-]
-"""Unicode's scripts, and the code that stands for how their languages are written."""
+_WITHOUT_SPACES = {
+    "Han": "Hani",
+    "Hiragana": "Jpan",
+    "Katakana": "Jpan",
+    "Bopomofo": "Hani",
+    "Thai": "Thai",
+    "Lao": "Laoo",
+    "Khmer": "Khmr",
+    "Myanmar": "Mymr",
+    "Tai_Le": "Tale",
+    "New_Tai_Lue": "Talu",
+    "Tai_Tham": "Lana",
+    "Tai_Viet": "Tavt",
+}
+"""Unicode's scripts, and the code of ISO 15924 that stands for how their languages are written."""
+_WITH_SPACES = {"Latin": "Latn", "Cyrillic": "Cyrl", "Greek": "Grek", "Hangul": "Kore"}
+_SCRIPTS = [(regex.compile(rf"\p{{Script={name}}}"), code) for name, code in {**_WITH_SPACES, **_WITHOUT_SPACES}.items()]
 _LEAST_KANA = 0.05
 """Share of the letters of Japanese that are no Chinese characters, at the very least; in running text it is about half."""
 _MOST_BEYOND_ASCII = 0.005
@@ -73,24 +80,24 @@ class Tokenization:
 
     def tokenize(self, text: str) -> list[str]:
         """What ROUGE counts; the interface of rouge-score's tokenizers."""
-        return _english_words()(text) if self.english else words(text)
+        tokenize: Callable[[str], list[str]] = _english_words() if self.english else words
+        return tokenize(text)
 
     def sentences(self, text: str) -> list[str]:
-        return (_ASCII_SENTENCE_END if self.english else _SENTENCE_END).split(text)
+        found: list[str] = (_ASCII_SENTENCE_END if self.english else _SENTENCE_END).split(text)
+        return found
 
     @property
     def rouge_signature(self) -> str:
         if self.english:
             return "stemmer, sentences split after .!?"
-        return "words of every script, characters where there are no spaces, no stemmer, sentences split after .!? 。！？ । ؟ ။ ។"
+        return "words of every script (characters where it has no spaces), no stemmer, sentences split after .!?。！？।؟။។"
 
 
 ENGLISH = Tokenization("13a", english=True)
 
 
-def tokenizations(
-    references: Sequence[Sequence[str]], languages: Sequence[str | None] | None = None
-) -> list[Tokenization]:
+def tokenizations(references: Sequence[Sequence[str]], languages: Sequence[str | None] | None = None) -> list[Tokenization]:
     """One for each example: by its target language, or where that is unknown, by all references of such examples."""
     known = [tokenization_of(language) for language in languages or [None] * len(references)]
     unknown = [texts for texts, each in zip(references, known, strict=True) if each is None]
@@ -103,7 +110,7 @@ def tokenization_of(language: str | None) -> Tokenization | None:
     """By a language code of any kind (`ja`, `ja_XX`, `jpn_Jpan`); None for one that names no language."""
     try:
         tag = langcodes.Language.get(language or "")
-    except langcodes.LanguageTagError:
+    except LanguageTagError:
         return None
     if tag.language is None or not langcodes.Language.make(language=tag.language).is_valid():
         return None

@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from compress.errors import CompressError
 from compress.training.bad_batch import SeenBatch, save_bad_batches
 from compress.training.clock import Clock
 from compress.training.group import Alone, Group
-from compress.training.losses import LayerMap, LossWeights, joint_losses
+from compress.training.losses import LayerMap, LossWeights, joint_losses, outputs_of
 from compress.training.state import TrainingState
 
 Noise = Callable[[Encoded, random.Random], Encoded]
@@ -221,21 +221,12 @@ class Trainer:
         return NonFiniteLossError(f"step {self.step + 1}: the gradient is not finite; losses are {losses}{kept}")
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        weights = self.settings.losses
-        inputs: dict[str, Any] = {
-            "input_ids": batch.source_ids,
-            "attention_mask": batch.source_mask.long(),
-            "decoder_input_ids": batch.decoder_ids,
-            "use_cache": False,
-            "output_attentions": bool(weights.attention),
-            "output_hidden_states": bool(weights.hidden),
-        }
-        with torch.autocast(self.student.device.type, dtype=torch.bfloat16, enabled=self.settings.bf16):
-            teacher = None
-            if weights.needs_teacher and self.teacher is not None:
-                with torch.inference_mode():
-                    teacher = self.teacher(**inputs)
-            student = self.student(**inputs)
+        weights, bf16 = self.settings.losses, self.settings.bf16
+        teacher = None
+        if weights.needs_teacher and self.teacher is not None:
+            with torch.inference_mode():
+                teacher = outputs_of(self.teacher, batch, weights, bf16)
+        student = outputs_of(self.student, batch, weights, bf16)
         return joint_losses(student, teacher, batch, weights, self.layers)
 
     def _start_epoch(self, epoch: int) -> None:

@@ -21,10 +21,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from transformers import AutoTokenizer
 
-from compress.data.dataset import DatasetError, Languages
+from compress.data.dataset import Languages
 from compress.data.text_format import TextFormat
 from compress.device import pick_device
-from compress.errors import EXPECTED_ERRORS
+from compress.errors import DatasetError
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.model.teacher import load_teacher
 from pipelines.commands import PseudoLabel
 from pipelines.pseudo_label.items import Item, load_items
@@ -63,7 +64,7 @@ def run_pseudo_label(settings: PseudoLabel) -> int:
 
 def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int:
     languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
-    if settings.both_directions and len(settings.languages()) != 2:
+    if settings.both_directions and not (settings.source_language and settings.target_language):
         raise DatasetError("--both-directions needs --source-language and --target-language")
     runner = _runner(settings.device)
     artifact = _artifact(settings, scratch)
@@ -79,7 +80,7 @@ def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int
     )
     started, labelled = time.monotonic(), 0
     tokenizer = AutoTokenizer.from_pretrained(artifact.path)
-    text_format = TextFormat(artifact.card, tokenizer)
+    text_format = TextFormat(artifact.card, tokenizer, requests[0].parameters.eos_token_ids)
     chunks = label(artifact.path, requests[file.done :], settings.workers, settings.threads, runner, settings.batch_rows)
     with _Rate(console, len(items), file.done) as rate, closing(chunks):
         for labels in chunks:
@@ -113,6 +114,7 @@ def _artifact(settings: PseudoLabel, scratch: Path) -> Artifact:
         settings.max_source_tokens,
         settings.allow_pickle,
         settings.passage_separator,
+        settings.max_target_tokens,
     )
     pack_teacher(teacher, scratch)
     return read_artifact(scratch)
@@ -120,10 +122,10 @@ def _artifact(settings: PseudoLabel, scratch: Path) -> Artifact:
 
 def _requests(settings: PseudoLabel, artifact: Artifact, items: list[Item]) -> tuple[list[Request], int]:
     """A request for each item, by the model's own decoding settings but for the flags; how many have the longest source."""
-    text_format = TextFormat(artifact.card, AutoTokenizer.from_pretrained(artifact.path))
     architecture = artifact.architecture
     positions, eos = architecture.max_position_embeddings, architecture.eos_token_id
     defaults = GenerationDefaults.read(artifact.generation_config, eos, positions, architecture.vocab_size)
+    text_format = TextFormat(artifact.card, AutoTokenizer.from_pretrained(artifact.path), defaults.eos_token_ids)
     given = {name: value for name in _SEARCH if (value := getattr(settings, name)) is not None}
     try:
         asked = GenerationParameters(**given, return_scores=True)

@@ -200,9 +200,9 @@ class Client:
                 return f"{self._address}: {status.name}: {details}"
 
 
-def shared_fields(model: str = "", truncation: str = "error", **parameters: Any) -> dict[str, Any]:
+def shared_fields(model: str = "", truncation: str | None = None, **parameters: Any) -> dict[str, Any]:
     """What the requests have in common, as keywords of their messages. Raises ValueError for an unknown parameter."""
-    if truncation not in TRUNCATIONS:
+    if truncation is not None and truncation not in TRUNCATIONS:
         raise ValueError(f"truncation = {truncation!r}: accepted are {', '.join(TRUNCATIONS)}")
     if (early := parameters.get("early_stopping")) is not None:
         if early not in EARLY_STOPPING:
@@ -210,7 +210,7 @@ def shared_fields(model: str = "", truncation: str = "error", **parameters: Any)
         parameters = {**parameters, "early_stopping": EARLY_STOPPING[early]}
     return {
         "model": model,
-        "truncation": TRUNCATIONS[truncation],
+        "truncation": pb.TRUNCATION_UNSPECIFIED if truncation is None else TRUNCATIONS[truncation],
         "parameters": pb.GenerationParameters(**parameters),
     }
 

@@ -18,7 +18,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
 
 from quant.card import TASKS, Task
-from serving.http.bodies import StrictJsonRoute
+from serving.http.bodies import strict_json_route
 from serving.http.errors import TEXT_ERRORS
 from serving.service.errors import ErrorCode, ServiceError, shown
 from serving.service.messages import Message
@@ -161,7 +161,8 @@ Outputs = list[SummarizationOutput] | list[TranslationOutput] | list[AnswerOutpu
 
 def router(service: Service) -> APIRouter:
     """The routes, which ask `service`."""
-    routes = APIRouter(prefix=PREFIX, tags=["Hugging Face"], responses=TEXT_ERRORS, route_class=StrictJsonRoute)
+    strict = strict_json_route(service.limits.max_source_characters)
+    routes = APIRouter(prefix=PREFIX, tags=["Hugging Face"], responses=TEXT_ERRORS, route_class=strict)
 
     async def summarized(body: SummarizationBody, model: str | None) -> list[SummarizationOutput]:
         asked = body.parameters

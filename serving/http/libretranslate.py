@@ -6,23 +6,20 @@ LibreTranslate has beyond that (detection, HTML, files, alternatives) is refused
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from quant.card import Task
-from serving.http.bodies import read_json
+from serving.http.bodies import form_value, json_value
 from serving.http.errors import TEXT_ERRORS
 from serving.service.languages import english_name, short_codes
 from serving.service.messages import Message
 from serving.service.requests import Texts, TranslateRequest
-from serving.service.service import Service
+from serving.service.service import Limits, Service
 
 TASK_OF_PATH: dict[str, Task] = {"/translate": "translation"}
 
@@ -39,7 +36,10 @@ class TranslateBody(Message):
     target: str = Field(description="a code or a name of the language", max_length=200)
     format: str = Field(default="text", description="text; html is not translated")
     alternatives: int = Field(default=0, description="0; there are no alternatives here")
-    api_key: str | None = Field(default=None, description="where the server asks for one, and no header has it")
+    api_key: str | None = Field(
+        default=None,
+        description="where the server asks for one, and no header has it: it is looked for before the body is read",
+    )
 
     @field_validator("format")
     @classmethod
@@ -71,21 +71,19 @@ class Language(BaseModel):
     """Codes of those that it is translated to."""
 
 
-def router(service: Service, check_key: Callable[[str | None], None]) -> APIRouter:
-    """The routes, which ask `service`; `check_key` raises ServiceError for a key in a body that is not accepted."""
+def router(service: Service) -> APIRouter:
+    """The routes, which ask `service`."""
     routes = APIRouter(tags=["LibreTranslate"], responses=TEXT_ERRORS)
     schema = TranslateBody.model_json_schema()
     body = {kind: {"schema": schema} for kind in (JSON, FORM)}
-    most_fields = service.limits.max_inputs + len(TranslateBody.model_fields)
 
     @routes.post("/translate", openapi_extra={"requestBody": {"required": True, "content": body}})
     async def translate(request: Request) -> TranslateResponse:
         """Translate one text or several."""
         try:
-            asked = TranslateBody.model_validate(await _fields(request, most_fields))
+            asked = TranslateBody.model_validate(await _fields(request, service.limits))
         except ValidationError as fault:
             raise RequestValidationError(fault.errors()) from None
-        check_key(asked.api_key)
         wanted = TranslateRequest(
             text=asked.q,
             source_language=None if asked.source == AUTO else asked.source,
@@ -111,19 +109,12 @@ def router(service: Service, check_key: Callable[[str | None], None]) -> APIRout
     return routes
 
 
-async def _fields(request: Request, most: int) -> Any:
+async def _fields(request: Request, limits: Limits) -> Any:
     """What a body says. Raises RequestValidationError for one that cannot be read, HTTPException (415) for other kinds."""
     body = await request.body()
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
-    if kind not in (JSON, FORM):
-        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"a body with Content-Type: {JSON} or {FORM} is expected")
-    try:
-        if kind == JSON:
-            return read_json(body)
-        form = parse_qs(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=most)
-        return {name: values[0] if len(values) == 1 else values for name, values in form.items()}
-    except json.JSONDecodeError as fault:
-        raise RequestValidationError([{"type": "json_invalid", "loc": ("body",), "ctx": {"error": fault.msg}}]) from None
-    except ValueError:
-        message = f"a form of UTF-8 texts with {most} fields at most is expected"
-        raise RequestValidationError([{"type": "form_invalid", "loc": (), "msg": message}]) from None
+    if kind == JSON:
+        return await json_value(body, limits.max_source_characters)
+    if kind == FORM:
+        return await form_value(body, limits.max_inputs + len(TranslateBody.model_fields), limits.max_source_characters)
+    raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"a body with Content-Type: {JSON} or {FORM} is expected")

@@ -36,7 +36,6 @@ WATCH_SECONDS = 0.2
 
 FINISH_REASONS = {"eos": pb.FINISH_REASON_EOS, "length": pb.FINISH_REASON_LENGTH}
 TRUNCATIONS = {
-    pb.TRUNCATION_UNSPECIFIED: "error",
     pb.TRUNCATION_ERROR: "error",
     pb.TRUNCATION_END: "end",
     pb.TRUNCATION_CHUNK: "chunk",
@@ -208,8 +207,10 @@ def _shared(message: pb.TranslateRequest | pb.SummarizeRequest | pb.AnswerReques
     # A number that an enum does not have is kept, to be refused.
     if (early := parameters.get("early_stopping")) is not None:
         parameters["early_stopping"] = EARLY_STOPPING.get(early, early)
-    truncation = TRUNCATIONS.get(message.truncation, message.truncation)
-    return {"model": message.model or None, "parameters": parameters, "truncation": truncation}
+    shared: dict[str, Any] = {"model": message.model or None, "parameters": parameters}
+    if message.truncation != pb.TRUNCATION_UNSPECIFIED:
+        shared["truncation"] = TRUNCATIONS.get(message.truncation, message.truncation)
+    return shared
 
 
 def _result_message(result: Result) -> pb.Result:
@@ -217,6 +218,7 @@ def _result_message(result: Result) -> pb.Result:
     return pb.Result(
         **_output_fields(result),
         source_tokens=result.source_tokens,
+        unknown_tokens=result.unknown_tokens,
         timings=pb.Timings(**result.timings.model_dump()),
         truncation=pb.TruncationReport(**{**truncation, "applied": APPLIED_TRUNCATIONS[result.truncation.applied]}),
         seed=result.seed,

@@ -58,7 +58,8 @@ class Ingress:
         otlp_endpoint: str | None,
     ) -> None:
         configure_logs(logs)
-        self._gate = Gate(gate, Traces(otlp_exporter(otlp_endpoint)) if traces_wanted(otlp_endpoint) else no_tracing)
+        self._traces = Traces(otlp_exporter(otlp_endpoint)) if traces_wanted(otlp_endpoint) else None
+        self._gate = Gate(gate, self._traces or no_tracing)
         engines = EngineProcess(threads, logs, died=_end_replica)
         self._metrics = metrics = Metrics(replicas)
         if metrics_address is not None:
@@ -100,9 +101,11 @@ class Ingress:
         return wanted, None if fault is None else str(fault)
 
     async def drain(self) -> int:
-        """Take no more requests; how many are being answered."""
+        """Take no more requests; how many are being answered. Where none is, the spans of all have been sent."""
         self._service.door.close()
-        return self._service.door.inside
+        if not (inside := self._service.door.inside) and self._traces is not None:
+            await asyncio.to_thread(self._traces.flush)
+        return inside
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_app(self._service, self._gate)

@@ -6,7 +6,7 @@ that is made here. It takes such options from environment variables that it read
 which is why ray, and what imports it, is imported inside the functions.
 
 SIGTERM to a process that runs Ray cuts off the requests in flight. Ours stops taking requests, gives those in flight the
-grace period, and then takes Ray down.
+grace period, and then ends Ray's processes with its own, for they have nothing left to do.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ FAILED = 2
 """Exit code of a server that could not start."""
 
 SHUT_DOWN_SECONDS = 15.0
-"""For Ray to end, beyond the grace period; it is killed then. Where one of its processes has gone before, it would take a
+"""For Ray to answer, beyond the grace period; it is killed then. Where one of its processes has gone before, it would take a
 minute to notice."""
 
 OBJECT_STORE_BYTES = 100 << 20
@@ -101,7 +101,6 @@ def serve_until_stopped(settings: Serve, read_again: Callable[[], Serve], signal
         if left := operations.drain(settings.grace):
             _say(f"{left} requests were not finished within {settings.grace:g} seconds, and are cut off")
         operations.close_ports()
-        shut_down()
     except BaseException:
         signals.hold_if_ending()
         # Also for the interpreter's end, at which Ray may wait for what has gone.

@@ -116,14 +116,23 @@ class GenerationParameters(Message):
 Truncation = Literal["error", "end", "chunk"]
 
 
+BySentence = Annotated[
+    Truncation,
+    Field(
+        description="chunk translates sentence by sentence, whatever the length; error and end give the model the whole "
+        "text, of which it may leave sentences out, and refuse one that is too long, or cut its end off"
+    ),
+]
+"""How a translator reads an input, and what becomes of one that has more tokens than the model reads."""
+
+
 class TruncationChoice(Message):
     """What becomes of an input that has more tokens than the model reads."""
 
     truncation: Truncation = Field(
         default="error",
         description="of an input that is too long: error refuses it, end cuts its end off, chunk splits it on sentence "
-        "boundaries into windows that are answered one by one and brought together; with chunk, translations are made "
-        "sentence by sentence, whatever the length",
+        "boundaries into windows that are answered one by one and brought together",
     )
 
 
@@ -157,6 +166,7 @@ class TranslateRequest(TruncationChoice):
         max_length=200,
     )
     parameters: GenerationParameters = GenerationParameters()
+    truncation: BySentence = "chunk"
     stream: bool = Stream
 
 

@@ -170,9 +170,8 @@ class Service:
             for index, texts in enumerate(inputs):
                 try:
                     sources = reader.read(texts)
-                    parameters = model.checked.defaults.resolve(
-                        request.parameters, sources.windows[0], self._limits.max_rows
-                    )
+                    example = sources.windows[0] if sources.windows else reader.nothing()
+                    parameters = model.checked.defaults.resolve(request.parameters, example, self._limits.max_rows)
                     prepared.append(prepare(sources, parameters, model.checked.card.task, streamed))
                 except ServiceError as error:
                     raise ServiceError(error.code, numbered(index, inputs, error.message), error.field) from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quant.card import Card, Texts
-from quant.tokenizer_file import open_tokenizer
+from quant.tokenizer_file import open_tokenizer, unknown_id
 from serving.service.errors import ErrorCode, ServiceError
 from serving.service.text_stream import TextStream
 
@@ -23,6 +23,8 @@ class EncodedSource:
     source_ids: tuple[int, ...]
     decoder_start_token_id: int
     forced_bos_token_id: int | None
+    unknown_tokens: int = 0
+    """Of the text's, those that stand for what the vocabulary does not have."""
 
 
 class TextCodec:
@@ -30,6 +32,7 @@ class TextCodec:
 
     def __init__(self, folder: Path, card: Card, vocab_size: int) -> None:
         self._tokenizer = open_tokenizer(folder, card, vocab_size)
+        self._unknown_id = unknown_id(self._tokenizer)
         self._card = card
 
     @property
@@ -99,6 +102,7 @@ class TextCodec:
             tuple(self._card.source_ids(text_ids, self._token_id, source_language)),
             self._card.decoder_start_id(self._token_id, target_language),
             self._card.forced_bos_id(self._token_id, target_language),
+            0 if self._unknown_id is None else text_ids.count(self._unknown_id),
         )
 
     def _token_id(self, token: str) -> int:

@@ -15,7 +15,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from quant.card import Card
 from quant.strange_files import StrangeFileError
-from quant.tokenizer_file import TokenizerError, TokenizerFileError, open_tokenizer, read_tokenizer, vocabulary_faults
+from quant.tokenizer_file import (
+    TokenizerError,
+    TokenizerFileError,
+    open_tokenizer,
+    read_tokenizer,
+    unknown_id,
+    vocabulary_faults,
+)
 
 TEXTS = ["guten morgen welt", "wie geht es dir", "good morning world", "how are you"]
 
@@ -89,6 +96,26 @@ def test_tokens_that_the_model_does_not_have(file: Path) -> None:
     described["added_tokens"][-1]["id"] = 2**31
     faults = list(vocabulary_faults(read_tokenizer(rewritten(file, described), 100), 100))
     assert faults[-1] == "it has a token of 300 characters, 256 at most are accepted"
+
+
+def unigram(byte_fallback: bool) -> models.Unigram:
+    spelled = [(f"<0x{byte:02X}>", -9.0) for byte in range(256)]
+    return models.Unigram([("<s>", 0.0), ("<unk>", 0.0), *spelled], 1, byte_fallback)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (models.BPE({"<unk>": 0, "a": 1}, [], unk_token="<unk>"), 0),
+        (models.BPE({"a": 0}, []), None),
+        (models.WordPiece({"a": 0, "[UNK]": 1}, unk_token="[UNK]"), 1),
+        (models.WordLevel({"a": 0, "?": 1}, unk_token="?"), 1),
+        (unigram(byte_fallback=False), 1),
+        (unigram(byte_fallback=True), None),
+    ],
+)
+def test_what_stands_for_the_unknown(model: models.Model, expected: int | None) -> None:
+    assert unknown_id(Tokenizer(model)) == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[" * 100_000, b'{"model": 1, "model": 2}'])

@@ -38,7 +38,7 @@ class _Truncation:
 class _TruncationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Truncation.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TRUNCATION_UNSPECIFIED: _Truncation.ValueType  # 0
-    """TRUNCATION_ERROR."""
+    """TRUNCATION_CHUNK for translations, TRUNCATION_ERROR for all else."""
     TRUNCATION_ERROR: _Truncation.ValueType  # 1
     """The call is refused (too_long)."""
     TRUNCATION_END: _Truncation.ValueType  # 2
@@ -46,14 +46,14 @@ class _TruncationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Truncation
     TRUNCATION_CHUNK: _Truncation.ValueType  # 3
     """It is split on sentence boundaries into windows that are answered one by one. Summaries are joined and summarized
     again, and of answers the one of highest score is taken. Translations are made sentence by sentence, also of texts
-    that would fit, and joined with the paragraphs of the source.
+    that would fit, and joined with the lines and paragraphs of the source.
     """
 
 class Truncation(_Truncation, metaclass=_TruncationEnumTypeWrapper):
     """What becomes of an input that has more tokens than the model reads."""
 
 TRUNCATION_UNSPECIFIED: Truncation.ValueType  # 0
-"""TRUNCATION_ERROR."""
+"""TRUNCATION_CHUNK for translations, TRUNCATION_ERROR for all else."""
 TRUNCATION_ERROR: Truncation.ValueType  # 1
 """The call is refused (too_long)."""
 TRUNCATION_END: Truncation.ValueType  # 2
@@ -61,7 +61,7 @@ TRUNCATION_END: Truncation.ValueType  # 2
 TRUNCATION_CHUNK: Truncation.ValueType  # 3
 """It is split on sentence boundaries into windows that are answered one by one. Summaries are joined and summarized
 again, and of answers the one of highest score is taken. Translations are made sentence by sentence, also of texts
-that would fit, and joined with the paragraphs of the source.
+that would fit, and joined with the lines and paragraphs of the source.
 """
 Global___Truncation: _TypeAlias = Truncation  # noqa: Y015
 
@@ -154,7 +154,7 @@ class TranslateRequest(_message.Message):
     target_language: _builtins.str
     """Language to translate to. May be empty when the model has exactly two languages and the source is given."""
     truncation: Global___Truncation.ValueType
-    """What becomes of texts with more tokens than the model reads."""
+    """How texts are read, and what becomes of those with more tokens than the model reads."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Texts to translate, at least one."""
@@ -491,6 +491,7 @@ class Result(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     SEQUENCES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_TOKENS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The output; the best one where there are several."""
     source_tokens: _builtins.int
@@ -502,6 +503,8 @@ class Result(_message.Message):
     """Of the draws; asking again with it gives the same output. Only with do_sample."""
     score: _builtins.float
     """Log-probability of the output, divided by its length to the power of length_penalty. Only with return_scores."""
+    unknown_tokens: _builtins.int
+    """Of source_tokens, those that stand for what the model's vocabulary does not have."""
     @_builtins.property
     def timings(self) -> Global___Timings: ...
     @_builtins.property
@@ -527,10 +530,11 @@ class Result(_message.Message):
         score: _builtins.float | None = ...,
         tokens: _abc.Iterable[Global___Token] | None = ...,
         sequences: _abc.Iterable[Global___Output] | None = ...,
+        unknown_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_seed", b"_seed", "score", b"score", "seed", b"seed", "timings", b"timings", "truncation", b"truncation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_seed", b"_seed", "finish_reason", b"finish_reason", "generated_tokens", b"generated_tokens", "score", b"score", "seed", b"seed", "sequences", b"sequences", "source_tokens", b"source_tokens", "text", b"text", "timings", b"timings", "tokens", b"tokens", "truncation", b"truncation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_seed", b"_seed", "finish_reason", b"finish_reason", "generated_tokens", b"generated_tokens", "score", b"score", "seed", b"seed", "sequences", b"sequences", "source_tokens", b"source_tokens", "text", b"text", "timings", b"timings", "tokens", b"tokens", "truncation", b"truncation", "unknown_tokens", b"unknown_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015

@@ -56,8 +56,6 @@ def test_languages_are_cut_as_in_the_scores() -> None:
     before, after = ["東京で首脳会談が開かれた。", "the cat sat on a mat"] * 4, [each[0] for each in references]
     languages = ["ja_XX", "en_XX"] * 4
     differences = score_differences("translation", before, after, references, 100, languages)
-    assert differences["BLEU"].baseline == pytest.approx(
-        score("translation", before, references, languages).values["BLEU"]
-    )
+    assert differences["BLEU"].baseline == pytest.approx(score("translation", before, references, languages).values["BLEU"])
     assert differences["BLEU"].system == pytest.approx(100.0)
     assert differences["BLEU"].low > 0

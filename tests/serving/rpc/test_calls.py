@@ -118,15 +118,19 @@ def test_parameters_of_sampling_are_kept() -> None:
     assert summarize_request(message).parameters == GenerationParameters.model_validate(parameters)
 
 
-@pytest.mark.parametrize(
-    ("sent", "truncation"),
-    [(pb.TRUNCATION_UNSPECIFIED, "error"), (pb.TRUNCATION_ERROR, "error"), (pb.TRUNCATION_END, "end"), (3, "chunk")],
-)
+@pytest.mark.parametrize(("sent", "truncation"), [(pb.TRUNCATION_ERROR, "error"), (pb.TRUNCATION_END, "end"), (3, "chunk")])
 def test_truncation_is_read_from_every_request(sent: pb.Truncation.ValueType, truncation: str) -> None:
     question = pb.Question(question="q", contexts=["c"])
     assert translate_request(pb.TranslateRequest(texts=["a"], truncation=sent)).truncation == truncation
     assert summarize_request(pb.SummarizeRequest(texts=["a"], truncation=sent)).truncation == truncation
     assert answer_request(pb.AnswerRequest(questions=[question], truncation=sent)).truncation == truncation
+
+
+def test_without_a_truncation_the_tasks_own_holds() -> None:
+    question = pb.Question(question="q", contexts=["c"])
+    assert translate_request(pb.TranslateRequest(texts=["a"])).truncation == "chunk"
+    assert summarize_request(pb.SummarizeRequest(texts=["a"])).truncation == "error"
+    assert answer_request(pb.AnswerRequest(questions=[question])).truncation == "error"
 
 
 def test_an_unknown_truncation_is_refused() -> None:
@@ -144,6 +148,11 @@ def result(**optional: Any) -> Result:
         truncation=TruncationReport(applied="chunk", windows=2, source_tokens_total=9, source_tokens_used=8),
         **optional,
     )
+
+
+def test_unknown_tokens_are_told() -> None:
+    (message,) = response_message(GenerateResponse(model="m", results=[result(unknown_tokens=2)])).results
+    assert message.unknown_tokens == 2
 
 
 def test_a_plain_result_has_nothing_that_was_not_asked_for() -> None:
