@@ -43,7 +43,7 @@ class Run:
 
     def finish(self, code: int = 0) -> str:
         """Waits for the end, which must have this exit code, and returns what was printed."""
-        output, _ = self.process.communicate(timeout=300)
+        output, _ = self.process.communicate()
         assert self.process.returncode == code, output
         return output
 
