@@ -269,11 +269,11 @@ def test_ctrl_c_saves_and_the_run_continues(teachers, pairs, tmp_path: Path) -> 
     root = Path(__file__).parents[3]
     process = subprocess.Popen([*command, "--max-steps", "100000"], cwd=root, stdout=subprocess.PIPE, text=True)
     log = tmp_path / "training" / "log.jsonl"
-    deadline = time.monotonic() + 120
-    while not log.exists() and time.monotonic() < deadline:
+    while not log.exists():
+        assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate()
     assert process.returncode == 130
     assert "continue with --resume" in output
     saved = json.loads((tmp_path / "training" / "last" / "state.json").read_text())
