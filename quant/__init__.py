@@ -4,9 +4,11 @@
 torch and safetensors only, so that the serving image stays small, and the `tokenizers` that both have.
 
     scheme      the notation: 2-2-8, 6-3
+    activations functions of feed-forward blocks, the same bits in training and in every runner
     numerics    quantize, dequantize, fake-quantize, and the two integer products (linear, attention)
     packing     codes to bytes and back: 8-bit, 4-bit, five ternary digits a byte
     structure   other bits in some blocks, fewer heads in some attentions
+    configuration  a config.json, read for what is computed here
     layout      which tensors a BART or mBART model has, and how each is stored
     card        what the model is for, and how a text becomes source ids
     generation  how outputs are searched for: the settings, checked
