@@ -45,7 +45,7 @@ def run_inspect(settings: Inspect) -> int:
             table.add_row(record["model"], record["data"], direction(record), str(record["examples"]), scores)
         console.print(table)
     else:
-        console.print("no evaluation yet: dqbart evaluate MODEL --data FILE")
+        console.print("no evaluation yet: dqbart evaluate MODEL --data FILE --keep")
     return 0
 
 

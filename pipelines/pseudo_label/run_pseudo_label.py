@@ -24,7 +24,6 @@ from transformers import AutoTokenizer
 from compress.data.dataset import Languages
 from compress.data.text_format import TextFormat
 from compress.device import pick_device
-from compress.errors import DatasetError
 from compress.expected_errors import EXPECTED_ERRORS
 from compress.model.teacher import load_teacher
 from pipelines.commands import PseudoLabel
@@ -64,8 +63,6 @@ def run_pseudo_label(settings: PseudoLabel) -> int:
 
 def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int:
     languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
-    if settings.both_directions and not (settings.source_language and settings.target_language):
-        raise DatasetError("--both-directions needs --source-language and --target-language")
     runner = _runner(settings.device)
     artifact = _artifact(settings, scratch)
     items, empty = load_items(settings.source, settings.task, settings.fields(), languages, settings.limit)
