@@ -42,9 +42,7 @@ def test_one_of_several_must_be_named(card: Card) -> None:
 
 @pytest.mark.parametrize("asked", [("fr_XX", "en_XX"), ("de_DE", None)])
 def test_a_direction_that_there_is_not(card: Card, asked: LanguagePair) -> None:
-    with pytest.raises(
-        ScoredModelError, match=r"model takes --source-language de_DE .* or .*; .* is given"
-    ):
+    with pytest.raises(ScoredModelError, match=r"model takes --source-language de_DE .* or .*; .* is given"):
         spoken_languages("model", card, asked)
 
 
