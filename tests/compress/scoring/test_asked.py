@@ -36,13 +36,14 @@ def test_the_only_direction_need_not_be_named(card: Card) -> None:
 
 
 def test_one_of_several_must_be_named(card: Card) -> None:
-    with pytest.raises(ScoredModelError, match="--target-language de_DE; none of them is given"):
+    accepted = "--source-language de_DE --target-language en_XX or --source-language en_XX --target-language de_DE"
+    with pytest.raises(ScoredModelError, match=f"model takes {accepted}; none of them is given"):
         spoken_languages("model", card, ())
 
 
 @pytest.mark.parametrize("asked", [("fr_XX", "en_XX"), ("de_DE", None)])
 def test_a_direction_that_there_is_not(card: Card, asked: LanguagePair) -> None:
-    with pytest.raises(ScoredModelError, match=r"model takes --source-language de_DE .* or .*; .* is given"):
+    with pytest.raises(ScoredModelError, match=r"model takes --source-language de_DE .* is given"):
         spoken_languages("model", card, asked)
 
 
