@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from compress.data.batches import collate, epoch_batches
+from compress.data.batches import Batch, collate, epoch_batches
 from compress.data.text_format import Encoded
+from compress.model.token_losses import terms_of, weighed
 from compress.training.loop import TrainingSettings
-from compress.training.losses import LayerMap, joint_losses
+from compress.training.losses import LayerMap, LossWeights, with_states
 
 
 def train(
@@ -43,9 +45,19 @@ def train(
             }
             with torch.no_grad():
                 taught = teacher(**inputs)
-            losses = joint_losses(student(**inputs), taught, batch, settings.losses, layers)
+            total = whole_losses(student(**inputs), taught, batch, settings.losses, layers)["total"]
             optimizer.zero_grad()
-            torch.autograd.backward(losses["total"])
+            torch.autograd.backward(total)
             torch.nn.utils.clip_grad_norm_(student.parameters(), settings.clip_norm)
             optimizer.step()
         told(time.perf_counter() - started)
+
+
+def whole_losses(student: Any, teacher: Any, batch: Batch, weights: LossWeights, layers: LayerMap) -> dict[str, Tensor]:
+    """The losses of `joint_losses`, on whole logits as the models give them."""
+    target = batch.target_mask
+    labels = batch.labels[target]
+    sums = terms_of(student.logits[target].float(), labels, teacher.logits[target].float(), weights.of_tokens)
+    terms = {name: total / len(labels) for name, total in sums.items()}
+    terms["total"] = weighed(terms, weights.of_tokens)
+    return with_states(terms, student, teacher, batch, weights, layers)

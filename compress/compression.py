@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from compress.data.text_format import Encoded, Example
 from compress.manifest import Manifest, write_manifest
+from compress.model.embeddings import save_checkpoint
 from compress.model.quantized_modules import (
     COMPUTED,
     WeightScales,
@@ -20,7 +21,8 @@ from compress.model.quantized_modules import (
     packable_weights,
     quantize_modules,
 )
-from compress.model.student import build_student, spaced_layers
+from compress.model.servable import check_servable
+from compress.model.student import StudentError, build_student, spaced_layers
 from compress.model.teacher import Teacher
 from compress.model_card import write_model_card
 from compress.scoring.decoding import DecodingSettings
@@ -33,7 +35,9 @@ from compress.training.observers import LOG_ONLY, Observation
 from compress.training.origin import origin
 from compress.training.run import TrainingRun
 from quant.artifact import is_artifact, write_artifact
+from quant.checking import card_faults, weight_faults
 from quant.evaluation_file import EVALUATION_FILE
+from quant.layout import Architecture, model_layout
 from quant.scheme import Layers, Scheme
 from quant.structure import UNIFORM
 from quant.whole_files import save_tensors, whole_files
@@ -86,6 +90,7 @@ class Compression:
         """Returns the exit code: 0 when trained to the end, 130 when interrupted (and saved)."""
         run = self._training_run(train, valid)
         run.check(resume)
+        self._check()
         encoded = self._encode(train, "train")
         self._encode(valid, "valid")  # each validation encodes anew; here, what is cut off is shown
         layers = self._quantize(encoded, run)
@@ -101,12 +106,15 @@ class Compression:
         if trainer.steps == 0:
             if self.group.rank == 0:
                 self.pack(run.manifest)
-            self.console.print("packed without training (--max-steps 0)")
+            made = "saved in full precision" if self.plan.scheme is None else "packed"
+            self.console.print(f"{made} without training (--max-steps 0)")
             return 0
 
         def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
-            scores = self._validate(valid, advance).scores
-            return scores.values, scores.selected
+            evaluation = self._validate(valid, advance)
+            if evaluation.warning:
+                self.console.print(evaluation.warning, markup=False, highlight=False, soft_wrap=True)
+            return evaluation.scores.values, evaluation.scores.selected
 
         def keep_best(step: int) -> None:
             self.pack(run.manifest)
@@ -123,14 +131,13 @@ class Compression:
         """Write the student as it is: the artifact, in full precision a plain checkpoint. Scores of what was there go."""
         (self.output / EVALUATION_FILE).unlink(missing_ok=True)
         if self.plan.scheme is None:
-            self.student.generation_config = self.plan.decoding.resolved(self.student)
+            self.student.generation_config = self.plan.decoding.resolved(self.student, self.teacher.text_format)
             with whole_files(self.output) as partial:
-                self.student.save_pretrained(partial)
+                save_checkpoint(self.student, partial)
                 self.teacher.text_format.tokenizer.save_pretrained(partial)
             write_manifest(self.output, manifest)
             return
-        generation = self.plan.decoding.resolved(self.student).to_diff_dict()
-        generation.pop("transformers_version", None)
+        generation = self.plan.decoding.recorded(self.student, self.teacher.text_format)
         config = {key: value for key, value in self.student.config.to_dict().items() if value is not None}
         config.pop("_name_or_path", None)  # where the teacher lay on this machine
         weights = packable_weights(self.student)
@@ -140,6 +147,18 @@ class Compression:
         self.teacher.text_format.tokenizer.save_pretrained(self.output)
         write_manifest(self.output, manifest)
         write_model_card(self.output)
+
+    def _check(self) -> None:
+        """That the student can be packed and served, before anything is computed. Raises CompressError, ArtifactError."""
+        self.plan.decoding.over(self.student)
+        if self.plan.scheme is None:
+            return
+        check_servable(self.teacher.text_format, self.teacher.architecture.vocab_size)
+        architecture = Architecture.from_config(self.student.config.to_dict())
+        layout = list(model_layout(architecture, self.plan.scheme))
+        faults = weight_faults(architecture, layout, packable_weights(self.student))
+        if faults := faults + card_faults(self.teacher.text_format.card, architecture):
+            raise StudentError(f"teacher {self.teacher.name} cannot be packed: {'; '.join(faults)}")
 
     @property
     def _bad_batches(self) -> Path:
@@ -181,6 +200,6 @@ class Compression:
         )
 
     def _training_run(self, train: Sequence[Example], valid: Sequence[Example]) -> TrainingRun:
-        plan = {**asdict(self.plan), "layers": str(self.plan.layers), "scheme": str(self.plan.scheme)}
+        plan = {**asdict(self.plan), "layers": str(self.plan.layers), "scheme": str(self.plan.scheme or "full")}
         given = origin("compress", self.flags, self.plan.training.seed, self.student.device, self.teacher, train, valid)
         return TrainingRun(self.output, {**plan, "teacher": self.teacher.digest}, self.console, given, self.observation)

@@ -24,18 +24,20 @@ from compress.data.denoising import Denoising
 from compress.data.text_format import Encoded, Example
 from compress.errors import CompressError
 from compress.model.checkpoint import CheckpointError, check_architecture, load_checkpoint
+from compress.model.embeddings import save_checkpoint, settle_embeddings
 from compress.model.teacher import Teacher
+from compress.model.token_losses import TokenWeights, token_losses
 from compress.model.vocabulary import extend_positions, train_tokenizer, use_vocabulary
 from compress.scoring.decoding import DecodingSettings
 from compress.scoring.evaluation import evaluate
 from compress.training.group import Group
 from compress.training.loop import Noise, Trainer, TrainingSettings
-from compress.training.losses import LayerMap
+from compress.training.losses import LayerMap, outputs_of
 from compress.training.observers import LOG_ONLY, Observation
 from compress.training.origin import origin
 from compress.training.run import TrainingRun, Validate
 from quant.layout import ArchitectureError
-from quant.whole_files import whole_files
+from quant.whole_files import whole_files, whole_folder
 
 Objective = Literal["task", "denoising"]
 
@@ -69,7 +71,7 @@ def write_initial(
 
     `checkpoint` is a folder or hub id; without one, weights are random in the shape of the file `config`, with the tokenizer
     beside it. Where there is no tokenizer, or `vocabulary` asks for one of so many tokens, one is trained on `texts`.
-    Raises FinetuneError.
+    Raises FinetuneError and WriteError.
     """
     set_seed(seed)
     model, tokenizer = _loaded(checkpoint, allow_pickle) if checkpoint else _random(config)
@@ -77,6 +79,7 @@ def write_initial(
         check_architecture(model.config)
     except ArchitectureError as error:
         raise FinetuneError(f"{checkpoint or config}: {error}") from error
+    settle_embeddings(model, missing=())
     if positions is not None:
         extend_positions(model, positions)
     if vocabulary is not None or tokenizer is None:
@@ -86,8 +89,9 @@ def write_initial(
         tokenizer = new
     if len(tokenizer) > model.config.vocab_size:
         raise FinetuneError(f"vocab_size is {model.config.vocab_size}, but the tokenizer has {len(tokenizer)} tokens")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with whole_folder(folder) as partial:
+        save_checkpoint(model, partial)
+        tokenizer.save_pretrained(partial)
 
 
 def finetune(
@@ -117,26 +121,29 @@ def finetune(
     given = origin("finetune", flags, plan.training.seed, device, teacher, train, valid)
     run = TrainingRun(output, {**asdict(plan), "initial": teacher.digest}, console, given, observation)
     run.check(resume)
+    plan.decoding.over(model)  # what it cannot generate by is an error before the work
     set_seed(plan.training.seed)
     trainer = Trainer(model, None, LayerMap([], []), train, plan.training, noise, group, output / "training" / "bad_batch")
     console.print(teacher.text_format.summary("train", train, plan.max_target_tokens), soft_wrap=True)
-    validate = _denoised(model, noise, valid, plan) if noise else _scored(teacher, valid, plan)
+    validate = _denoised(model, noise, valid, plan) if noise else _scored(teacher, valid, plan, console)
 
     def keep_best(_: int) -> None:
-        model.generation_config = plan.decoding.resolved(model)
+        model.generation_config = plan.decoding.resolved(model, teacher.text_format)
         with whole_files(output) as partial:
-            model.save_pretrained(partial)
+            save_checkpoint(model, partial)
             teacher.text_format.tokenizer.save_pretrained(partial)
 
     return run.train(trainer, len(valid), validate, keep_best)
 
 
-def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan) -> Validate:
+def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan, console: Console) -> Validate:
     def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
         tokens = 2 * plan.training.batch_tokens
         text_format, length = teacher.text_format, plan.max_target_tokens
-        scores = evaluate(teacher.model, text_format, valid, plan.decoding, tokens, length, advance).scores
-        return scores.values, scores.selected
+        evaluation = evaluate(teacher.model, text_format, valid, plan.decoding, tokens, length, advance)
+        if evaluation.warning:
+            console.print(evaluation.warning, markup=False, highlight=False, soft_wrap=True)
+        return evaluation.scores.values, evaluation.scores.selected
 
     return validate
 
@@ -153,11 +160,11 @@ def _denoised(model: PreTrainedModel, noise: Noise, valid: Any, plan: FinetunePl
         total, count = 0.0, 0
         for indices in batches:
             batch = collate([noisy[index] for index in indices], model.config.pad_token_id).to(model.device)
-            inputs = {"input_ids": batch.source_ids, "attention_mask": batch.source_mask.long()}
-            with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=plan.training.bf16):
-                logits = model(**inputs, decoder_input_ids=batch.decoder_ids, use_cache=False).logits[batch.target_mask]
-            labels = batch.labels[batch.target_mask]
-            total += float(torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum"))
+            outputs, labels = (
+                outputs_of(model, batch, plan.training.losses, plan.training.bf16),
+                batch.labels[batch.target_mask],
+            )
+            total += float(token_losses(outputs.head, labels, None, TokenWeights())["task"]) * len(labels)
             count += len(labels)
             advance(len(indices))
         loss = total / count

@@ -31,7 +31,7 @@ from compress.model.heads import heads_to_keep, keep_heads, score_heads
 from compress.model.sensitivity import FEWER_BITS, Objective, Sensitivity, losses_measured, measure_sensitivity
 from compress.training.group import Group
 from compress.training.loop import TrainingSettings
-from compress.training.losses import LayerMap, LossWeights, joint_losses
+from compress.training.losses import LayerMap, LossWeights, joint_losses, outputs_of
 from compress.training.progress import progress_bar
 from quant.file_size import file_bytes
 from quant.layout import Architecture, blocks
@@ -159,25 +159,13 @@ def joint_objective(teacher: PreTrainedModel, weights: LossWeights, layers: Laye
     """The loss of training, of a stock model in evaluation; the teacher runs once a batch."""
 
     def objective(batch: Batch) -> Callable[[PreTrainedModel], float]:
-        inputs: dict[str, Any] = {
-            "input_ids": batch.source_ids,
-            "attention_mask": batch.source_mask.long(),
-            "decoder_input_ids": batch.decoder_ids,
-            "use_cache": False,
-            "output_attentions": bool(weights.attention),
-            "output_hidden_states": bool(weights.hidden),
-        }
-
-        def outputs(model: PreTrainedModel) -> Any:
-            with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
-                return model(**inputs)
-
         def loss(student: PreTrainedModel) -> float:
             with torch.inference_mode():
-                return float(joint_losses(outputs(student), expected, batch, weights, layers)["total"])
+                ours = outputs_of(student, batch, weights, bf16)
+                return float(joint_losses(ours, expected, batch, weights, layers)["total"])
 
         with torch.inference_mode():
-            expected = outputs(teacher) if weights.needs_teacher else None
+            expected = outputs_of(teacher, batch, weights, bf16) if weights.needs_teacher else None
         return loss
 
     return objective

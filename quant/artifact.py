@@ -13,7 +13,6 @@ mis-shaped tensor at once, before any tensor is unpacked: a foreign file costs n
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +66,10 @@ class Artifact:
         assert isinstance(tensor, Quantized), f"{name} is stored in floating point"
         return tensor
 
+    def token_matrix(self, name: str) -> Quantized:
+        """One of `quant.layout.TOKEN_MATRICES`, which may be stored under the name of another."""
+        return self.quantized(self.architecture.stored_as(name))
+
     def tensor(self, name: str) -> Tensor:
         """The float32 tensor `name`."""
         tensor = self.tensors[name]
@@ -119,7 +122,7 @@ def write_artifact(
     if faults := structure_faults(architecture, structure):
         raise ArtifactError(_listed(f"cannot pack the model for {folder}", faults))
     layout = list(model_layout(architecture, scheme, structure))
-    if faults := weight_faults(layout, weights) + card_faults(card, architecture):
+    if faults := weight_faults(architecture, layout, weights) + card_faults(card, architecture):
         raise ArtifactError(_listed(f"cannot pack the model for {folder}", faults))
     packed: dict[str, Tensor] = {}
     for tensor in layout:
@@ -134,8 +137,6 @@ def write_artifact(
         save_tensors(partial / WEIGHTS_FILE, packed, header)
         for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8")
-        # safetensors lets the owner alone read what it writes; the other files have the modes that the user wants.
-        shutil.copymode(partial / CONFIG_FILE, partial / WEIGHTS_FILE)
 
 
 def read_artifact(folder: Path) -> Artifact:

@@ -2,7 +2,8 @@
 
 What is written goes beside its place, is flushed to the disk, and only then renamed: a rename replaces the old file at once,
 but without the flush the name could outlive a power cut and the content not. It needs room for the old and the new at once.
-A failed write takes its own half away again and leaves what stood there before.
+A failed write takes its own half away again and leaves what stood there before. All files may be read by whom the umask lets
+read them: libraries that write tensors make files for their owner alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 PARTIAL = ".partial"
+NO_METADATA: Mapping[str, str] = {}
 _PREVIOUS = ".previous"
+_READ_AND_WRITE = 0o666
 
 
 class WriteError(OSError):
@@ -70,13 +73,17 @@ def whole_files(folder: Path) -> Iterator[Path]:
         _flush(folder)
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] = NO_METADATA) -> None:
     """Write tensors from any device as one safetensors file, the same bytes for the same content. Raises WriteError."""
     partial = path.with_name(path.name + PARTIAL)
     with _cleared(path, partial):
         own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(own, partial, metadata=dict(metadata))
-        _sort_metadata(partial)
+        partial.touch()
+        mode = partial.stat().st_mode  # as the umask has it
+        save_file(own, partial, metadata=dict(metadata) or None)
+        partial.chmod(mode)
+        if metadata:
+            _sort_metadata(partial)
         _flush(partial)
         os.replace(partial, path)
         _flush(path.parent)
@@ -119,7 +126,11 @@ def _remove(path: Path) -> None:
 
 
 def _flush_all(folder: Path) -> None:
+    """Everything in a folder that was just made: its mode is what the umask has, so that its files' follows from it."""
+    mode = folder.stat().st_mode & _READ_AND_WRITE
     for path in folder.iterdir():
+        if path.is_file():
+            path.chmod(mode)
         _flush(path)
     _flush(folder)
 

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from compress.data.batches import Batch
 from compress.errors import CompressError
+from compress.model.token_losses import TokenWeights, head_of, token_losses
 
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 _ATTENTIONS = {"encoder": ("self_attn",), "decoder": ("self_attn", "encoder_attn")}
@@ -121,14 +122,16 @@ def _gate_gradients(model: PreTrainedModel, batch: Batch) -> dict[str, Tensor]:
         for block, attention in attentions(model).items()
     }
     with torch.enable_grad(), _gated(model, gates):
-        logits = model(
+        states = model.model(
             input_ids=batch.source_ids,
             attention_mask=batch.source_mask.long(),
             decoder_input_ids=batch.decoder_ids,
             use_cache=False,
-        ).logits[batch.target_mask]
+        ).last_hidden_state[batch.target_mask]
+        labels, head = batch.labels[batch.target_mask], head_of(model, states, bf16=False)
+        head = head._replace(weight=head.weight.detach())  # its gradient, as large as the embedding, is not asked for
         # A sum, in which each example's gates have the gradient of that example's loss alone.
-        loss = functional.cross_entropy(logits.float(), batch.labels[batch.target_mask], reduction="sum")
+        loss = token_losses(head, labels, None, TokenWeights())["total"] * len(labels)
         gradients = torch.autograd.grad(loss, list(gates.values()))
     return dict(zip(gates, gradients, strict=True))
 

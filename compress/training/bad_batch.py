@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from compress.data.batches import Batch
+from quant.whole_files import save_tensors
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def save_bad_batches(folder: Path, step: int, batches: Sequence[SeenBatch]) -> N
     """Write two files a batch; those of an earlier fault that have other numbers stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for seen in batches:
-        tensors = {name: getattr(seen.batch, name).cpu().contiguous() for name in seen.batch.__dataclass_fields__}
-        save_file(tensors, folder / f"{seen.number}.safetensors")
+        tensors = {name: getattr(seen.batch, name) for name in seen.batch.__dataclass_fields__}
+        save_tensors(folder / f"{seen.number}.safetensors", tensors)
         # JSON has no word for what is not finite.
         losses = {
             name: value if loss.isfinite() else str(value) for name, loss in seen.losses.items() for value in [float(loss)]

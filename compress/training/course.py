@@ -27,7 +27,7 @@ class Course:
     def report(self, report: StepReport) -> None:
         self._step = report.step
         self._tokens += report.tokens
-        self._seconds += report.tokens / report.tokens_per_second if report.tokens else 0.0
+        self._seconds += report.seconds
 
     def best(self, step: int, scores: Mapping[str, float]) -> None:
         """A validation was the best so far; told before the model is written, which `validated` is not."""

@@ -12,11 +12,10 @@ differs is the order of the sums.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,8 +25,9 @@ from compress.data.batches import Batch, collate, epoch_batches
 from compress.data.text_format import Encoded
 from compress.errors import CompressError
 from compress.training.bad_batch import SeenBatch, save_bad_batches
+from compress.training.clock import Clock
 from compress.training.group import Alone, Group
-from compress.training.losses import LayerMap, LossWeights, joint_losses
+from compress.training.losses import LayerMap, LossWeights, joint_losses, outputs_of
 from compress.training.state import TrainingState
 
 Noise = Callable[[Encoded, random.Random], Encoded]
@@ -60,9 +60,14 @@ class StepReport:
     steps: int
     losses: dict[str, float]
     learning_rate: float
-    tokens_per_second: float
-    tokens: int = 0
-    """Seen since the last report, by all processes."""
+    tokens: int
+    """Source and target tokens seen since the last report by all processes, without padding."""
+    seconds: float
+    """Spent in the steps since the last report, and in nothing else."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds
 
 
 class NonFiniteLossError(CompressError):
@@ -85,11 +90,12 @@ class Trainer:
         noise: Noise | None = None,
         group: Group | None = None,
         bad_batches: Path | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """`teacher` may be None where no loss needs one; `noise` corrupts an example anew in every epoch.
 
         `group` is who shares the steps, by default nobody; its size divides `accumulate`. `bad_batches` is a folder for the
-        batches of a step that is not finite.
+        batches of a step that is not finite. `clock` times the steps.
         """
         self.student = student
         self.teacher = teacher
@@ -99,6 +105,7 @@ class Trainer:
         self.noise = noise
         self.group: Group = group or Alone()
         self._bad_batches = bad_batches
+        self._clock = clock or Clock()
         self._position = 0
         self._start_epoch(0)
         self.steps_per_epoch = max(1, len(self._order) // settings.accumulate)
@@ -130,25 +137,25 @@ class Trainer:
         """
         self.student.train()
         sums: dict[str, Tensor] = {}
-        tokens, counted, since = 0, 0, time.perf_counter()
+        tokens = counted = 0
         leads = self.group.rank == 0
         with self.group.interruptible() as interrupted:
             while self.step < self.steps:
-                losses, step_tokens = self._train_step()
+                with self._clock.running():
+                    losses, step_tokens = self._train_step()
                 tokens, counted = tokens + step_tokens, counted + 1
                 _add(sums, losses)
                 if self.step % report_every == 0 or self.step == self.steps:
-                    means, tokens = self._of_the_group(sums, counted, tokens)
+                    with self._clock.running():  # of a GPU, what is still under way
+                        means, tokens = self._of_the_group(sums, counted, tokens)
                     rate = self.scheduler.get_last_lr()[0]
-                    speed = tokens / (time.perf_counter() - since)
                     if leads:
-                        report(StepReport(self.step, self.steps, means, rate, speed, tokens))
-                    sums, tokens, counted, since = {}, 0, 0, time.perf_counter()
+                        report(StepReport(self.step, self.steps, means, rate, tokens, self._clock.take()))
+                    sums, tokens, counted = {}, 0, 0
                 validates = self.step % self.validate_every == 0 or self.step == self.steps
                 if validates and leads:
                     validate(self.step)
                     self.student.train()
-                    since = time.perf_counter()
                 stops = interrupted()
                 if leads and (stops or validates or self.step % save_every == 0):
                     save()
@@ -214,21 +221,12 @@ class Trainer:
         return NonFiniteLossError(f"step {self.step + 1}: the gradient is not finite; losses are {losses}{kept}")
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        weights = self.settings.losses
-        inputs: dict[str, Any] = {
-            "input_ids": batch.source_ids,
-            "attention_mask": batch.source_mask.long(),
-            "decoder_input_ids": batch.decoder_ids,
-            "use_cache": False,
-            "output_attentions": bool(weights.attention),
-            "output_hidden_states": bool(weights.hidden),
-        }
-        with torch.autocast(self.student.device.type, dtype=torch.bfloat16, enabled=self.settings.bf16):
-            teacher = None
-            if weights.needs_teacher and self.teacher is not None:
-                with torch.inference_mode():
-                    teacher = self.teacher(**inputs)
-            student = self.student(**inputs)
+        weights, bf16 = self.settings.losses, self.settings.bf16
+        teacher = None
+        if weights.needs_teacher and self.teacher is not None:
+            with torch.inference_mode():
+                teacher = outputs_of(self.teacher, batch, weights, bf16)
+        student = outputs_of(self.student, batch, weights, bf16)
         return joint_losses(student, teacher, batch, weights, self.layers)
 
     def _start_epoch(self, epoch: int) -> None:

@@ -7,6 +7,8 @@
 The Kullback-Leibler term is of "Distilling the Knowledge in a Neural Network" (Hinton et al. 2015); the factor T² keeps its
 gradients of one size whatever the temperature. DQ-BART has no such term: its weight is 0 unless asked for.
 
+The first three are computed in chunks over tokens (`compress.model.token_losses`), for which whole logits are never made.
+
 Student layer i is compared with the teacher layer that it was copied from. Every mean is over real tokens only: a padded
 position, as query, key or state, never counts.
 """
@@ -19,9 +21,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from transformers import PreTrainedModel
 
 from compress.data.batches import Batch
+from compress.model.token_losses import Head, TokenWeights, head_of, token_losses
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class LossWeights:
     def needs_teacher(self) -> bool:
         return bool(self.logits or self.kl or self.attention or self.hidden)
 
+    @property
+    def of_tokens(self) -> TokenWeights:
+        """Those of the terms on logits."""
+        return TokenWeights(self.task, self.logits, self.kl, self.temperature)
+
 
 @dataclass(frozen=True)
 class LayerMap:
@@ -51,35 +59,50 @@ class LayerMap:
     """The teacher's heads that a pruned attention of the student still has, by its name as a block."""
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What a seq2seq model of `transformers` made of a batch, up to its head."""
+
+    states: Any
+    """Of the model without its head: the decoder's last states, and attentions and hidden states where they are weighed."""
+    head: Head
+    """Of real target tokens only."""
+
+
+def outputs_of(model: PreTrainedModel, batch: Batch, weights: LossWeights, bf16: bool) -> Outputs:
+    """Run a BART or mBART, by bf16 autocast if asked for."""
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
+        states = model.model(
+            input_ids=batch.source_ids,
+            attention_mask=batch.source_mask.long(),
+            decoder_input_ids=batch.decoder_ids,
+            use_cache=False,
+            output_attentions=bool(weights.attention),
+            output_hidden_states=bool(weights.hidden),
+        )
+    return Outputs(states, head_of(model, states.last_hidden_state[batch.target_mask], bf16))
+
+
 def joint_losses(
-    student: Any, teacher: Any | None, batch: Batch, weights: LossWeights, layers: LayerMap
+    student: Outputs, teacher: Outputs | None, batch: Batch, weights: LossWeights, layers: LayerMap
 ) -> dict[str, Tensor]:
-    """The weighted `total` and each unweighted term, as scalars; terms of weight 0 are left out.
+    """The weighted `total` and each unweighted term, as scalars; terms of weight 0 are left out."""
+    labels, theirs = batch.labels[batch.target_mask], None if teacher is None else teacher.head
+    losses = token_losses(student.head, labels, theirs, weights.of_tokens)
+    return with_states(losses, student.states, None if teacher is None else teacher.states, batch, weights, layers)
 
-    `student` and `teacher` are outputs of `transformers` seq2seq models (with attentions and hidden states where weighed).
-    """
-    target = batch.target_mask
-    logits = student.logits[target].float()
-    losses = {"task": functional.cross_entropy(logits, batch.labels[target])}
-    if teacher is not None and (weights.logits or weights.kl):
-        theirs = teacher.logits[target].float()
-        if weights.logits:
-            losses["logits"] = functional.mse_loss(logits, theirs)
-        if weights.kl:
-            losses["kl"] = _divergence(logits, theirs, weights.temperature)
+
+def with_states(
+    losses: Mapping[str, Tensor], student: Any, teacher: Any | None, batch: Batch, weights: LossWeights, layers: LayerMap
+) -> dict[str, Tensor]:
+    """Losses on logits and, where they are weighed, those on attention and hidden states, also in the `total`."""
+    more: dict[str, Tensor] = {}
     if teacher is not None and weights.attention:
-        losses["attention"] = _attention_loss(student, teacher, batch, layers)
+        more["attention"] = _attention_loss(student, teacher, batch, layers)
     if teacher is not None and weights.hidden:
-        losses["hidden"] = _hidden_loss(student, teacher, batch, layers)
-    total = sum((getattr(weights, name) * loss for name, loss in losses.items()), logits.new_zeros(()))
-    return {"total": total, **losses}
-
-
-def _divergence(logits: Tensor, theirs: Tensor, temperature: float) -> Tensor:
-    """T² * KL(teacher || student) of logits [tokens, vocabulary], a mean over tokens."""
-    ours = functional.log_softmax(logits / temperature, dim=-1)
-    target = functional.log_softmax(theirs / temperature, dim=-1)
-    return functional.kl_div(ours, target, reduction="batchmean", log_target=True) * temperature**2
+        more["hidden"] = _hidden_loss(student, teacher, batch, layers)
+    total = sum((getattr(weights, name) * loss for name, loss in more.items()), losses["total"])
+    return {**losses, **more, "total": total}
 
 
 def _attention_loss(student: Any, teacher: Any, batch: Batch, layers: LayerMap) -> Tensor:

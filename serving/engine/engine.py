@@ -238,7 +238,7 @@ class Engine:
 
 
 def load_engine(artifact: Path, settings: EngineSettings, runner: RunnerName = "auto") -> Engine:
-    """An engine over the artifact in a folder. Raises ArtifactError, UnsupportedModel, RunnerUnavailable."""
+    """An engine over the artifact in a folder. Raises ArtifactError, RunnerUnavailable."""
     engine = Engine(runner_for(read_artifact(artifact), settings, runner), settings)
     give_back_freed_memory()
     return engine

@@ -29,6 +29,7 @@ from serving.observability.logs import LogSettings, configure_logs
 from serving.observability.metrics import Metrics
 from serving.observability.traces import Traces, no_tracing, otlp_exporter, traces_wanted
 from serving.rpc.calls import Rpc
+from serving.rpc.messages import Unread
 from serving.server.engines.process import EngineProcess
 from serving.server.live_models import LiveModels, open_model
 from serving.server.model_table import ModelTable
@@ -57,7 +58,8 @@ class Ingress:
         otlp_endpoint: str | None,
     ) -> None:
         configure_logs(logs)
-        self._gate = Gate(gate, Traces(otlp_exporter(otlp_endpoint)) if traces_wanted(otlp_endpoint) else no_tracing)
+        self._traces = Traces(otlp_exporter(otlp_endpoint)) if traces_wanted(otlp_endpoint) else None
+        self._gate = Gate(gate, self._traces or no_tracing)
         engines = EngineProcess(threads, logs, died=_end_replica)
         self._metrics = metrics = Metrics(replicas)
         if metrics_address is not None:
@@ -102,9 +104,11 @@ class Ingress:
         return wanted, None if fault is None else str(fault)
 
     async def drain(self) -> int:
-        """Take no more requests; how many are being answered."""
+        """Take no more requests; how many are being answered. Where none is, the spans of all have been sent."""
         self._service.door.close()
-        return self._service.door.inside
+        if not (inside := self._service.door.inside) and self._traces is not None:
+            await asyncio.to_thread(self._traces.flush)
+        return inside
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_app(self._service, self._gate)
@@ -115,39 +119,37 @@ class Ingress:
             raise ModelError("the deployment's user_config names no models")
         self._service.check_health()
 
-    async def Translate(self, request: pb.TranslateRequest, grpc_context: Any) -> pb.GenerateResponse:
+    async def Translate(self, request: Unread, grpc_context: Any) -> pb.GenerateResponse:
         return await self._rpc.translate(request, grpc_context)
 
-    async def Summarize(self, request: pb.SummarizeRequest, grpc_context: Any) -> pb.GenerateResponse:
+    async def Summarize(self, request: Unread, grpc_context: Any) -> pb.GenerateResponse:
         return await self._rpc.summarize(request, grpc_context)
 
-    async def Answer(self, request: pb.AnswerRequest, grpc_context: Any) -> pb.GenerateResponse:
+    async def Answer(self, request: Unread, grpc_context: Any) -> pb.GenerateResponse:
         return await self._rpc.answer(request, grpc_context)
 
-    async def TranslateStream(self, request: pb.TranslateRequest, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
+    async def TranslateStream(self, request: Unread, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
         async with aclosing(self._rpc.translate_stream(request, grpc_context)) as events:
             async for event in events:
                 yield event
 
-    async def SummarizeStream(self, request: pb.SummarizeRequest, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
+    async def SummarizeStream(self, request: Unread, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
         async with aclosing(self._rpc.summarize_stream(request, grpc_context)) as events:
             async for event in events:
                 yield event
 
-    async def AnswerStream(self, request: pb.AnswerRequest, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
+    async def AnswerStream(self, request: Unread, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
         async with aclosing(self._rpc.answer_stream(request, grpc_context)) as events:
             async for event in events:
                 yield event
 
-    async def ListModels(self, request: pb.ListModelsRequest, grpc_context: Any) -> pb.ListModelsResponse:
+    async def ListModels(self, request: Unread, grpc_context: Any) -> pb.ListModelsResponse:
         return await self._rpc.list_models(request, grpc_context)
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, grpc_context: Any) -> health_pb2.HealthCheckResponse:
+    async def Check(self, request: Unread, grpc_context: Any) -> health_pb2.HealthCheckResponse:
         return await self._rpc.check(request, grpc_context)
 
-    async def Watch(
-        self, request: health_pb2.HealthCheckRequest, grpc_context: Any
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+    async def Watch(self, request: Unread, grpc_context: Any) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         async for response in self._rpc.watch(request, grpc_context):
             yield response
 

@@ -6,24 +6,24 @@ from compress.training.course import Course
 from compress.training.loop import StepReport
 
 
-def report(step: int, tokens: int, tokens_per_second: float) -> StepReport:
-    return StepReport(step, 100, {"total": 1.0}, 1e-3, tokens_per_second, tokens)
+def report(step: int, tokens: int, seconds: float) -> StepReport:
+    return StepReport(step, 100, {"total": 1.0}, 1e-3, tokens, seconds)
 
 
 def test_the_speed_is_that_of_all_reports_together() -> None:
     course = Course()
-    course.report(report(20, 1_000, 500.0))  # 2 s
-    course.report(report(40, 3_000, 375.0))  # 8 s
+    course.report(report(20, 1_000, 2.0))
+    course.report(report(40, 3_000, 8.0))
     record = course.record()
     assert (record["steps"], record["tokens"], record["seconds"], record["tokens_per_second"]) == (40, 4_000, 10.0, 400)
 
 
 def test_a_run_of_two_parts_counts_as_one() -> None:
     first, second = Course(), Course()
-    first.report(report(20, 1_000, 500.0))
+    first.report(report(20, 1_000, 2.0))
     first.best(20, {"BLEU": 12.3456})
     second.resume(first.record())
-    second.report(report(40, 1_000, 250.0))
+    second.report(report(40, 1_000, 4.0))
     record = second.record()
     assert record["started"] == first.record()["started"]
     assert record["best"] == {"step": 20, "scores": {"BLEU": 12.346}}

@@ -6,7 +6,7 @@ from rich.console import Console
 from compress.training.loop import StepReport
 from compress.training.observers import LOG_ONLY, LogFile, Observation, observers
 
-REPORT = StepReport(20, 100, {"total": 3.5, "task": 1.25}, 1e-3, 4321.4, 1_000)
+REPORT = StepReport(20, 100, {"total": 3.5, "task": 1.25}, 1e-3, 43_214, 10.0)
 
 
 def test_the_log_holds_each_report_and_validation_as_json(tmp_path: Path) -> None:

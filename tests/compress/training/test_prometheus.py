@@ -12,7 +12,7 @@ from compress.training.prometheus import MetricsPortError, Prometheus
 
 
 def scrape(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://localhost:{port}/metrics") as answer:
         families = text_string_to_metric_families(answer.read().decode())
     return {
         sample.name.removeprefix("dqbart_training_") + "".join(f"/{value}" for value in sample.labels.values()): sample.value
@@ -26,8 +26,8 @@ def test_a_scrape_shows_the_last_report_the_last_scores_and_all_tokens() -> None
     metrics = Prometheus(0, start=10, steps=100)
     try:
         assert scrape(metrics.port)["step"] == 10
-        metrics.report(StepReport(20, 100, {"total": 4.0, "task": 1.0}, 2e-3, 500.0, 1_000))
-        metrics.report(StepReport(40, 100, {"total": 3.5, "task": 1.25}, 1e-3, 600.0, 1_500))
+        metrics.report(StepReport(20, 100, {"total": 4.0, "task": 1.0}, 2e-3, 1_000, 2.0))
+        metrics.report(StepReport(40, 100, {"total": 3.5, "task": 1.25}, 1e-3, 1_500, 2.5))
         metrics.validated(40, {"BLEU": 30.0, "chrF": 55.5}, best=True)
         metrics.validated(60, {"BLEU": 29.0, "chrF": 55.0}, best=False)
         assert scrape(metrics.port) == {

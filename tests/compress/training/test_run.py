@@ -13,14 +13,19 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from compress.data.text_format import Encoded
+from compress.manifest import summary
 from compress.model.teacher import load_teacher
+from compress.training.clock import Clock
 from compress.training.group import Alone
 from compress.training.loop import Trainer, TrainingSettings
 from compress.training.losses import LayerMap, LossWeights
 from compress.training.observers import LOG_ONLY, Observation
+from compress.training.prometheus import Prometheus
 from compress.training.run import EXIT_INTERRUPTED, TrainingRun
+from compress.training.state import TrainingState
 
 SETTINGS = TrainingSettings(
     epochs=1.0,
@@ -51,12 +56,14 @@ class SecondOfTwo(Alone):
 class Run:
     """A few steps of a tiny BART; the n-th validation gets the n-th of SCORES."""
 
-    def __init__(self, teachers: dict[str, str], folder: Path, observation: Observation = LOG_ONLY) -> None:
+    def __init__(
+        self, teachers: dict[str, str], folder: Path, observation: Observation = LOG_ONLY, clock: Clock | None = None
+    ) -> None:
         self.folder = folder
         torch.manual_seed(0)
         model = load_teacher(teachers["bart"], "summarization").model
         examples = [Encoded([0, 5 + index % 20, 2], [2, 0], [0, 2], False) for index in range(60)]
-        self.trainer = Trainer(model, None, LayerMap([], []), examples, SETTINGS)
+        self.trainer = Trainer(model, None, LayerMap([], []), examples, SETTINGS, clock=clock)
         self.run = TrainingRun(folder, {"seed": 3}, Console(), ORIGIN, observation)
         self.manifests: dict[int, dict[str, object]] = {}
 
@@ -97,6 +104,46 @@ def test_the_manifest_knows_the_best_when_it_is_kept_and_the_course_at_the_end(t
     assert manifest["tokens_per_second"] > 0
 
 
+def test_the_speed_is_that_of_the_steps_wherever_it_is_shown(teachers, tmp_path: Path, capsys, monkeypatch) -> None:
+    """Three validations and savings lie between the start and the one report, and take nearly all of the time."""
+    now = 0.0
+
+    def passing(seconds: float, done: Callable[..., object] = lambda: None) -> Callable[..., object]:
+        def after(*arguments: object) -> object:
+            nonlocal now
+            now += seconds
+            return done(*arguments)
+
+        return after
+
+    run = Run(teachers, tmp_path, Observation(tensorboard=True, metrics_port=0), Clock(lambda: now))
+    monkeypatch.setattr(run.trainer, "_train_step", passing(2.0, run.trainer._train_step))
+    monkeypatch.setattr(TrainingState, "save", passing(500.0, TrainingState.save))
+    scraped: list[str] = []
+    last = Prometheus.close
+
+    def scrape(metrics: Prometheus) -> None:
+        with urllib.request.urlopen(f"http://localhost:{metrics.port}/metrics") as answer:
+            scraped.append(answer.read().decode())
+        last(metrics)
+
+    monkeypatch.setattr(Prometheus, "close", scrape)
+    assert run(during=passing(1_000.0)) == 0
+
+    manifest = run.manifest
+    assert manifest["seconds"] == 12.0
+    speed = manifest["tokens"] / 12
+    assert manifest["tokens_per_second"] == round(speed)
+    entries = [json.loads(line) for line in (tmp_path / "training" / "log.jsonl").read_text().splitlines()]
+    assert [entry["tokens_per_second"] for entry in entries if "total" in entry] == [round(speed)]
+    assert f"{speed:,.0f} tokens/s" in capsys.readouterr().out
+    events = EventAccumulator(str(tmp_path / "training" / "tensorboard")).Reload()
+    assert [event.value for event in events.Scalars("tokens_per_second")] == [pytest.approx(speed)]
+    assert float(re.findall(r"^dqbart_training_tokens_per_second ([\d.]+)$", scraped[0], re.M)[0]) == pytest.approx(speed)
+    shown = {"train": {"examples": 60}, "valid": {"examples": 4}, "flags": {}, "device": "cpu", "versions": {}}
+    assert summary({**manifest, **shown})["trained in"] == f"0.2 min at {round(speed):,} tokens/s (cpu)"
+
+
 def test_an_interrupted_run_has_no_end_until_it_is_resumed(teachers, tmp_path: Path) -> None:
     first = Run(teachers, tmp_path)
     assert first(during=lambda: os.kill(os.getpid(), signal.SIGINT)) == EXIT_INTERRUPTED
@@ -115,7 +162,7 @@ def test_metrics_are_there_while_a_run_goes_and_no_longer(teachers, tmp_path: Pa
     def scrape() -> None:
         if not scraped:
             scraped.append(re.findall(r"http\S+", capsys.readouterr().out)[0])
-        with urllib.request.urlopen(scraped[0], timeout=10) as answer:
+        with urllib.request.urlopen(scraped[0]) as answer:
             scraped.append(answer.read().decode())
 
     assert run(during=scrape) == 0

@@ -19,7 +19,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def write(folder: Path, start: int, *steps: int) -> None:
     board = TensorBoard(folder, start)
     for step in steps:
-        board.report(StepReport(step, 100, {"total": step + 0.5, "task": 1.0}, 1e-3, 500.0, 1_000))
+        board.report(StepReport(step, 100, {"total": step + 0.5, "task": 1.0}, 1e-3, 1_000, 2.0))
     board.validated(steps[-1], {"ROUGE-Lsum": 30.0}, best=True)
     board.close()
 

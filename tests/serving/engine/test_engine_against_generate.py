@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -208,6 +209,7 @@ def check_log_probabilities(
     assert sequence.token_log_probabilities == pytest.approx(expected, abs=CLOSE)
 
 
+@cache  # each runner is compared with the same
 def generate(stock: Any, source: tuple[int, ...], parameters: GenerationParameters) -> list[GeneratedSequence]:
     """What `generate` returns, with the log-probabilities that it had."""
     with torch.inference_mode():
@@ -276,6 +278,7 @@ def score_under(stock: Any, source: tuple[int, ...], ids: tuple[int, ...], param
     return sum(log_probabilities(stock, source, ids, parameters)) / len(ids) ** parameters.length_penalty
 
 
+@cache
 def log_probabilities(
     stock: Any, source: tuple[int, ...], ids: tuple[int, ...], parameters: GenerationParameters
 ) -> tuple[float, ...]:

@@ -82,6 +82,8 @@ def ends(service: Service) -> dict[str, float]:
         SummarizeRequest(text="good", parameters=GenerationParameters(do_sample=True, seed=3, return_scores=True)),
         SummarizeRequest(text=LONG * 5, truncation="chunk"),
         TranslateRequest(text=[LONG, "how are you"], source_language="en", truncation="chunk"),
+        TranslateRequest(text=["\n- good morning 😊\n\n 42\n", " 42 😊"], source_language="en"),
+        TranslateRequest(text=" good morning 😊\n", source_language="en", truncation="end"),
         AnswerRequest(question=["who", "how"], context="she wrote it"),
         AnswerRequest(question="who", context=LONG * 2, truncation="chunk"),
     ],

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from serving.engine.cuda.device import available
+from serving.engine.cuda.device import UnsupportedModel, available
 from serving.engine.cuda.runner import CudaRunner, Shape
-from serving.engine.pytorch.model import Model, UnsupportedModel
+from serving.engine.pytorch.model import Model
 from serving.engine.pytorch.runner import PyTorchRunner
 from serving.engine.runner import Draws, Source, Wanted
 from tests.serving.engine.lists import edits, told
