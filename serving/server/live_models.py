@@ -10,12 +10,12 @@ import logging
 from collections.abc import Callable
 
 from quant.artifact import ArtifactError
+from quant.tokenizer_file import TokenizerError
 from serving.engine.async_engine import AsyncEngine, EnginePort, StepObserver
 from serving.engine.errors import EngineNotOpened
 from serving.engine.memory import give_back_freed_memory
 from serving.server.model_table import ModelTable, fingerprint
 from serving.service.models import CheckedModel, ModelError, Models, ServedModel, check_model, default_models
-from serving.service.text import TokenizerError
 
 UNUSED_POLL_SECONDS = 0.05
 
