@@ -65,6 +65,9 @@ class NativeBeamSearch:
         self._count = min((1 + len(parameters.eos_token_ids)) * beams, vocab_size)
         self._search = _begun(code, parameters, self._count, source_ids)
         weakref.finalize(self, code.dq_beams_end, self._search)
+        sizes = parameters.no_repeat_ngram_size, parameters.encoder_no_repeat_ngram_size
+        self._constrained = any(sizes) or any(len(word) > 1 for word in parameters.bad_words_ids)
+        """Whether tokens may be banned because of those before them."""
         self._rows, self._generated = 1, 0
         self._no_choice = Wanted(0)
         self._same_for_all: dict[tuple[int, bool], Wanted] = {}
@@ -113,13 +116,6 @@ class NativeBeamSearch:
 
     def sequences(self) -> tuple[GeneratedSequence, ...]:
         return tuple(self._sequence(place) for place in range(self._parameters.num_return_sequences))
-
-    @property
-    def _constrained(self) -> bool:
-        """Whether tokens may be banned because of those before them."""
-        parameters = self._parameters
-        sizes = parameters.no_repeat_ngram_size, parameters.encoder_no_repeat_ngram_size
-        return any(sizes) or any(len(word) > 1 for word in parameters.bad_words_ids)
 
     def _forced(self, generated: int) -> bool:
         parameters = self._parameters
