@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,8 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTr
 
 from compress.data.batches import collate, length_batches
 from compress.data.denoising import Denoising
-from compress.data.text_format import Encoded, Example
+from compress.data.encoded import Encoded
+from compress.data.text_format import Example
 from compress.errors import CompressError
 from compress.model.checkpoint import CheckpointError, check_architecture, load_checkpoint
 from compress.model.teacher import Teacher
@@ -29,12 +30,13 @@ from compress.model.token_losses import TokenWeights, token_losses
 from compress.model.vocabulary import extend_positions, train_tokenizer, use_vocabulary
 from compress.scoring.decoding import DecodingSettings
 from compress.scoring.evaluation import evaluate
-from compress.training.group import Group
+from compress.training.group import Alone, Group
 from compress.training.loop import Noise, Trainer, TrainingSettings
 from compress.training.losses import LayerMap, outputs_of
 from compress.training.observers import LOG_ONLY, Observation
 from compress.training.origin import origin
 from compress.training.run import TrainingRun, Validate
+from compress.training.shared_examples import shared_examples
 from quant.layout import ArchitectureError
 from quant.whole_files import whole_files, whole_folder
 
@@ -94,8 +96,8 @@ def write_initial(
 
 def finetune(
     teacher: Teacher,
-    train: Sequence[Encoded],
-    valid: Sequence[Encoded] | Sequence[Example],
+    train: Callable[[], Iterable[Encoded]],
+    valid: Callable[[], Sequence[Encoded] | Sequence[Example]],
     plan: FinetunePlan,
     output: Path,
     device: torch.device,
@@ -105,10 +107,11 @@ def finetune(
     observation: Observation = LOG_ONLY,
     group: Group | None = None,
 ) -> int:
-    """Train the teacher's model; `valid` are examples to score, or segments to denoise. Returns the exit code of the run.
+    """Train the teacher's model; `valid` gives examples to score, or segments to denoise. Returns the exit code of the run.
 
-    `flags` are for the manifest.
+    Data is read by rank 0 of the group alone. `flags` are for the manifest.
     """
+    group = group or Alone()
     model = teacher.model.to(device)
     for name in ("dropout", "attention_dropout", "activation_dropout"):
         _set_dropout(model, name, plan.dropout if name == "dropout" else 0.0)
@@ -116,13 +119,9 @@ def finetune(
     if plan.objective == "denoising":
         card = teacher.text_format.card
         noise = Denoising(teacher.text_format.tokenizer, len(card.source_prefix), len(card.source_suffix))
-    given = origin("finetune", flags, plan.training.seed, device, teacher, train, valid)
-    run = TrainingRun(output, {**asdict(plan), "initial": teacher.digest}, console, given, observation)
+    run = TrainingRun(output, {**asdict(plan), "initial": teacher.digest}, console, observation)
     run.check(resume)
     set_seed(plan.training.seed)
-    trainer = Trainer(model, None, LayerMap([], []), train, plan.training, noise, group, output / "training" / "bad_batch")
-    console.print(teacher.text_format.summary("train", train, plan.max_target_tokens), soft_wrap=True)
-    validate = _denoised(model, noise, valid, plan) if noise else _scored(teacher, valid, plan)
 
     def keep_best(_: int) -> None:
         model.generation_config = plan.decoding.resolved(model)
@@ -130,7 +129,15 @@ def finetune(
             model.save_pretrained(partial)
             teacher.text_format.tokenizer.save_pretrained(partial)
 
-    return run.train(trainer, len(valid), validate, keep_best)
+    folder = output / "training"
+    with shared_examples(folder / "examples", train, group) as examples:
+        scored = valid() if group.rank == 0 else []
+        if group.rank == 0:
+            run.origin = origin("finetune", flags, plan.training.seed, device, teacher, examples, scored)
+            console.print(teacher.text_format.summary("train", examples, plan.max_target_tokens), soft_wrap=True)
+        trainer = Trainer(model, None, LayerMap([], []), examples, plan.training, noise, group, folder / "bad_batch")
+        validate = _denoised(model, noise, scored, plan) if noise else _scored(teacher, scored, plan)
+        return run.train(trainer, len(scored), validate, keep_best)
 
 
 def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan) -> Validate:

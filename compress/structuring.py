@@ -12,8 +12,7 @@ OUTPUT/sensitivity.json   loss that each block adds at fewer bits, and the bits 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from compress.data.batches import Batch, collate, epoch_batches
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 from compress.model.bit_budget import spend
 from compress.model.heads import heads_to_keep, keep_heads, score_heads
 from compress.model.sensitivity import FEWER_BITS, Objective, Sensitivity, losses_measured, measure_sensitivity
 from compress.training.group import Group
 from compress.training.loop import TrainingSettings
 from compress.training.losses import LayerMap, LossWeights, joint_losses, outputs_of
-from compress.training.progress import progress_bar
+from compress.training.progress import advancing
 from quant.file_size import file_bytes
 from quant.layout import Architecture, blocks
 from quant.numerics import CLIP
@@ -116,7 +115,7 @@ class StructureSearch:
         if share == 0:
             return {}
         batches = self._batches(student)
-        with _advancing(self.console, "scoring heads", len(batches)) as advance:
+        with advancing(self.console, "scoring heads", len(batches)) as advance:
             scores = score_heads(student, batches, advance)
         kept = heads_to_keep(scores, share)
         self._write(HEADS_FILE, {"share": share, "scores": _lists(scores), "kept": kept})
@@ -132,7 +131,7 @@ class StructureSearch:
         spend({block: dict.fromkeys(FEWER_BITS, 0.0) for block in blocks(architecture)}, *self._budget(architecture, heads))
         batches = self._batches(student)
         total = losses_measured(len(blocks(architecture)), len(batches))
-        with _advancing(self.console, "measuring blocks", total) as advance:
+        with advancing(self.console, "measuring blocks", total) as advance:
             measured = measure_sensitivity(student, self.scheme, batches, objective, advance, self.clip)
         structure = spend(measured.increase, *self._budget(architecture, heads))
         size = file_bytes(architecture, self.scheme, structure)
@@ -169,13 +168,6 @@ def joint_objective(teacher: PreTrainedModel, weights: LossWeights, layers: Laye
         return loss
 
     return objective
-
-
-@contextmanager
-def _advancing(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    with progress_bar(console) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda finished: bar.advance(task, finished)
 
 
 def _counts(kept: Heads) -> dict[str, int]:

@@ -12,6 +12,7 @@ from compress.commands.flags import TrainingFlags
 from compress.commands.outcome import exit_code
 from compress.compression import Compression, Plan
 from compress.data.dataset import DatasetError, Languages, load_examples
+from compress.data.text_format import Example
 from compress.device import quick_at_bf16
 from compress.model.quantized_modules import WeightScales
 from compress.model.teacher import load_teacher
@@ -81,13 +82,14 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
     flags = recorded_flags(settings)
     compression = Compression(teacher, plan, settings.output, device, console, group, flags, observation)
     fields, tell = settings.fields(), partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    train = [
-        example
-        for name in settings.train
-        for example in load_examples(name, "train", settings.task, fields, languages, settings.limit, tell)
-    ]
-    valid = load_examples(settings.valid, "validation", settings.task, fields, languages, settings.valid_examples, tell)
-    return compression.run(train, valid, resume)
+
+    def train() -> list[Example]:
+        return [example for name in settings.train for example in load(name, "train", settings.limit)]
+
+    def load(name: str, split: str, limit: int | None) -> list[Example]:
+        return load_examples(name, split, settings.task, fields, languages, limit, tell)
+
+    return compression.run(train, lambda: load(settings.valid, "validation", settings.valid_examples), resume)
 
 
 def training_settings(settings: TrainingFlags, device: torch.device, losses: LossWeights) -> TrainingSettings:

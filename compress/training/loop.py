@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, get_scheduler
 
 from compress.data.batches import Batch, collate, epoch_batches
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 from compress.errors import CompressError
 from compress.training.bad_batch import SeenBatch, save_bad_batches
 from compress.training.clock import Clock

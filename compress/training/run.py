@@ -36,18 +36,17 @@ class TrainingRun:
         output: Path,
         plan: Mapping[str, Any],
         console: Console,
-        origin: Mapping[str, Any],
         observation: Observation = LOG_ONLY,
     ) -> None:
-        """`origin` is the part of the manifest that is known before the first step."""
         self.output = output
         self.console = console
+        self.origin: Mapping[str, Any] = {}
+        """The part of the manifest that is known before the first step (`compress.training.origin`)."""
         self.best: float | None = None
         self.found: Mapping[str, Any] = {}
         """What was found out before the first step, as JSON: kept in the state; `check` of a resumed run brings it back."""
         self._saved: tuple[TrainingState, dict[str, Any]] | None = None
         self._plan: dict[str, Any] = json.loads(json.dumps(plan))
-        self._origin = origin
         self._observation = observation
         self._course = Course()
         self._training = output / "training"
@@ -56,7 +55,7 @@ class TrainingRun:
     @property
     def manifest(self) -> Manifest:
         """As things stand now."""
-        return {**self._origin, **self._course.record()}
+        return {**self.origin, **self._course.record()}
 
     def check(self, resume: bool) -> None:
         """Raises ResumeError where an earlier run lies in the folder and is not to be resumed, or the other way round."""

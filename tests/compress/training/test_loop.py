@@ -62,7 +62,7 @@ class Run:
         self.valid = load_examples(pairs, "train", "translation", Fields(), languages, limit=4)
 
     def __call__(self, resume: bool = False) -> int:
-        return self.compression.run(self.train, self.valid, resume)
+        return self.compression.run(lambda: self.train, lambda: self.valid, resume)
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:

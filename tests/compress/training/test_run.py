@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 from compress.manifest import summary
 from compress.model.teacher import load_teacher
 from compress.training.clock import Clock
@@ -64,7 +64,8 @@ class Run:
         model = load_teacher(teachers["bart"], "summarization").model
         examples = [Encoded([0, 5 + index % 20, 2], [2, 0], [0, 2], False) for index in range(60)]
         self.trainer = Trainer(model, None, LayerMap([], []), examples, SETTINGS, clock=clock)
-        self.run = TrainingRun(folder, {"seed": 3}, Console(), ORIGIN, observation)
+        self.run = TrainingRun(folder, {"seed": 3}, Console(), observation)
+        self.run.origin = ORIGIN
         self.manifests: dict[int, dict[str, object]] = {}
 
     def __call__(self, resume: bool = False, during: Callable[[], object] = lambda: None) -> int:
