@@ -190,7 +190,7 @@ class Compression:
             clip=plan.scales.bound,
         )
         found = search.structure(self.student, self.teacher.model, layers, self.group, run.found)
-        run.found, self.structure = found.to_dict(), found.structure
+        run.found, self.structure = {**run.found, **found.to_dict()}, found.structure
         quantize_modules(self.student, plan.scheme, self.structure, plan.scales)
         return replace(layers, kept_heads=found.kept_heads)
 

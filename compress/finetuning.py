@@ -136,7 +136,7 @@ def finetune(
             run.origin = origin("finetune", flags, plan.training.seed, device, teacher, examples, scored)
             console.print(teacher.text_format.summary("train", examples, plan.max_target_tokens), soft_wrap=True)
         trainer = Trainer(model, None, LayerMap([], []), examples, plan.training, noise, group, folder / "bad_batch")
-        validate = _denoised(model, noise, scored, plan) if noise else _scored(teacher, scored, plan)
+        validate = _denoised(trainer, noise, scored) if noise else _scored(teacher, scored, plan)
         return run.train(trainer, len(scored), validate, keep_best)
 
 
@@ -150,11 +150,12 @@ def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan) -> Validate:
     return validate
 
 
-def _denoised(model: PreTrainedModel, noise: Noise, valid: Any, plan: FinetunePlan) -> Validate:
+def _denoised(trainer: Trainer, noise: Noise, valid: Any) -> Validate:
     """Cross-entropy and perplexity a token, under the same noise at every validation."""
+    model, settings = trainer.student, trainer.settings
     noisy = [noise(example, random.Random(index)) for index, example in enumerate(valid)]
     order = sorted(range(len(noisy)), key=lambda index: len(noisy[index].source_ids))
-    batches = length_batches(noisy, order, plan.training.batch_tokens)
+    batches = length_batches(noisy, order, settings.batch_tokens)
 
     @torch.inference_mode()
     def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
@@ -163,7 +164,7 @@ def _denoised(model: PreTrainedModel, noise: Noise, valid: Any, plan: FinetunePl
         for indices in batches:
             batch = collate([noisy[index] for index in indices], model.config.pad_token_id).to(model.device)
             outputs, labels = (
-                outputs_of(model, batch, plan.training.losses, plan.training.bf16),
+                outputs_of(model, batch, settings.losses, trainer.bf16),
                 batch.labels[batch.target_mask],
             )
             total += float(token_losses(outputs.head, labels, None, TokenWeights())["task"]) * len(labels)

@@ -31,6 +31,7 @@ from compress.model.sensitivity import FEWER_BITS, Objective, Sensitivity, losse
 from compress.training.group import Group
 from compress.training.loop import TrainingSettings
 from compress.training.losses import LayerMap, LossWeights, joint_losses, outputs_of
+from compress.training.precision import bf16_by_device
 from compress.training.progress import advancing
 from quant.file_size import file_bytes
 from quant.layout import Architecture, blocks
@@ -99,7 +100,8 @@ class StructureSearch:
         kept: Heads = known["kept_heads"] if known else group.from_first(lambda: self._heads(student))
         keep_heads(student, kept)
         settings = self.training
-        objective = joint_objective(teacher, settings.losses, replace(layers, kept_heads=kept), settings.bf16)
+        bf16 = bf16_by_device(settings.bf16, student.device) or False  # float32 where training has yet to find out
+        objective = joint_objective(teacher, settings.losses, replace(layers, kept_heads=kept), bf16)
         bits = known["block_bits"] if known else group.from_first(lambda: self._bits(student, _counts(kept), objective))
         return Found(kept, bits)
 

@@ -64,7 +64,7 @@ def _train(settings: Finetune, initial: Path, group: Group, device: torch.device
     )
     plan = FinetunePlan(
         objective=settings.objective,
-        training=training_settings(settings, device, LossWeights(task=1.0, logits=0.0, attention=0.0, hidden=0.0)),
+        training=training_settings(settings, LossWeights(task=1.0, logits=0.0, attention=0.0, hidden=0.0)),
         decoding=settings.decoding(),
         max_target_tokens=min(settings.max_target_tokens, teacher.architecture.max_position_embeddings),
         dropout=settings.dropout,

@@ -19,6 +19,7 @@ from compress.manifest import Manifest, write_manifest
 from compress.training.course import Course
 from compress.training.loop import Trainer
 from compress.training.observers import LOG_ONLY, Observation, observers
+from compress.training.precision import bf16_by_device, faster_at_bf16
 from compress.training.progress import TrainingProgress
 from compress.training.state import ResumeError, TrainingState
 
@@ -72,6 +73,7 @@ class TrainingRun:
         processes, only rank 0 shows and writes anything.
         """
         self._resume(trainer)
+        trainer.bf16 = self._bf16(trainer)
         watching = []
         if trainer.group.rank == 0:
             shown = observers(self._training, trainer.step, trainer.steps, self._observation, self.console)
@@ -101,6 +103,16 @@ class TrainingRun:
             self.console.print(f"interrupted at step {trainer.step}, saved; continue with --resume")
             return EXIT_INTERRUPTED
         return 0
+
+    def _bf16(self, trainer: Trainer) -> bool:
+        """As asked for; of `auto`, as an earlier part of the run found out, or as this one does."""
+        known = bf16_by_device(trainer.settings.bf16, trainer.student.device)
+        if known is None:
+            known = self.found.get("bf16")
+        if known is None:
+            known = trainer.group.from_first(lambda: faster_at_bf16(trainer, self.console.print))
+            self.found = {**self.found, "bf16": known}
+        return known
 
     def _load(self) -> tuple[TrainingState, dict[str, Any]]:
         state, record = TrainingState.load(self._last)

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import compress.training.run
 from compress.data.encoded import Encoded
 from compress.manifest import summary
 from compress.model.teacher import load_teacher
@@ -154,6 +155,19 @@ def test_an_interrupted_run_has_no_end_until_it_is_resumed(teachers, tmp_path: P
     assert second.manifest["started"] == first.manifest["started"]
     assert second.manifest["finished"] is not None
     assert second.manifest["best"] == {"step": 4, "scores": {"BLEU": 3.0}}
+
+
+def test_what_auto_chose_is_kept_by_a_resumed_run(teachers, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    answers = iter([True])
+    monkeypatch.setattr(compress.training.run, "faster_at_bf16", lambda trainer, tell: next(answers))
+    first, second = Run(teachers, tmp_path), Run(teachers, tmp_path)
+    for run in (first, second):
+        run.trainer.settings = replace(SETTINGS, bf16="auto")
+    assert first(during=lambda: os.kill(os.getpid(), signal.SIGINT)) == EXIT_INTERRUPTED
+    assert second(resume=True) == 0
+    assert first.trainer.bf16
+    assert second.trainer.bf16
 
 
 def test_metrics_are_there_while_a_run_goes_and_no_longer(teachers, tmp_path: Path, capsys) -> None:
