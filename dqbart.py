@@ -50,6 +50,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench arrivals": ("benchmarks.commands:BenchArrivals", "Compare continuous with static batching."),
     "bench service": ("benchmarks.commands:BenchService", "Measure what the service adds to its engine."),
     "bench soak": ("benchmarks.commands:BenchSoak", "Watch a server under mixed traffic for a long time."),
+    "bench stops": ("benchmarks.commands:BenchStops", "Stop servers in every phase of their start and work."),
+    "bench holds": ("benchmarks.commands:BenchHolds", "Find what holds a replica's loop, and for how long."),
     "bench capacity": ("benchmarks.commands:BenchCapacity", "Find how many replicas a load needs."),
     "bench training": ("benchmarks.commands:BenchTraining", "Compare a training step with the naive loop's."),
 }

@@ -89,7 +89,7 @@ def draw_load(seed: int, count: int, beams: Sequence[int], vocab_size: int, star
             min_new_tokens=new_tokens,
             num_beams=draw.choice(list(beams)),
             decoder_start_token_id=start,
-            eos_token_id=eos,
+            eos_token_ids=(eos,),
         )
         requests.append(Request(source, parameters))
     return Load(tuple(requests), tuple(draw.expovariate(1.0) for _ in range(count)))

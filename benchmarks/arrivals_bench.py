@@ -103,7 +103,7 @@ def _compare(settings: BenchArrivals, runner: Runner, seed: int, progress: Progr
         settings.requests,
         settings.beams,
         architecture.vocab_size,
-        architecture.decoder_start_token_id,
+        architecture.start_token_id,
         architecture.eos_token_id,
         architecture.max_position_embeddings,
     )

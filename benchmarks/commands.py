@@ -20,6 +20,8 @@ from quant.scheme import Layers, Scheme
 from serving.engine.settings import RunnerName
 
 Count = Annotated[int, Field(ge=1)]
+Phase = Literal["checking", "ray", "node", "controller", "replica", "opening", "ready", "idle", "load", "reload", "group"]
+"""Of a server's start and work, in their order; see service/stops.py."""
 
 
 class _Bench(Command):
@@ -221,6 +223,38 @@ class BenchSoak(Command):
         from benchmarks.service.soak import run_bench_soak
 
         sys.exit(run_bench_soak(self))
+
+
+class BenchStops(Command):
+    """SIGTERM in every phase of a server's start and work: does it end soon, by the right code, and leave nothing behind."""
+
+    models: list[Path] = Field([], description="folders of the artifacts to serve (default: the first two in models/)")
+    phases: list[Phase] = Field([], description="when to stop (default: in each of them)")
+    times: Count = Field(20, description="stops in each phase")
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(40.0, description="that a server may take to end")
+    threads: Count = Field(1, description="CPU threads of the server, a power of two")
+    seed: int = Field(0, description="of the moments in a phase")
+    json_file: Path | None = Field(None, description="also write every stop to this file, as JSON")
+
+    def cli_cmd(self) -> None:
+        from benchmarks.service.stops import run_bench_stops
+
+        sys.exit(run_bench_stops(self))
+
+
+class BenchHolds(Command):
+    """How long the worst request, of 20 MB or of 32 long texts, keeps a replica's loop from all others."""
+
+    models: list[Path] = Field([], description="folders of the artifacts to serve (default: all in models/)")
+    only: str | None = Field(None, description="requests whose path or name has this text")
+    rounds: Count = Field(3, description="of each request, of which the least counts")
+    most: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(50.0, description="milliseconds that are allowed")
+    json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
+
+    def cli_cmd(self) -> None:
+        from benchmarks.service.holds import run_bench_holds
+
+        sys.exit(run_bench_holds(self))
 
 
 class BenchCapacity(Command):

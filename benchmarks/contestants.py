@@ -65,8 +65,8 @@ class _Engine:
             max_new_tokens=new_tokens,
             min_new_tokens=new_tokens,
             num_beams=work.beams,
-            decoder_start_token_id=self._architecture.decoder_start_token_id,
-            eos_token_id=self._architecture.eos_token_id,
+            decoder_start_token_id=self._architecture.start_token_id,
+            eos_token_ids=(self._architecture.eos_token_id,),
         )
         requests = [Request(tuple(source), parameters) for source in work.sources(self._architecture.vocab_size)]
 
@@ -105,11 +105,12 @@ class _Transformers:
         from transformers import GenerationConfig
 
         config = self._model.config
+        start = config.decoder_start_token_id
         generation = GenerationConfig(
             max_new_tokens=new_tokens,
             min_new_tokens=new_tokens,
             num_beams=work.beams,
-            decoder_start_token_id=config.decoder_start_token_id,
+            decoder_start_token_id=config.eos_token_id if start is None else start,
             eos_token_id=config.eos_token_id,
             pad_token_id=config.pad_token_id,
         )

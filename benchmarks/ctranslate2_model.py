@@ -28,11 +28,11 @@ def write_ctranslate2(artifact: Artifact, folder: Path, quantization: str) -> No
     names = [str(token) for token in range(artifact.architecture.vocab_size)]
     spec.register_source_vocabulary(names)
     spec.register_target_vocabulary(names)
-    spec.config.bos_token = names[artifact.architecture.bos_token_id]
+    spec.config.bos_token = names[artifact.architecture.bos_token_id or 0]
     spec.config.eos_token = names[artifact.architecture.eos_token_id]
     # No token is unknown; CTranslate2 wants the name of one that is in the vocabulary.
     spec.config.unk_token = names[artifact.architecture.pad_token_id]
-    spec.config.decoder_start_token = names[artifact.architecture.decoder_start_token_id]
+    spec.config.decoder_start_token = names[artifact.architecture.start_token_id]
     spec.validate()
     spec.optimize(quantization)
     folder.mkdir(parents=True)

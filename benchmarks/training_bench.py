@@ -87,7 +87,7 @@ def _show(settings: BenchTraining, tokens: int, seconds: dict[Side, float]) -> N
 
 def _serve(connection: Connection, side: Side, settings: BenchTraining) -> None:
     """In the process of a side: load, say how many tokens a round has, then a round for each question."""
-    from compress.errors import EXPECTED_ERRORS
+    from compress.expected_errors import EXPECTED_ERRORS
 
     try:
         run = _prepare(side, settings, connection.send)
@@ -119,8 +119,8 @@ def _prepare(side: Side, settings: BenchTraining, tell: Callable[[int], None]) -
     from quant.scheme import Layers, Scheme
 
     torch.set_num_threads(settings.threads)
-    pair = tuple(code for code in (settings.source_language, settings.target_language) if code)
-    teacher = load_teacher(settings.teacher, settings.task, pair)
+    pair = settings.source_language, settings.target_language
+    teacher = load_teacher(settings.teacher, settings.task, pair if any(pair) else ())
     languages = Languages(settings.source_language, settings.target_language)
     examples = load_examples(settings.train, "train", settings.task, Fields(), languages, settings.examples)
     encoded = teacher.text_format.encode(examples, min(128, teacher.architecture.max_position_embeddings))

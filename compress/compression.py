@@ -14,6 +14,7 @@ from transformers import set_seed
 from compress.data.encoded import Encoded
 from compress.data.text_format import Example
 from compress.manifest import Manifest, write_manifest
+from compress.model.embeddings import save_checkpoint
 from compress.model.quantized_modules import (
     COMPUTED,
     WeightScales,
@@ -21,7 +22,8 @@ from compress.model.quantized_modules import (
     packable_weights,
     quantize_modules,
 )
-from compress.model.student import build_student, spaced_layers
+from compress.model.servable import check_servable
+from compress.model.student import StudentError, build_student, spaced_layers
 from compress.model.teacher import Teacher
 from compress.model_card import write_model_card
 from compress.scoring.decoding import DecodingSettings
@@ -36,7 +38,9 @@ from compress.training.progress import advancing
 from compress.training.run import TrainingRun
 from compress.training.shared_examples import shared_examples
 from quant.artifact import is_artifact, write_artifact
+from quant.checking import card_faults, weight_faults
 from quant.evaluation_file import EVALUATION_FILE
+from quant.layout import Architecture, model_layout
 from quant.scheme import Layers, Scheme
 from quant.structure import UNIFORM
 from quant.whole_files import save_tensors, whole_files
@@ -95,6 +99,7 @@ class Compression:
         """
         run = self._training_run()
         run.check(resume)
+        self._check()
         scored = valid() if self.group.rank == 0 else []
         folder = self.output / "training" / "examples"
         with shared_examples(folder, lambda: self._encoded(train(), scored, run), self.group) as encoded:
@@ -123,12 +128,15 @@ class Compression:
         if trainer.steps == 0:
             if self.group.rank == 0:
                 self.pack(run.manifest)
-            self.console.print("packed without training (--max-steps 0)")
+            made = "saved in full precision" if self.plan.scheme is None else "packed"
+            self.console.print(f"{made} without training (--max-steps 0)")
             return 0
 
         def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
-            scores = self._validate(valid, advance).scores
-            return scores.values, scores.selected
+            evaluation = self._validate(valid, advance)
+            if evaluation.warning:
+                self.console.print(evaluation.warning, markup=False, highlight=False, soft_wrap=True)
+            return evaluation.scores.values, evaluation.scores.selected
 
         def keep_best(step: int) -> None:
             self.pack(run.manifest)
@@ -145,14 +153,13 @@ class Compression:
         """Write the student as it is: the artifact, in full precision a plain checkpoint. Scores of what was there go."""
         (self.output / EVALUATION_FILE).unlink(missing_ok=True)
         if self.plan.scheme is None:
-            self.student.generation_config = self.plan.decoding.resolved(self.student)
+            self.student.generation_config = self.plan.decoding.resolved(self.student, self.teacher.text_format)
             with whole_files(self.output) as partial:
-                self.student.save_pretrained(partial)
+                save_checkpoint(self.student, partial)
                 self.teacher.text_format.tokenizer.save_pretrained(partial)
             write_manifest(self.output, manifest)
             return
-        generation = self.plan.decoding.resolved(self.student).to_diff_dict()
-        generation.pop("transformers_version", None)
+        generation = self.plan.decoding.recorded(self.student, self.teacher.text_format)
         config = {key: value for key, value in self.student.config.to_dict().items() if value is not None}
         config.pop("_name_or_path", None)  # where the teacher lay on this machine
         weights = packable_weights(self.student)
@@ -162,6 +169,18 @@ class Compression:
         self.teacher.text_format.tokenizer.save_pretrained(self.output)
         write_manifest(self.output, manifest)
         write_model_card(self.output)
+
+    def _check(self) -> None:
+        """That the student can be packed and served, before anything is computed. Raises CompressError, ArtifactError."""
+        self.plan.decoding.over(self.student)
+        if self.plan.scheme is None:
+            return
+        check_servable(self.teacher.text_format, self.teacher.architecture.vocab_size)
+        architecture = Architecture.from_config(self.student.config.to_dict())
+        layout = list(model_layout(architecture, self.plan.scheme))
+        faults = weight_faults(architecture, layout, packable_weights(self.student))
+        if faults := faults + card_faults(self.teacher.text_format.card, architecture):
+            raise StudentError(f"teacher {self.teacher.name} cannot be packed: {'; '.join(faults)}")
 
     @property
     def _bad_batches(self) -> Path:
@@ -201,5 +220,5 @@ class Compression:
         )
 
     def _training_run(self) -> TrainingRun:
-        plan = {**asdict(self.plan), "layers": str(self.plan.layers), "scheme": str(self.plan.scheme)}
+        plan = {**asdict(self.plan), "layers": str(self.plan.layers), "scheme": str(self.plan.scheme or "full")}
         return TrainingRun(self.output, {**plan, "teacher": self.teacher.digest}, self.console, self.observation)

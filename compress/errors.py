@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from quant.artifact import ArtifactError
-from quant.evaluation_file import EvaluationFileError
-
 
 class CompressError(Exception):
     """Base of this package's own: something about the input or the settings, said with what is accepted."""
 
 
-EXPECTED_ERRORS = (CompressError, ArtifactError, EvaluationFileError, OSError)
-"""What the commands report without a traceback; anything else is a defect and keeps it."""
+class DatasetError(CompressError):
+    """Data that cannot be read. The message names the file or column, and what there is instead."""

@@ -25,6 +25,7 @@ from compress.data.encoded import Encoded
 from compress.data.text_format import Example
 from compress.errors import CompressError
 from compress.model.checkpoint import CheckpointError, check_architecture, load_checkpoint
+from compress.model.embeddings import save_checkpoint, settle_embeddings
 from compress.model.teacher import Teacher
 from compress.model.token_losses import TokenWeights, token_losses
 from compress.model.vocabulary import extend_positions, train_tokenizer, use_vocabulary
@@ -80,6 +81,7 @@ def write_initial(
         check_architecture(model.config)
     except ArchitectureError as error:
         raise FinetuneError(f"{checkpoint or config}: {error}") from error
+    settle_embeddings(model, missing=())
     if positions is not None:
         extend_positions(model, positions)
     if vocabulary is not None or tokenizer is None:
@@ -90,7 +92,7 @@ def write_initial(
     if len(tokenizer) > model.config.vocab_size:
         raise FinetuneError(f"vocab_size is {model.config.vocab_size}, but the tokenizer has {len(tokenizer)} tokens")
     with whole_folder(folder) as partial:
-        model.save_pretrained(partial)
+        save_checkpoint(model, partial)
         tokenizer.save_pretrained(partial)
 
 
@@ -121,12 +123,13 @@ def finetune(
         noise = Denoising(teacher.text_format.tokenizer, len(card.source_prefix), len(card.source_suffix))
     run = TrainingRun(output, {**asdict(plan), "initial": teacher.digest}, console, observation)
     run.check(resume)
+    plan.decoding.over(model)  # what it cannot generate by is an error before the work
     set_seed(plan.training.seed)
 
     def keep_best(_: int) -> None:
-        model.generation_config = plan.decoding.resolved(model)
+        model.generation_config = plan.decoding.resolved(model, teacher.text_format)
         with whole_files(output) as partial:
-            model.save_pretrained(partial)
+            save_checkpoint(model, partial)
             teacher.text_format.tokenizer.save_pretrained(partial)
 
     folder = output / "training"
@@ -136,16 +139,18 @@ def finetune(
             run.origin = origin("finetune", flags, plan.training.seed, device, teacher, examples, scored)
             console.print(teacher.text_format.summary("train", examples, plan.max_target_tokens), soft_wrap=True)
         trainer = Trainer(model, None, LayerMap([], []), examples, plan.training, noise, group, folder / "bad_batch")
-        validate = _denoised(trainer, noise, scored) if noise else _scored(teacher, scored, plan)
+        validate = _denoised(trainer, noise, scored) if noise else _scored(teacher, scored, plan, console)
         return run.train(trainer, len(scored), validate, keep_best)
 
 
-def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan) -> Validate:
+def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan, console: Console) -> Validate:
     def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
         tokens = 2 * plan.training.batch_tokens
         text_format, length = teacher.text_format, plan.max_target_tokens
-        scores = evaluate(teacher.model, text_format, valid, plan.decoding, tokens, length, advance).scores
-        return scores.values, scores.selected
+        evaluation = evaluate(teacher.model, text_format, valid, plan.decoding, tokens, length, advance)
+        if evaluation.warning:
+            console.print(evaluation.warning, markup=False, highlight=False, soft_wrap=True)
+        return evaluation.scores.values, evaluation.scores.selected
 
     return validate
 

@@ -12,9 +12,12 @@ from typing import Annotated, Any, Self
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg
 
+from compress.commands import early
 from compress.commands.flags import Count, DataFlags
+from compress.data.dataset import Fields
+from compress.data.tables import Reading
 from dqbart import Command
-from pipelines.sweep.grid import Run, runs_of
+from pipelines.sweep.grid import Run, normalized, runs_of
 from quant.card import Task
 
 
@@ -48,7 +51,20 @@ class Sweep(Command):
         """The grid, then the extra runs. Raises ValueError for settings that `dqbart compress` would refuse."""
         return runs_of(self.compress, self.layers, self.bits, self.extra)
 
+    def faults(self) -> list[str]:
+        """What can be told before the work, of all runs."""
+        return [
+            *(fault for run in self.runs() for fault in run.compress(self.teacher).faults()),
+            *early.data_faults([self.test], None, Fields(reading=self.reading())),
+        ]
+
+    def reading(self) -> Reading:
+        """How the test data is read."""
+        given = {**normalized(self.compress), **normalized(self.evaluate)}
+        return Reading(given.get("encoding"), given.get("delimiter"))
+
     def cli_cmd(self) -> None:
+        early.stop_at("sweep", self.faults())
         from pipelines.sweep.run_sweep import run_sweep
 
         sys.exit(run_sweep(self))
@@ -77,6 +93,15 @@ class PseudoLabel(DataFlags):
     batch_rows: Count = Field(128, description="rows that an engine decodes together: beams of all its requests")
 
     def cli_cmd(self) -> None:
+        early.stop_at(
+            "pseudo-label",
+            [
+                *early.model_faults(self.teacher),
+                *early.data_faults([self.source], self.task, self.fields()),
+                *early.direction_faults(self.both_directions, self.languages()),
+                *early.source_faults(self.task, self.source_template, self.passage_separator),
+            ],
+        )
         from pipelines.pseudo_label.run_pseudo_label import run_pseudo_label
 
         sys.exit(run_pseudo_label(self))

@@ -66,6 +66,10 @@ class Artifact:
         assert isinstance(tensor, Quantized), f"{name} is stored in floating point"
         return tensor
 
+    def token_matrix(self, name: str) -> Quantized:
+        """One of `quant.layout.TOKEN_MATRICES`, which may be stored under the name of another."""
+        return self.quantized(self.architecture.stored_as(name))
+
     def tensor(self, name: str) -> Tensor:
         """The float32 tensor `name`."""
         tensor = self.tensors[name]
@@ -118,7 +122,7 @@ def write_artifact(
     if faults := structure_faults(architecture, structure):
         raise ArtifactError(_listed(f"cannot pack the model for {folder}", faults))
     layout = list(model_layout(architecture, scheme, structure))
-    if faults := weight_faults(layout, weights) + card_faults(card, architecture):
+    if faults := weight_faults(architecture, layout, weights) + card_faults(card, architecture):
         raise ArtifactError(_listed(f"cannot pack the model for {folder}", faults))
     packed: dict[str, Tensor] = {}
     for tensor in layout:

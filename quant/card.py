@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from quant.normalization import STEPS, normalized
+
 Task = Literal["translation", "summarization", "question-answering"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
@@ -55,12 +57,16 @@ class Card:
     """The text given to the tokenizer, with {source}, or {question} and {context}."""
     passage_separator: str | None
     """What stands between the passages of a context, which keep their order; null where a source has no context."""
+    normalization: tuple[str, ...]
+    """What is done to each text before the tokenizer gets it: steps of quant/normalization.py, in their order there."""
     source_prefix: tuple[str, ...]
     source_suffix: tuple[str, ...]
     decoder_start: str
     forced_bos: str | None
     directions: tuple[str, ...]
     """What the model was trained to translate, SOURCE>TARGET by language codes; empty for models of one language."""
+    clean_up_tokenization_spaces: bool
+    """Whether an output loses the spaces before punctuation and contractions that its tokens spell (`cleaned_up`)."""
     max_source_tokens: int
     """Longest source with prefix and suffix, in tokens."""
     teacher: str
@@ -87,19 +93,12 @@ class Card:
         if not faults and entries["task"] not in TASKS:
             faults.append(f"task is {entries['task']!r}, accepted are {', '.join(TASKS)}")
         if not faults:
-            wanted = SOURCE_FIELDS[entries["task"]]
-            if sorted(template_fields(entries["source_template"])) != sorted(wanted):
-                braces = " and ".join(f"{{{name}}}" for name in wanted)
+            faults += template_faults(entries["task"], entries["source_template"])
+            faults += separator_faults(entries["task"], entries["passage_separator"])
+            if (steps := tuple(entries["normalization"])) != tuple(step for step in STEPS if step in steps):
                 faults.append(
-                    f"source_template is {entries['source_template']!r}, it must use {braces} once and no other braces"
+                    f"normalization is {list(steps)!r}, accepted are {', '.join(STEPS)}, each once and in this order"
                 )
-            if (CONTEXT in wanted) != (entries["passage_separator"] is not None):
-                expected = "a text" if CONTEXT in wanted else "null"
-                faults.append(
-                    f"passage_separator is {entries['passage_separator']!r}, for {entries['task']} {expected} is expected"
-                )
-            if len(entries["passage_separator"] or "") > LONGEST_SEPARATOR:
-                faults.append(f"passage_separator has more than {LONGEST_SEPARATOR} characters")
             faults += [
                 f"{each!r} is no direction, SOURCE>TARGET is expected"
                 for each in entries["directions"]
@@ -118,8 +117,11 @@ class Card:
         return SOURCE_FIELDS[self.task][-1]
 
     def joined(self, texts: Texts) -> dict[str, str]:
-        """The texts of an input, its passages joined to one."""
-        return {name: (self.passage_separator or "").join(passages(text)) for name, text in texts.items()}
+        """The texts of an input, normalized, its passages joined to one."""
+        return {
+            name: (self.passage_separator or "").join(normalized(part, self.normalization) for part in passages(text))
+            for name, text in texts.items()
+        }
 
     def source_text(self, texts: Texts) -> str:
         """The template filled with the task's texts."""
@@ -161,6 +163,29 @@ class Card:
     def forced_bos_id(self, token_id: Callable[[str], int], target_language: str | None) -> int | None:
         return None if self.forced_bos is None else token_id(_resolve(self.forced_bos, None, target_language))
 
+    def output_text(self, decoded: str) -> str:
+        """An output as the tokenizer spells it, without special tokens, made the text that users get."""
+        return (cleaned_up(decoded) if self.clean_up_tokenization_spaces else decoded).strip()
+
+    @property
+    def tokens(self) -> list[str]:
+        """The tokens that must be in the vocabulary: those that surround texts, and the languages that some stand for."""
+        named = [
+            *self.source_prefix,
+            *self.source_suffix,
+            self.decoder_start,
+            *([self.forced_bos] if self.forced_bos else []),
+        ]
+        placeholders = (SOURCE_LANGUAGE, TARGET_LANGUAGE)
+        literal = [token for token in named if token not in placeholders]
+        return literal + [language for language in self.languages if any(token in placeholders for token in named)]
+
+    def speaks(self, source_language: str | None, target_language: str | None) -> bool:
+        """Whether languages are a direction of the model; of a model without directions, whether they are its fixed ones."""
+        if self.directions:
+            return (source_language, target_language) in self.language_pairs
+        return {source_language, target_language} <= {None, *self.tokens}
+
     @property
     def language_pairs(self) -> tuple[tuple[str, str], ...]:
         """Source and target code of each direction."""
@@ -177,9 +202,40 @@ class Card:
         return len(self.source_prefix) + len(self.source_suffix)
 
 
+def template_faults(task: Task, template: str) -> list[str]:
+    """What is wrong with a source template."""
+    wanted = SOURCE_FIELDS[task]
+    if sorted(template_fields(template)) == sorted(wanted):
+        return []
+    braces = " and ".join(f"{{{name}}}" for name in wanted)
+    return [f"source_template is {template!r}, it must use {braces} once and no other braces"]
+
+
+def separator_faults(task: Task, separator: str | None) -> list[str]:
+    """What is wrong with a passage separator; None is none."""
+    faults = []
+    if (CONTEXT in SOURCE_FIELDS[task]) != (separator is not None):
+        expected = "a text" if CONTEXT in SOURCE_FIELDS[task] else "null"
+        faults.append(f"passage_separator is {separator!r}, for {task} {expected} is expected")
+    if len(separator or "") > LONGEST_SEPARATOR:
+        faults.append(f"passage_separator has more than {LONGEST_SEPARATOR} characters")
+    return faults
+
+
 def passages(text: str | tuple[str, ...]) -> tuple[str, ...]:
     """A text as the passages that it is given in."""
     return (text,) if isinstance(text, str) else text
+
+
+CLEANED_UP = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+"""What loses its spaces in a text that is cleaned up, one after the other, as in `transformers`."""
+
+
+def cleaned_up(text: str) -> str:
+    """A text without the spaces that tokenizers of words put before punctuation and contractions."""
+    for spaced in CLEANED_UP:
+        text = text.replace(spaced, spaced.strip())
+    return text
 
 
 def template_fields(template: str) -> list[str]:
@@ -213,6 +269,7 @@ _ENTRIES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     "str": (f"a text of at most {LONGEST_TEXT} characters", _is_text),
     "str | None": (f"a text of at most {LONGEST_TEXT} characters or null", lambda value: value is None or _is_text(value)),
     "tuple[str, ...]": (f"a list of at most {MOST_ENTRIES} such texts", _is_list),
+    "bool": ("true or false", lambda value: type(value) is bool),
     "int": (f"a whole number from 1 to {LARGEST_COUNT}", _is_count),
 }
 

@@ -9,16 +9,19 @@ import torch
 from torch import Tensor
 
 from quant.card import Card
-from quant.layout import EMBEDDING, TIED_TO_EMBEDDING, Architecture, TensorLayout
+from quant.layout import LOGITS_BIAS, TOKEN_MATRICES, Architecture, TensorLayout
 from quant.numerics import Quantized, levels, round_to_half
 
 MOST_WEIGHTS = 2**32
 """Of a model that we read; the largest BART or mBART that was released has 680 million."""
 
 
-def weight_faults(layout: Sequence[TensorLayout], weights: Mapping[str, Tensor | Quantized]) -> list[str]:
+def weight_faults(
+    architecture: Architecture, layout: Sequence[TensorLayout], weights: Mapping[str, Tensor | Quantized]
+) -> list[str]:
     """Of a model's weights, in full precision or quantized, by their `transformers` names; tied copies may be among them."""
-    return [fault for tensor in layout for fault in _weight_faults(tensor, weights)] + _leftover_faults(layout, weights)
+    faults = [fault for tensor in layout for fault in _weight_faults(tensor, weights)]
+    return faults + _leftover_faults(architecture, layout, weights)
 
 
 def size_faults(layout: Sequence[TensorLayout]) -> list[str]:
@@ -78,17 +81,20 @@ def _quantized_faults(tensor: TensorLayout, weight: Quantized) -> list[str]:
     return []
 
 
-def _leftover_faults(layout: Sequence[TensorLayout], weights: Mapping[str, Tensor | Quantized]) -> list[str]:
+def _leftover_faults(
+    architecture: Architecture, layout: Sequence[TensorLayout], weights: Mapping[str, Tensor | Quantized]
+) -> list[str]:
     faults = []
     for name in sorted(weights.keys() - {tensor.name for tensor in layout}):
         weight = weights[name]
-        if name in TIED_TO_EMBEDDING:
-            if EMBEDDING in weights and not _equal(weight, weights[EMBEDDING]):
-                faults.append(f"{name} differs from {EMBEDDING}, to which it should be tied")
-        elif name != "final_logits_bias":
+        if name in TOKEN_MATRICES:
+            stored = architecture.stored_as(name)
+            if stored in weights and not _equal(weight, weights[stored]):
+                faults.append(f"{name} differs from {stored}, to which it should be tied")
+        elif name != LOGITS_BIAS:
             faults.append(f"{name} is left over")
         elif isinstance(weight, Quantized) or bool(weight.any()):
-            faults.append("final_logits_bias is not zero, which is not supported")
+            faults.append(f"{LOGITS_BIAS} is not zero, but add_bias_logits is false")
     return faults
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.core_model_loading import ConversionOps, WeightConverter
 from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
@@ -25,6 +26,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from quant.artifact import Artifact, read_artifact
 from quant.header import FORMAT
+from quant.layout import EMBEDDING, TOKEN_MATRICES
 from quant.numerics import Quantized, dequantize
 
 
@@ -54,6 +56,9 @@ class DqbartQuantizer(HfQuantizer):  # type: ignore[misc]
     def _process_model_before_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> None:
         (path,) = kwargs["checkpoint_files"]
         self._artifact = read_artifact(Path(path).parent)
+        # Stock classes tie all or nothing; what is one matrix beside a head of its own is tied while it is loaded.
+        self._tied = {} if self._artifact.architecture.tie_word_embeddings else _tied_names(self._artifact, model)
+        model.all_tied_weights_keys.update(self._tied)
 
     def update_weight_conversions(self, weight_conversions: list[Any], model: PreTrainedModel) -> list[Any]:
         read = [_Dequantize(self._artifact)]
@@ -65,6 +70,9 @@ class DqbartQuantizer(HfQuantizer):  # type: ignore[misc]
         ]
 
     def _process_model_after_weight_loading(self, model: PreTrainedModel, **kwargs: Any) -> PreTrainedModel:
+        for name in self._tied:
+            del model.all_tied_weights_keys[name]
+            model.get_submodule(name.removesuffix(".weight")).weight = Parameter(model.get_parameter(name).clone())
         del self._artifact
         model._weight_conversions = None  # what is saved from here on is a plain checkpoint
         return model
@@ -94,6 +102,16 @@ class _Dequantize(ConversionOps):  # type: ignore[misc]
         tensor = self.artifact.tensors[prefix + full_layer_name]
         values = dequantize(tensor) if isinstance(tensor, Quantized) else tensor
         return {full_layer_name: with_zero_heads(values, parameter.shape).to(parameter.dtype)}
+
+
+def _tied_names(artifact: Artifact, model: PreTrainedModel) -> dict[str, str]:
+    """The model's names of matrices that the artifact has under another name, and that name."""
+    prefix = f"{model.base_model_prefix}."
+    known = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    names = {name: artifact.architecture.stored_as(name) for name in TOKEN_MATRICES if name != EMBEDDING}
+    if EMBEDDING not in known:  # the model without its head, whose names are shorter
+        names = {name.removeprefix(prefix): stored.removeprefix(prefix) for name, stored in names.items()}
+    return {name: stored for name, stored in names.items() if name != stored and name in known}
 
 
 def with_zero_heads(values: Tensor, shape: torch.Size) -> Tensor:

@@ -1,9 +1,14 @@
 """Which tensors a BART or mBART model has, and how each is stored.
 
 Names are those of the stock `transformers` classes. A stored matrix is two tensors, NAME.codes (packed bytes) and
-NAME.scale (float16); everything else is one float32 tensor. Tied weights (token embeddings, head) are stored once, as
-`model.shared.weight`. `final_logits_bias`, a buffer that is zero in every released checkpoint, is not stored: a model in
-which it is not zero is refused when it is packed.
+NAME.scale (float16); everything else is one float32 tensor. What is the same matrix is stored once:
+
+    token embeddings and head tied, as in every released BART and mBART    model.shared.weight
+    tie_word_embeddings: false                                             and lm_head.weight
+    share_encoder_decoder_embeddings: false, too                           and model.decoder.embed_tokens.weight
+
+`final_logits_bias` is stored where `add_bias_logits` says that it is not zero. Stock classes read only the first of these
+three settings; `compress.model.embeddings` makes all of them say what a checkpoint's weights are.
 
 Where a `Structure` names other bits or fewer heads for a block, the block's matrices follow it: a pruned attention has
 fewer outputs of `q_proj`, `k_proj` and `v_proj`, and fewer inputs of `out_proj`.
@@ -13,26 +18,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from quant.configuration import read_configuration
 from quant.packing import packed_bytes
 from quant.scheme import POSITION_BITS, Granularity, Layers, Scheme
 from quant.structure import UNIFORM, Structure
 
-SUPPORTED = ("bart", "mbart")
 FEED_FORWARD = "feed_forward"
 EMBEDDING = "model.shared.weight"
-TIED_TO_EMBEDDING = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
+ENCODER_EMBEDDING = "model.encoder.embed_tokens.weight"
+DECODER_EMBEDDING = "model.decoder.embed_tokens.weight"
+HEAD = "lm_head.weight"
+TOKEN_MATRICES = (EMBEDDING, ENCODER_EMBEDDING, DECODER_EMBEDDING, HEAD)
+"""The names that stock classes have for matrices with a row a token, of which several may be one."""
+LOGITS_BIAS = "final_logits_bias"
 
 _IN_A_BLOCK = re.compile(
     r"(?:model\.)?(?P<layer>(?:en|de)coder\.layers\.[0-9]+)\."
     r"(?:(?P<attention>self_attn|encoder_attn)|fc1|fc2|feed_forward)(?:\..+)?"
 )
-_KINDS: dict[str, tuple[type, str]] = {"int": (int, "a whole number"), "bool": (bool, "true or false")}
-# Far beyond any released model, and near enough that a damaged config cannot make us list millions of layers.
-_MOST_LAYERS = 256
-_LARGEST_SIZE = 2**24
 
 
 class ArchitectureError(ValueError):
@@ -56,27 +62,21 @@ class Architecture:
     activation_function: str
     scale_embedding: bool
     pad_token_id: int
-    bos_token_id: int
     eos_token_id: int
-    decoder_start_token_id: int
+    """The first, where the configuration lists several; generation_config.json says which end a text."""
+    bos_token_id: int | None = None
+    decoder_start_token_id: int | None = None
+    tie_word_embeddings: bool = True
+    """Whether the head is the token embedding."""
+    share_encoder_decoder_embeddings: bool = True
+    """Whether encoder and decoder have one token embedding."""
+    add_bias_logits: bool = False
+    """Whether something is added to the logits of each token."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Architecture:
         """Read a `transformers` config.json. Raises ArchitectureError listing everything that is missing or unsupported."""
-        faults = []
-        if config.get("model_type") not in SUPPORTED:
-            faults.append(f"model_type is {config.get('model_type')!r}, supported are {', '.join(SUPPORTED)}")
-        if config.get("tie_word_embeddings", True) is False:
-            faults.append("tie_word_embeddings is false, only a head tied to the embedding is supported")
-        missing = [field.name for field in fields(cls) if config.get(field.name) is None]
-        faults += [f"{name} is missing" for name in missing]
-        given = {field.name: config[field.name] for field in fields(cls) if field.name not in missing}
-        for field in fields(cls):
-            kind, meaning = _KINDS.get(str(field.type), (str, "a name"))
-            if field.name in given and type(given[field.name]) is not kind:
-                faults.append(f"{field.name} is {given[field.name]!r}, {meaning} is expected")
-        if not faults:
-            faults = _size_faults(given)
+        given, faults = read_configuration(config)
         if faults:
             raise ArchitectureError("; ".join(faults))
         return cls(**given)
@@ -90,6 +90,19 @@ class Architecture:
         """mBART normalizes before each block and once more at the end of each stack; BART after each block."""
         return self.model_type == "mbart"
 
+    @property
+    def start_token_id(self) -> int:
+        """What a decoder may start from where nothing is generated to be read, as in a benchmark."""
+        return self.eos_token_id if self.decoder_start_token_id is None else self.decoder_start_token_id
+
+    def stored_as(self, name: str) -> str:
+        """The tensor that holds one of `TOKEN_MATRICES`; where encoder and decoder differ, EMBEDDING is the encoder's."""
+        if name == HEAD and not self.tie_word_embeddings:
+            return HEAD
+        if name == DECODER_EMBEDDING and not self.share_encoder_decoder_embeddings:
+            return DECODER_EMBEDDING
+        return EMBEDDING
+
 
 @dataclass(frozen=True)
 class TensorLayout:
@@ -97,7 +110,7 @@ class TensorLayout:
 
     name: str
     shape: tuple[int, ...]
-    part: Literal["embedding", "positions", "encoder", "decoder"]
+    part: Literal["embedding", "positions", "encoder", "decoder", "head"]
     bits: int | None = None
     granularity: Granularity = "row"
 
@@ -181,6 +194,8 @@ def model_layout(architecture: Architecture, scheme: Scheme, structure: Structur
     """
     width, vocabulary = architecture.d_model, architecture.vocab_size
     yield TensorLayout(EMBEDDING, (vocabulary, width), "embedding", scheme.embedding_bits)
+    if not architecture.share_encoder_decoder_embeddings:
+        yield TensorLayout(DECODER_EMBEDDING, (vocabulary, width), "embedding", scheme.embedding_bits)
     for part in ("encoder", "decoder"):
         stack = f"model.{part}"
         positions = (architecture.max_position_embeddings + 2, width)
@@ -190,6 +205,10 @@ def model_layout(architecture: Architecture, scheme: Scheme, structure: Structur
             yield from _layer(f"{part}.layers.{index}", part, architecture, scheme, structure)
         if architecture.normalizes_before:
             yield from _norm(f"{stack}.layer_norm", width, part)
+    if not architecture.tie_word_embeddings:
+        yield TensorLayout(HEAD, (vocabulary, width), "head", scheme.embedding_bits)
+    if architecture.add_bias_logits:
+        yield TensorLayout(LOGITS_BIAS, (1, vocabulary), "head")
 
 
 def float_bytes(architecture: Architecture, structure: Structure = UNIFORM) -> int:
@@ -203,30 +222,6 @@ def footprint(architecture: Architecture, scheme: Scheme, structure: Structure =
     for tensor in model_layout(architecture, scheme, structure):
         sizes[tensor.part] = sizes.get(tensor.part, 0) + tensor.stored_bytes
     return sizes
-
-
-def _size_faults(config: Mapping[str, Any]) -> list[str]:
-    sizes = ("vocab_size", "d_model", "encoder_ffn_dim", "decoder_ffn_dim", "max_position_embeddings")
-    heads = ("encoder_attention_heads", "decoder_attention_heads")
-    largest = dict.fromkeys(("encoder_layers", "decoder_layers"), _MOST_LAYERS) | dict.fromkeys(sizes + heads, _LARGEST_SIZE)
-    faults = [
-        f"{name} is {config[name]}, 1 to {most} are accepted"
-        for name, most in largest.items()
-        if not 1 <= config[name] <= most
-    ]
-    if faults:
-        return faults
-    faults = [
-        f"d_model is {config['d_model']}, no multiple of {name} = {config[name]}"
-        for name in heads
-        if config["d_model"] % config[name]
-    ]
-    faults += [
-        f"{name} is {config[name]}, outside of the vocabulary of {config['vocab_size']}"
-        for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")
-        if not 0 <= config[name] < config["vocab_size"]
-    ]
-    return faults
 
 
 def _attentions(part: str) -> tuple[str, ...]:

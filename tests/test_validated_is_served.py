@@ -72,7 +72,7 @@ def test_a_shipped_model_gives_the_same_text_to_both_halves(name: str, num_beams
         parameters = GenerationParameters(
             max_new_tokens=artifact.generation_config["max_length"] - 1,
             decoder_start_token_id=source.decoder_start_token_id,
-            eos_token_id=artifact.architecture.eos_token_id,
+            eos_token_ids=(artifact.architecture.eos_token_id,),
             num_beams=num_beams,
             no_repeat_ngram_size=artifact.generation_config.get("no_repeat_ngram_size", 0),
             forced_bos_token_id=source.forced_bos_token_id,

@@ -32,7 +32,7 @@ class Running(NamedTuple):
 @contextmanager
 def running_server(models: Mapping[str, Path], scratch: Path, *arguments: str) -> Iterator[Running]:
     """A server of models by name, ready to answer. Raises ServerFailed."""
-    http_port, grpc_port = _free_port(), _free_port()
+    http_port, grpc_port = free_port(), free_port()
     named = ",".join(f"{name}={folder}" for name, folder in models.items())
     ports = ["--http-port", str(http_port), "--grpc-port", str(grpc_port)]
     output = scratch / "server.log"
@@ -60,7 +60,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], output: Path) -> None:
         time.sleep(0.2)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
+from compress.commands import early
 from compress.commands.flags import Count, DataFlags
 from quant.card import Task
 
@@ -31,7 +32,21 @@ class Compare(DataFlags):
     samples: Annotated[int, Field(ge=100)] = Field(1000, description="draws of the paired bootstrap")
     json_file: Path | None = Field(None, description="also write scores, intervals and all changed examples to this file")
 
+    def faults(self) -> list[str]:
+        """What can be told before the work. What a model is not told, it takes from the artifact beside it."""
+        models = (self.teacher, self.student)
+        cards = [card for card in map(early.card_of, models) if card is not None]
+        task = self.task or (cards[0].task if cards else None)
+        if task is None:
+            return [f"neither {self.teacher} nor {self.student} is a packed artifact, so --task is needed"]
+        return [
+            *(fault for name in models for fault in early.scored_faults(name, task, self.languages())),
+            *early.data_faults([self.data], task, self.fields()),
+            *early.source_faults(task, self.source_template, self.passage_separator),
+        ]
+
     def cli_cmd(self) -> None:
+        early.stop_at("compare", self.faults())
         from compress.commands.run_compare import run_compare
 
         sys.exit(run_compare(self))

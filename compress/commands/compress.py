@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
+from compress.commands import early
 from compress.commands.flags import Count, TrainingFlags, Weight
-from quant.card import Task
 from quant.scheme import Layers, Scheme
 
 FULL_PRECISION = "full"
@@ -29,7 +29,6 @@ class Compress(TrainingFlags):
     """Compress a fine-tuned BART or mBART checkpoint: fewer layers, joint distillation and quantization, packed."""
 
     teacher: CliPositionalArg[str] = Field(description="folder or hub id of a fine-tuned BART or mBART checkpoint")
-    task: Task = Field(description="decides column names, the source template and the metric")
     train: list[str] = Field(
         min_length=1, description="training data: .jsonl, .csv or .parquet files, or hub ids NAME[:CONFIG][@SPLIT]"
     )
@@ -84,7 +83,16 @@ class Compress(TrainingFlags):
             )
         return self
 
+    def faults(self) -> list[str]:
+        """What can be told before the work, but for the folder of the output."""
+        return [
+            *early.model_faults(self.teacher),
+            *early.data_faults([*self.train, self.valid], self.task, self.fields()),
+            *self.training_faults(),
+        ]
+
     def cli_cmd(self) -> None:
+        early.stop_at("compress", [*self.faults(), *early.output_faults(self.output, self.resume)])
         from compress.commands.run_compress import run_compress
 
         sys.exit(run_compress(self))

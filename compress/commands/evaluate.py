@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
+from compress.commands import early
 from compress.commands.flags import Count, DataFlags
 from quant.card import Task
 
@@ -29,13 +30,25 @@ class Evaluate(DataFlags):
         None, description="of a teacher: longer sources are truncated (default: all positions)"
     )
     batch_tokens: Count = Field(8192, description="padded source tokens times beams in a batch")
-    output: Path | None = Field(
-        None, description="JSON file of evaluations (default: evaluation.json in an artifact; NAME.evaluation.json here)"
-    )
+    keep: bool = Field(False, description="keep the scores in the artifact, in its evaluation.json and README.md")
+    output: Path | None = Field(None, description="JSON file of evaluations that the scores are added to (default: none)")
     hypotheses: Path | None = Field(None, description="also write the outputs, one a line, to this file")
     name: str | None = Field(None, description="name of the model in tables (default: its folder's name)")
 
+    def faults(self) -> list[str]:
+        """What can be told before the work."""
+        card = early.card_of(self.model)
+        task = self.task or (card.task if card else None)
+        faults = early.scored_faults(self.model, self.task, self.languages())
+        faults += early.data_faults([self.data], task, self.fields())
+        if task is not None:
+            faults += early.source_faults(task, self.source_template, self.passage_separator)
+        if self.keep and card is None:
+            faults.append(f"--keep is for artifacts, and {self.model} is none: --output names a file")
+        return faults
+
     def cli_cmd(self) -> None:
+        early.stop_at("evaluate", self.faults())
         from compress.commands.run_evaluate import run_evaluate
 
         sys.exit(run_evaluate(self))

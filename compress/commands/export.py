@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
+from compress.commands import early
 from dqbart import Command
 
 
@@ -24,7 +25,17 @@ class Export(Command):
         "float32", description="type of the weights in a transformers folder; float32 alone loses nothing"
     )
 
+    def faults(self) -> list[str]:
+        """What can be told before the work."""
+        whole = self.format == "transformers" or self.dtype == "float32"
+        return [
+            *early.artifact_faults(self.model),
+            *early.new_folder_faults(self.output),
+            *([] if whole else [f"--dtype is {self.dtype}, but an int8 export has float32 scales and biases; leave it out"]),
+        ]
+
     def cli_cmd(self) -> None:
+        early.stop_at("export", self.faults())
         from compress.commands.run_export import run_export
 
         sys.exit(run_export(self))

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg
 
+from compress.commands import early
 from compress.commands.flags import Count, Share, TrainingFlags
-from quant.card import Task
 
 
 class Finetune(TrainingFlags):
@@ -20,7 +20,6 @@ class Finetune(TrainingFlags):
     from_config: Path | None = Field(
         None, description="config.json to start from random weights instead, with the tokenizer beside it, if there is one"
     )
-    task: Task = Field(description="decides column names, the source template and the metric")
     objective: Literal["task", "denoising"] = Field(
         "task", description="the task's targets, or BART's own: text infilling and sentence permutation on sources alone"
     )
@@ -44,7 +43,19 @@ class Finetune(TrainingFlags):
             raise ValueError("give either a checkpoint or --from-config")
         return self
 
+    def faults(self) -> list[str]:
+        """What can be told before the work."""
+        data, fields = [*self.train, *self.valid], self.fields()
+        denoising = self.objective == "denoising"
+        return [
+            *(early.model_faults(self.checkpoint) if self.checkpoint else []),
+            *(early.text_faults(data, fields) if denoising else early.data_faults(data, self.task, fields)),
+            *self.training_faults(),
+            *early.output_faults(self.output, self.resume),
+        ]
+
     def cli_cmd(self) -> None:
+        early.stop_at("finetune", self.faults())
         from compress.commands.run_finetune import run_finetune
 
         sys.exit(run_finetune(self))

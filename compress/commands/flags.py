@@ -5,16 +5,49 @@ The modules of flags import nothing heavy, so that `--help` is quick; the work i
 
 from __future__ import annotations
 
+import codecs
+import re
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from compress.commands import early
+from compress.data.dataset import Fields
+from compress.data.tables import Reading
+from compress.data.text_files import DELIMITERS
 from dqbart import Command
+from quant.card import Task
 
 if TYPE_CHECKING:
-    from compress.data.dataset import Fields
+    from compress.model.token_format import LanguagePair
     from compress.scoring.decoding import DecodingSettings
 
+
+def _known_encoding(value: str) -> str:
+    try:
+        codecs.lookup(value)
+    except LookupError as error:
+        raise ValueError(
+            "no encoding that Python knows; utf-8, utf-16, latin-1, cp1252, shift_jis and gb18030 are some"
+        ) from error
+    return value
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        raise ValueError("cpu, cuda and auto are accepted, and cuda:N for one of several")
+    return value
+
+
+def _character(value: str) -> str:
+    if value not in DELIMITERS and len(value) != 1:
+        raise ValueError(f"a single character or one of {', '.join(DELIMITERS)} is expected")
+    return value
+
+
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
+Device = Annotated[str, AfterValidator(_device)]
+Delimiter = Annotated[str, AfterValidator(_character)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -28,6 +61,12 @@ class DataFlags(Command):
     question_field: str | None = Field(None, description="column of the question (default: question)")
     context_field: str | None = Field(None, description="column of the context (default: context)")
     references_field: str | None = Field(None, description="column of a list of references, for scores (default: none)")
+    encoding: Encoding | None = Field(
+        None, description="encoding of .csv, .jsonl and .txt files (default: a byte-order mark's, else utf-8)"
+    )
+    delimiter: Delimiter | None = Field(
+        None, description="what separates the cells of .csv files: a character, or tab (default: what fits the header)"
+    )
     source_language: str | None = Field(None, description="language code of the source column, e.g. de_DE (mBART)")
     target_language: str | None = Field(None, description="language code of the target column, e.g. en_XX (mBART)")
     max_target_tokens: Count = Field(128, description="longer targets are truncated in training, in tokens")
@@ -39,12 +78,17 @@ class DataFlags(Command):
     allow_pickle: bool = Field(
         False, description="read a checkpoint that has pickled weights only (.bin); pickles of strangers can run code"
     )
-    device: str = Field("auto", description="cpu, cuda, or auto: cuda where there is one")
+    device: Device = Field("auto", description="cpu, cuda, or auto: cuda where there is one")
 
     def fields(self) -> Fields:
-        from compress.data.dataset import Fields
-
-        return Fields(self.source_field, self.target_field, self.question_field, self.context_field, self.references_field)
+        return Fields(
+            self.source_field,
+            self.target_field,
+            self.question_field,
+            self.context_field,
+            self.references_field,
+            Reading(self.encoding, self.delimiter),
+        )
 
     def decoding(self) -> DecodingSettings:
         from compress.scoring.decoding import DecodingSettings
@@ -53,13 +97,16 @@ class DataFlags(Command):
             self.num_beams, self.length_penalty, self.max_new_tokens, self.min_new_tokens, self.no_repeat_ngram_size
         )
 
-    def languages(self) -> tuple[str, ...]:
-        return tuple(language for language in (self.source_language, self.target_language) if language)
+    def languages(self) -> LanguagePair:
+        """Codes of source and target, None for one that is not given; empty where neither is."""
+        pair = (self.source_language, self.target_language)
+        return pair if any(pair) else ()
 
 
 class TrainingFlags(DataFlags):
     """What `compress` and `finetune` share: how texts become sources, the optimizer, batches, validation, resuming."""
 
+    task: Task = Field(description="decides column names, the source template and the metric")
     both_directions: bool = Field(False, description="translation: train on each pair both ways")
     source_template: str | None = Field(None, description="text given to the tokenizer, e.g. 'summarize: {source}'")
     passage_separator: str | None = Field(
@@ -88,6 +135,13 @@ class TrainingFlags(DataFlags):
         None, description="serve Prometheus metrics on this port while training; 0: any free one (default: none)"
     )
     workers: Count = Field(1, description="processes that share each step by its batches, on the machines of RAY_ADDRESS")
+
+    def training_faults(self) -> list[str]:
+        """Of these flags together, what can be told before the work."""
+        return [
+            *early.direction_faults(self.both_directions, self.languages()),
+            *early.source_faults(self.task, self.source_template, self.passage_separator),
+        ]
 
     @model_validator(mode="after")
     def _whole_shares(self) -> Self:

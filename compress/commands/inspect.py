@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
+from compress.commands import early
 from dqbart import Command
 
 
@@ -17,6 +18,7 @@ class Inspect(Command):
     model: CliPositionalArg[Path] = Field(description="an artifact's folder")
 
     def cli_cmd(self) -> None:
+        early.stop_at("inspect", early.artifact_faults(self.model))
         from compress.commands.run_inspect import run_inspect
 
         sys.exit(run_inspect(self))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from compress.errors import EXPECTED_ERRORS
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.training.run import EXIT_INTERRUPTED
 
 

@@ -17,11 +17,12 @@ from compress.commands.compare import Compare
 from compress.data.dataset import Languages, load_examples
 from compress.data.text_format import TextFormat
 from compress.device import pick_device
-from compress.errors import EXPECTED_ERRORS
+from compress.expected_errors import EXPECTED_ERRORS
+from compress.scoring.asked import ScoredModelError, spoken_languages
 from compress.scoring.comparison import Change, Comparison, compare
 from compress.scoring.decoding import decode_alike
 from compress.scoring.evaluation import Evaluation, data_digest, evaluate
-from compress.scoring.scored_model import ScoredModelError, load_scored
+from compress.scoring.scored_model import load_scored
 from compress.scoring.significance import COVERAGE, Difference
 from compress.training.progress import progress_bar
 from quant.artifact import is_artifact, read_artifact
@@ -32,8 +33,11 @@ def run_compare(settings: Compare) -> int:
     """Returns the exit code: 0 done, 1 failed."""
     console = Console()
     try:
-        comparison, record = _compare(settings, console)
+        comparison, evaluations, record = _compare(settings, console)
         console.print(_scores(comparison, record, settings.samples))
+        for name, evaluation in evaluations.items():
+            if evaluation.warning:
+                console.print(f"{name}: {evaluation.warning}", highlight=False, soft_wrap=True, markup=False)
         console.print(
             f"{len(comparison.changes):,} of {record['examples']:,} outputs differ; "
             f"those whose {comparison.sentence_score} differs most:",
@@ -49,12 +53,12 @@ def run_compare(settings: Compare) -> int:
     return 0
 
 
-def _compare(settings: Compare, console: Console) -> tuple[Comparison, dict[str, Any]]:
+def _compare(settings: Compare, console: Console) -> tuple[Comparison, dict[str, Evaluation], dict[str, Any]]:
     device = pick_device(settings.device)
     (teacher, teacher_format), (student, student_format) = _load(settings)
     decode_alike(teacher, student)
     task = student_format.card.task
-    languages = Languages(settings.source_language, settings.target_language)
+    languages = Languages(*spoken_languages(settings.student, student_format.card, settings.languages()))
     tell = partial(console.print, highlight=False, soft_wrap=True)
     examples = load_examples(settings.data, "test", task, settings.fields(), languages, settings.limit, tell)
     evaluations: dict[str, Evaluation] = {}
@@ -73,7 +77,7 @@ def _compare(settings: Compare, console: Console) -> tuple[Comparison, dict[str,
             model.to("cpu")
     before, after = (evaluations[name].hypotheses for name in ("teacher", "student"))
     comparison = compare(task, examples, before, after, settings.samples)
-    return comparison, _record(settings, comparison, evaluations["student"], data_digest(examples))
+    return comparison, evaluations, _record(settings, comparison, evaluations["student"], data_digest(examples))
 
 
 def _load(settings: Compare) -> list[tuple[PreTrainedModel, TextFormat]]:
@@ -89,8 +93,12 @@ def _load(settings: Compare) -> list[tuple[PreTrainedModel, TextFormat]]:
     if separator is None and card:
         separator = card.passage_separator
     longest = settings.max_source_tokens or (card.max_source_tokens if card else None)
+    languages = settings.languages()
+    if not languages and card and len(card.language_pairs) == 1:
+        (languages,) = card.language_pairs
     return [
-        load_scored(name, task, settings.languages(), template, longest, settings.allow_pickle, separator) for name in names
+        load_scored(name, task, languages, template, longest, settings.allow_pickle, separator, settings.max_target_tokens)
+        for name in names
     ]
 
 

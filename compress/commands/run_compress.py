@@ -11,7 +11,7 @@ from compress.commands.compress import FULL_PRECISION, Compress
 from compress.commands.flags import TrainingFlags
 from compress.commands.outcome import exit_code
 from compress.compression import Compression, Plan
-from compress.data.dataset import DatasetError, Languages, load_examples
+from compress.data.dataset import Languages, load_examples
 from compress.data.text_format import Example
 from compress.model.quantized_modules import WeightScales
 from compress.model.teacher import load_teacher
@@ -55,8 +55,6 @@ def _compress(settings: Compress, console: Console) -> int:
 def _train(settings: Compress, group: Group, device: torch.device, resume: bool, console: Console) -> int:
     """What each process does."""
     languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
-    if settings.both_directions and len(settings.languages()) != 2:
-        raise DatasetError("--both-directions needs --source-language and --target-language")
     teacher = load_teacher(
         settings.teacher,
         settings.task,
@@ -66,6 +64,7 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         settings.max_source_tokens,
         settings.allow_pickle,
         settings.passage_separator,
+        settings.max_target_tokens,
     )
     plan = Plan(
         layers=Layers.parse(settings.layers),

@@ -13,38 +13,42 @@ from rich.table import Table
 from compress.commands.evaluate import Evaluate
 from compress.data.dataset import Languages, load_examples
 from compress.device import pick_device
-from compress.errors import EXPECTED_ERRORS
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.model_card import write_model_card
+from compress.scoring.asked import spoken_languages
 from compress.scoring.evaluation import Evaluation, data_digest, evaluate
 from compress.scoring.evaluation_file import direction, keep_evaluation
 from compress.scoring.scored_model import load_scored
 from compress.training.progress import progress_bar
-from quant.artifact import is_artifact
 from quant.evaluation_file import EVALUATION_FILE, read_evaluations
 
 
 def run_evaluate(settings: Evaluate) -> int:
     """Returns the exit code: 0 done, 1 failed."""
     console = Console()
-    packed = is_artifact(Path(settings.model))
     name = settings.name or Path(settings.model).resolve().name
-    default = Path(settings.model) / EVALUATION_FILE if packed else Path(f"{name}.evaluation.json")
-    output = settings.output or default
+    kept_in = [Path(settings.model) / EVALUATION_FILE] if settings.keep else []
+    kept_in += [settings.output] if settings.output else []
     try:
-        read_evaluations(output)  # what cannot be added to is an error before the work, not after it
+        for output in kept_in:
+            read_evaluations(output)  # what cannot be added to is an error before the work, not after it
         evaluation = _evaluate(settings, console)
         record = {"model": name, "data": Path(settings.data).name, "command": _command(settings), **evaluation.record}
         # Shown before it is written: a full disk or a read-only folder does not cost the figures.
         console.print(_table(record))
-        keep_evaluation(output, record)
-        if packed and output == default:
+        if evaluation.warning:
+            console.print(evaluation.warning, highlight=False, soft_wrap=True, markup=False)
+        for output in kept_in:
+            keep_evaluation(output, record)
+        if settings.keep:
             write_model_card(Path(settings.model))
         if settings.hypotheses:
             settings.hypotheses.write_text("".join(f"{' '.join(text.split())}\n" for text in evaluation.hypotheses))
     except EXPECTED_ERRORS as error:
         print(f"dqbart evaluate: error: {error}", file=sys.stderr)
         return 1
-    console.print(f"kept in {output}", highlight=False)
+    if kept_in:
+        console.print(f"kept in {' and '.join(map(str, kept_in))}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -59,8 +63,9 @@ def _evaluate(settings: Evaluate, console: Console) -> Evaluation:
         longest,
         settings.allow_pickle,
         settings.passage_separator,
+        settings.max_target_tokens,
     )
-    languages = Languages(settings.source_language, settings.target_language)
+    languages = Languages(*spoken_languages(settings.model, text_format.card, settings.languages()))
     task = text_format.card.task
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     examples = load_examples(settings.data, "test", task, settings.fields(), languages, settings.limit, tell)
@@ -82,7 +87,9 @@ def _evaluate(settings: Evaluate, console: Console) -> Evaluation:
 def _command(settings: Evaluate) -> str:
     """The command that repeats the figure: every flag that is not at its default; files by their names only."""
     flags = []
-    for name, value in settings.model_dump(exclude_defaults=True, exclude={"model", "output", "hypotheses", "name"}).items():
+    for name, value in settings.model_dump(
+        exclude_defaults=True, exclude={"model", "keep", "output", "hypotheses", "name"}
+    ).items():
         shown = Path(value).name if name == "data" and Path(value).is_file() else value
         flags.append(f"--{name.replace('_', '-')} {shlex.quote(str(shown))}")
     return f"dqbart evaluate {shlex.quote(Path(settings.model).resolve().name)} {' '.join(flags)}"

@@ -23,7 +23,6 @@ from compress.training.losses import LossWeights
 from compress.training.observers import Observation
 from compress.training.origin import recorded_flags
 from compress.training.progress import advancing
-from compress.training.run import refuse_earlier_run
 from compress.training.workers import train_in_workers
 from quant.card import passages
 
@@ -40,7 +39,6 @@ def run_finetune(settings: Finetune) -> int:
 def _finetune(settings: Finetune, console: Console) -> int:
     initial = settings.output / "training" / "initial"
     if not settings.resume:
-        refuse_earlier_run(settings.output)
         checkpoint, config = settings.checkpoint, settings.from_config
         sizes = settings.new_vocabulary, settings.max_positions
         write_initial(
@@ -61,6 +59,7 @@ def _train(settings: Finetune, initial: Path, group: Group, device: torch.device
         settings.source_template,
         settings.max_source_tokens,
         passage_separator=settings.passage_separator,
+        max_target_tokens=settings.max_target_tokens,
     )
     plan = FinetunePlan(
         objective=settings.objective,
@@ -71,10 +70,11 @@ def _train(settings: Finetune, initial: Path, group: Group, device: torch.device
     )
     flags, observation = recorded_flags(settings), Observation(settings.tensorboard, settings.metrics_port)
     if settings.objective == "denoising":
+        fields = settings.fields()
         length = min(settings.segment_tokens, teacher.architecture.max_position_embeddings)
 
         def cut(names: Sequence[str], split: str, most: int | None) -> Iterator[Encoded]:
-            return segments(load_texts(names, split, settings.source_field, most), teacher.text_format, length)
+            return segments(load_texts(names, split, fields.source, most, fields.reading), teacher.text_format, length)
 
         train = partial(cut, settings.train, "train", settings.limit)
         valid = partial(cut, settings.valid, "validation", settings.valid_examples)
@@ -104,7 +104,8 @@ def _examples(
 
 def _vocabulary_texts(settings: Finetune) -> list[str]:
     if settings.objective == "denoising":
-        return load_texts(settings.train, "train", settings.source_field, settings.limit)
+        fields = settings.fields()
+        return load_texts(settings.train, "train", fields.source, settings.limit, fields.reading)
     examples = _examples(settings, settings.train, "train", settings.limit)
     sources = (text for example in examples for field in example.texts.values() for text in passages(field))
     return list(dict.fromkeys([*sources, *(example.target for example in examples)]))

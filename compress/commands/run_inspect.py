@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from compress.commands.inspect import Inspect
-from compress.errors import EXPECTED_ERRORS
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.manifest import read_manifest, summary
 from compress.model_card import arrows
 from compress.scoring.evaluation_file import direction
 from quant.artifact import Artifact, read_artifact, sizes
 from quant.evaluation_file import EVALUATION_FILE, read_evaluations
+from quant.generation import GenerationConfigError, GenerationSettings
 from quant.layout import blocks, footprint, heads_of
 from quant.structure import UNIFORM
 
@@ -44,8 +45,19 @@ def run_inspect(settings: Inspect) -> int:
             table.add_row(record["model"], record["data"], direction(record), str(record["examples"]), scores)
         console.print(table)
     else:
-        console.print("no evaluation yet: dqbart evaluate MODEL --data FILE")
+        console.print("no evaluation yet: dqbart evaluate MODEL --data FILE --keep")
     return 0
+
+
+def _decoding(artifact: Artifact) -> str:
+    """The model's own settings, of validation and service alike."""
+    try:
+        settings = GenerationSettings.of(artifact)
+    except GenerationConfigError as error:
+        return f"cannot be served: {error}"
+    lengths = {"min_new_tokens": settings.min_new_tokens, "max_new_tokens": settings.max_new_tokens}
+    search = {name: value for name, value in settings.in_effect().items() if name not in ("min_length", "max_length")}
+    return ", ".join(f"{name} {value}" for name, value in {**search, **lengths}.items() if value)
 
 
 def _summary(artifact: Artifact) -> Table:
@@ -63,6 +75,9 @@ def _summary(artifact: Artifact) -> Table:
         "ratio": f"{size.ratio:.1f}x smaller than the teacher's {size.teacher / 1e6:.1f} MB in float32",
         "same tensors": f"{size.float32 / size.packed:.1f}x smaller than {size.float32 / 1e6:.1f} MB in float32",
         "longest source": f"{card.max_source_tokens} tokens",
+        "outputs begin with": " ".join(filter(None, (card.decoder_start, card.forced_bos))),
+        "decoding": _decoding(artifact),
+        "normalization": ", ".join(card.normalization) or "the tokenizer's own",
         "teacher weights": artifact.source_digest,
     }
     for name, value in rows.items():

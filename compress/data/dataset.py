@@ -1,23 +1,16 @@
-"""Examples from local files or hub data sets, through `datasets`.
-
-A local file is JSON lines, CSV or Parquet by its ending (.gz is fine). Anything else is a hub id, written
-NAME[:CONFIG][@SPLIT].
-"""
+"""Examples of a task from the rows of a data set: which columns hold what, and what is left out."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from compress.data.tables import AS_FOUND, Reading, load_table
 from compress.data.text_format import Example
-from compress.errors import CompressError
+from compress.errors import DatasetError
 from quant.card import CONTEXT, Task, passages
-
-_LOADERS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".csv": "csv", ".parquet": "parquet"}
 
 # Column names tried in turn where no flag names them: those of the data sets people have.
 _SOURCE_TARGET = {
@@ -26,13 +19,9 @@ _SOURCE_TARGET = {
 }
 
 
-class DatasetError(CompressError):
-    """Data that cannot be read. The message names the file or column, and what there is instead."""
-
-
 @dataclass(frozen=True)
 class Fields:
-    """Columns named by flags; None where the task's defaults apply."""
+    """Columns named by flags, None where the task's defaults apply, and how their files are read."""
 
     source: str | None = None
     target: str | None = None
@@ -40,6 +29,7 @@ class Fields:
     context: str | None = None
     references: str | None = None
     """A list of texts; those that are not the target are further references."""
+    reading: Reading = AS_FOUND
 
 
 @dataclass(frozen=True)
@@ -61,14 +51,13 @@ def load_examples(
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Example]:
     """Read examples, dropping those with an empty source or target, of which `tell` is told. Raises DatasetError."""
-    table = load_table(name, split)
-    if limit is not None:
-        table = table.select(range(min(limit, len(table))))
-    sources, target = columns_of(name, task, fields, table.column_names)
+    table = load_table(name, split, fields.reading)
+    sources, target = columns_of(name, task, fields, table.columns)
     examples: list[Example] = []
     empty: Counter[str] = Counter()
-    dropped = 0
-    for row in table:
+    count = dropped = 0
+    for row in table.rows(limit):
+        count += 1
         pair = _own_languages(name, row, languages) if task == "translation" else languages
         texts, answer = texts_of(name, row, sources, target, pair)
         if missing := [field for field, text in {**texts, "target": answer}.items() if not text]:
@@ -83,9 +72,9 @@ def load_examples(
     reasons = ", ".join(f"{count:,} with an empty {field}" for field, count in empty.items())
     if not examples:
         wanted = " and ".join(f"a {field}" for field in (*sources, "target"))
-        raise DatasetError(f"{name} has no example with {wanted}, of {len(table):,} rows{reasons and f': {reasons}'}")
+        raise DatasetError(f"{name} has no example with {wanted}, of {count:,} rows{reasons and f': {reasons}'}")
     if dropped:
-        tell(f"{name}: {dropped:,} of {len(table):,} rows dropped: {reasons}")
+        tell(f"{name}: {dropped:,} of {count:,} rows dropped: {reasons}")
     return examples
 
 
@@ -98,29 +87,6 @@ def _own_languages(name: str, row: Mapping[str, Any], languages: Languages) -> L
         asked = f"{languages.source} and {languages.target}"
         raise DatasetError(f"{name} has a row of {source} to {target}, but the languages are {asked}")
     return Languages(source, target)
-
-
-def load_table(name: str, split: str) -> Any:
-    import datasets
-
-    datasets.disable_progress_bars()
-    path = Path(name)
-    suffix = next((ending for ending in reversed(path.suffixes) if ending != ".gz"), "")
-    try:
-        if path.is_file():
-            if suffix not in _LOADERS:
-                raise DatasetError(f"{name} ends in {suffix or 'nothing'}: {', '.join(_LOADERS)} are read, .gz too")
-            return datasets.load_dataset(_LOADERS[suffix], data_files=str(path), split="train")
-        if suffix in _LOADERS or path.is_absolute():
-            raise DatasetError(f"{name} does not exist")
-        match = re.fullmatch(r"([^:@]+)(?::([^@]+))?(?:@(.+))?", name)
-        if match is None:
-            raise DatasetError(f"{name!r} is no file and no hub id: write NAME[:CONFIG][@SPLIT]")
-        return datasets.load_dataset(match[1], match[2], split=match[3] or split)
-    except DatasetError:
-        raise
-    except Exception as error:  # `datasets` raises its own, pandas', pyarrow's and the hub's errors
-        raise DatasetError(f"{name} cannot be read: {str(error).strip() or type(error).__name__}") from error
 
 
 def columns_of(name: str, task: Task, fields: Fields, columns: Sequence[str]) -> tuple[dict[str, str], str]:
@@ -149,14 +115,15 @@ def texts_of(
 ) -> tuple[dict[str, str | tuple[str, ...]], str]:
     """The source texts, empty where there are none, and the target. A context in a list is passages, in their order."""
     if target == "translation":
-        pair = row["translation"] or {}
+        pair = row.get("translation") or {}
         if not isinstance(pair, Mapping):
             raise DatasetError(f"{name}: translation holds {pair!r}, an object of language codes to texts is expected")
         if not pair:
             return {"source": ""}, ""
         return {"source": _language_entry(name, pair, languages.source)}, _language_entry(name, pair, languages.target)
-    texts = {field: _passages(row[column]) if field == CONTEXT else _text(row[column]) for field, column in sources.items()}
-    return texts, _text(row[target])
+    cells = {field: row.get(column) for field, column in sources.items()}
+    texts = {field: _passages(cell) if field == CONTEXT else _text(cell) for field, cell in cells.items()}
+    return texts, _text(row.get(target))
 
 
 def _passages(value: Any) -> str | tuple[str, ...]:
@@ -166,7 +133,7 @@ def _passages(value: Any) -> str | tuple[str, ...]:
 
 def _more_references(row: Mapping[str, Any], column: str | None, target: str) -> tuple[str, ...]:
     """The texts of a column, each once, without empty ones and the target."""
-    value = row[column] if column else None
+    value = row.get(column) if column else None
     texts = [_text(entry) for entry in (value if isinstance(value, list) else [value])]
     return tuple(text for text in dict.fromkeys(texts) if text and text != target)
 
@@ -180,7 +147,9 @@ def _language_entry(name: str, pair: Mapping[str, str], language: str | None) ->
 
 
 def _text(value: Any) -> str:
-    """Whitespace trimmed; a list joined by spaces; missing values empty."""
+    """Whitespace trimmed; a list joined by spaces; missing values empty; true and false as JSON has them."""
     if isinstance(value, list):
         return " ".join(_text(entry) for entry in value)
-    return "" if value is None else str(value).strip()
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None or value != value else str(value).strip()  # NaN alone differs from itself

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from compress.data.encoded import Encoded
+from compress.errors import CompressError
 
 MASKED_SHARE = 0.3
 MEAN_SPAN = 3.0
@@ -26,7 +27,9 @@ class Denoising:
     """Corrupts the source of an example; affixes (`<s>`, `</s>`, a language code) stay where they are."""
 
     def __init__(self, tokenizer: Any, prefix: int, suffix: int) -> None:
-        """`prefix` and `suffix` are the numbers of tokens around the text in every source."""
+        """`prefix` and `suffix` are the numbers of tokens around the text in every source. Raises CompressError."""
+        if tokenizer.mask_token_id is None:
+            raise CompressError("denoising puts mask tokens in place of text, and the model has none: train it for its task")
         vocabulary: dict[str, int] = tokenizer.get_vocab()
         self._mask_id: int = tokenizer.mask_token_id
         self._ends = {index for token, index in vocabulary.items() if token.endswith(_ENDS)}

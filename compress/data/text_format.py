@@ -8,6 +8,9 @@ from typing import Any
 
 from compress.data.encoded import Encoded, in_chunks, lengths_of, truncated_of
 from quant.card import Card, Texts
+from quant.normalization import normalized
+
+_PROBE = "a"
 
 _CHUNK = 1000
 
@@ -29,28 +32,33 @@ class Example:
 
 
 class TextFormat:
-    """A card together with its tokenizer."""
+    """A card together with its tokenizer, and the tokens that end an output."""
 
-    def __init__(self, card: Card, tokenizer: Any) -> None:
+    def __init__(self, card: Card, tokenizer: Any, eos_token_ids: Sequence[int]) -> None:
         self.card = card
         self.tokenizer = tokenizer
         self.token_id = tokenizer.convert_tokens_to_ids
+        own = tokenizer.eos_token_id
+        self._eos_token_id = own if own in eos_token_ids else eos_token_ids[0]
+        # Where no first token is forced, the model was trained to write by itself what its tokenizer puts first.
+        self._target_prefix = affixes(tokenizer, target=True)[0] if card.forced_bos is None else []
 
     def encode(self, examples: Sequence[Example], max_target_tokens: int) -> list[Encoded]:
         """Tokenize; a source longer than the card's maximum, or a target longer than `max_target_tokens`, is truncated.
 
         Of a source, the same tokens give way as in the service: the last ones of the text that the card calls long. One that
-        has no room beside the others loses its end whatever that is.
+        has no room beside the others loses its end whatever that is. Targets are normalized as sources are, so that a model
+        learns to write none of what it never reads.
         """
         sources = self._tokenize([self.card.source_text(example.texts) for example in examples])
-        targets = self._tokenize([example.target for example in examples])
+        targets = self._tokenize([normalized(example.target, self.card.normalization) for example in examples])
         room = self.card.max_source_tokens - self.card.affixes
         encoded = []
         for example, source, target in zip(examples, sources, targets, strict=True):
             first = self.forced_bos_id(example.target_language)
-            opening = [] if first is None else [first]
+            opening = self._target_prefix if first is None else [first]
             labels = [*opening, *target][: max_target_tokens - 1]
-            labels.append(self.tokenizer.eos_token_id)
+            labels.append(self._eos_token_id)
             decoder = [self.decoder_start_id(example.target_language), *labels[:-1]]
             truncated = len(source) > room or len(opening) + len(target) > max_target_tokens - 1
             if len(source) > room:
@@ -87,8 +95,10 @@ class TextFormat:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of generated ids, without special tokens and language codes."""
-        text: str = self.tokenizer.decode(token_ids, skip_special_tokens=True)
-        return text.strip()
+        # The card says whether a text is cleaned up, as it does to the service.
+        return self.card.output_text(
+            self.tokenizer.decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
 
     def _cut(self, texts: Texts) -> list[int] | None:
         encoded = self.tokenizer(
@@ -99,3 +109,20 @@ class TextFormat:
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         return ids
+
+
+def affixes(tokenizer: Any, target: bool = False) -> tuple[list[int], list[int]]:
+    """The ids that a tokenizer puts before and after a text that it reads, or one that is to be written."""
+    bare = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
+    whole = (tokenizer(text_target=_PROBE) if target else tokenizer(_PROBE))["input_ids"]
+    start = next(index for index in range(len(whole)) if whole[index : index + len(bare)] == bare)
+    return whole[:start], whole[start + len(bare) :]
+
+
+def cleans_up(tokenizer: Any) -> bool:
+    """Whether its texts lose the spaces before punctuation: its own setting, which does not hold for byte-pair encodings."""
+    if not tokenizer.clean_up_tokenization_spaces:
+        return False
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    forced = getattr(tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False)
+    return type(model).__name__ != "BPE" or bool(forced)

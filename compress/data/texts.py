@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
-from compress.data.dataset import DatasetError, load_table
 from compress.data.encoded import Encoded, in_chunks
+from compress.data.tables import AS_FOUND, Reading, is_local, load_table
+from compress.data.text_files import TextFile
 from compress.data.text_format import TextFormat
+from compress.errors import DatasetError
 
 _COLUMNS = ("text", "source", "context", "article", "document")
 _CHUNK = 100
@@ -16,9 +19,11 @@ SHORTEST_SEGMENT = 16
 """Tokens; what is left of a document beyond its last whole segment is not used when it is shorter."""
 
 
-def load_texts(names: Sequence[str], split: str, column: str | None, limit: int | None = None) -> list[str]:
+def load_texts(
+    names: Sequence[str], split: str, column: str | None, limit: int | None = None, reading: Reading = AS_FOUND
+) -> list[str]:
     """Documents of all data sets, each once, in order; at most `limit` rows of each. Raises DatasetError."""
-    texts = [text for name in names for text in _texts(name, split, column)[:limit]]
+    texts = [text for name in names for text in islice(_texts(name, split, column, reading), limit)]
     if not (kept := list(dict.fromkeys(text for text in texts if text))):
         raise DatasetError(f"{', '.join(names)}: no text (of {len(texts)} rows)")
     return kept
@@ -39,15 +44,34 @@ def segments(texts: Sequence[str], text_format: TextFormat, length: int) -> Iter
                 yield Encoded(whole, [start, *whole[:-1]], whole, truncated=False)
 
 
-def _texts(name: str, split: str, column: str | None) -> list[str]:
-    path = Path(name)
-    if path.suffix == ".txt":
-        if not path.is_file():
-            raise DatasetError(f"{name} does not exist")
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    table = load_table(name, split)
-    wanted = column or next((each for each in _COLUMNS if each in table.column_names), None)
-    if wanted not in table.column_names:
+def check_texts(name: str, column: str | None, reading: Reading = AS_FOUND) -> None:
+    """Raises DatasetError where a file is missing or has no such column; a hub id is not looked up."""
+    if Path(name).suffix == ".txt":
+        _text_file(name, reading)
+    elif is_local(name):
+        _column(name, column, load_table(name, "train", reading).columns)
+
+
+def _text_file(name: str, reading: Reading) -> TextFile:
+    if not Path(name).is_file():
+        raise DatasetError(f"{name} does not exist")
+    return TextFile(Path(name), reading.encoding)
+
+
+def _column(name: str, column: str | None, columns: Sequence[str]) -> str:
+    wanted = column or next((each for each in _COLUMNS if each in columns), None)
+    if wanted is None or wanted not in columns:
         named = column or " or ".join(_COLUMNS)
-        raise DatasetError(f"{name} has no column {named}: it has {', '.join(table.column_names)}; --source-field names one")
-    return [" ".join(str(text).split()) if text is not None else "" for text in table[wanted]]
+        raise DatasetError(f"{name} has no column {named}: it has {', '.join(columns)}; --source-field names one")
+    return wanted
+
+
+def _texts(name: str, split: str, column: str | None, reading: Reading) -> Iterator[str]:
+    if Path(name).suffix == ".txt":
+        yield from (line.strip() for line in _text_file(name, reading).lines())
+        return
+    table = load_table(name, split, reading)
+    wanted = _column(name, column, table.columns)
+    for row in table.rows():
+        text = row.get(wanted)
+        yield " ".join(str(text).split()) if text is not None else ""

@@ -7,18 +7,21 @@ loss says so: here each of these is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from compress.errors import CompressError
-from quant.layout import SUPPORTED, Architecture, ArchitectureError
+from compress.model.embeddings import settle_embeddings
+from compress.model.fitting_tokenizer import TokenizerMisfit, fitting
+from quant.configuration import SUPPORTED
+from quant.layout import Architecture, ArchitectureError
 
 _SHOWN = 5
 
@@ -35,33 +38,50 @@ def load_checkpoint(name: str, allow_pickle: bool = False, **options: Any) -> tu
     """
     with _quiet():
         try:
-            check_architecture(AutoConfig.from_pretrained(name))
+            config = AutoConfig.from_pretrained(name)
+            check_model_type(config)
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            for needed in ("pad_token_id", "eos_token_id"):
+                if getattr(config, needed) is None:
+                    setattr(config, needed, getattr(tokenizer, needed))
+            check_architecture(config)
             _check_pickle(name, allow_pickle)
+            tokenizer = fitting(tokenizer, config)
             model, information = AutoModelForSeq2SeqLM.from_pretrained(
                 name,
+                config=config,
                 dtype=torch.float32,
                 use_safetensors=None if allow_pickle else True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # to name them
                 **options,
             )
-            tokenizer = AutoTokenizer.from_pretrained(name)
-        except ArchitectureError as error:
+        except (ArchitectureError, TokenizerMisfit) as error:
             raise CheckpointError(str(error)) from error
         except SafetensorError as error:
             raise CheckpointError(f"its weights are no whole safetensors file: {error}") from error
         except (OSError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"it cannot be loaded: {error}") from error
-    if faults := _weight_faults(information) + _tokenizer_faults(tokenizer, model):
+    missing = set(information["missing_keys"])
+    missing -= settle_embeddings(model, missing)
+    if faults := _weight_faults(model, missing, information) + _tokenizer_faults(tokenizer):
         raise CheckpointError("; ".join(faults))
     return model, tokenizer
 
 
-def check_architecture(config: Any) -> Architecture:
-    """What the student's layers are cut from. Raises ArchitectureError."""
-    if config.model_type not in SUPPORTED:  # of another architecture, nothing else need be said
-        raise ArchitectureError(f"model_type is {config.model_type!r}, supported are {', '.join(SUPPORTED)}")
+def check_architecture(config: PreTrainedConfig) -> Architecture:
+    """What the student's layers are cut from. Raises ArchitectureError for what cannot be trained here, or not served."""
+    check_model_type(config)  # of another architecture, nothing else need be said
+    if (quantization := getattr(config, "quantization_config", None)) is not None:
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization.quant_method
+        raise ArchitectureError(f"its weights are quantized ({method}), weights in floating point are expected")
     return Architecture.from_config(config.to_dict())
+
+
+def check_model_type(config: PreTrainedConfig) -> None:
+    """Raises ArchitectureError."""
+    if config.model_type not in SUPPORTED:
+        raise ArchitectureError(f"model_type is {config.model_type!r}, supported are {', '.join(SUPPORTED)}")
 
 
 @contextmanager
@@ -87,22 +107,24 @@ def _check_pickle(name: str, allowed: bool) -> None:
         )
 
 
-def _weight_faults(information: dict[str, Any]) -> list[str]:
-    missing, unexpected = sorted(information["missing_keys"]), sorted(information["unexpected_keys"])
+def _weight_faults(model: PreTrainedModel, missing: Collection[str], information: dict[str, Any]) -> list[str]:
+    unexpected = sorted(information["unexpected_keys"])
     mismatched = sorted(
         f"{entry[0]} has shape {list(entry[1])}, {list(entry[2])} expected" for entry in information["mismatched_keys"]
     )
     layers = [key for key in unexpected if ".layers." in key]  # heads of other tasks may be left over
-    kinds = (("missing", missing), ("left over", layers), ("mis-shaped", mismatched))
+    kinds = [("missing", sorted(missing)), ("left over", layers), ("mis-shaped", mismatched)]
+    if not missing and not mismatched:  # what is made up in their place says nothing
+        tensors = (*model.named_parameters(), *model.named_buffers())
+        strange = sorted(name for name, tensor in tensors if not bool(tensor.isfinite().all()))
+        kinds.append(("NaN or infinity in", strange))
     return [f"{kind} tensors ({len(keys)}): {_first(keys)}" for kind, keys in kinds if keys]
 
 
-def _tokenizer_faults(tokenizer: Any, model: PreTrainedModel) -> list[str]:
+def _tokenizer_faults(tokenizer: Any) -> list[str]:
     vocabulary = set(tokenizer.get_vocab())
     if len(vocabulary - set(tokenizer.all_special_tokens)) <= 1:  # a SentencePiece one always knows the word separator
         return [f"its tokenizer knows special tokens only ({len(vocabulary)}): tokenizer files are missing"]
-    if len(tokenizer) > model.config.vocab_size:
-        return [f"its tokenizer has {len(tokenizer):,} tokens, its embedding {model.config.vocab_size:,}"]
     return []
 
 

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 import quant.hf  # noqa: F401  registers the format with transformers
 from quant.artifact import Artifact
 from quant.card import Card
+from quant.generation import GenerationSettings
 
 _WEIGHTS = """Weights are plain {dtype} numbers, for any release of `transformers`. CTranslate2 converts the folder with
 `ct2-transformers-converter --model FOLDER --output_dir CONVERTED --quantization int8`"""
@@ -37,7 +38,9 @@ def save_tokenizer(artifact: Artifact, folder: Path) -> Any:
     """Write the artifact's tokenizer, set to its direction where it has only one; returns it."""
     tokenizer = AutoTokenizer.from_pretrained(artifact.path)
     if tokenizer.bos_token is None:  # mBART-50's of late; CTranslate2 does not load a model without one
-        tokenizer.bos_token = tokenizer.convert_ids_to_tokens(artifact.architecture.bos_token_id)
+        architecture = artifact.architecture
+        first = architecture.eos_token_id if architecture.bos_token_id is None else architecture.bos_token_id
+        tokenizer.bos_token = tokenizer.convert_ids_to_tokens(first)
     if len(artifact.card.language_pairs) == 1:
         tokenizer.src_lang, tokenizer.tgt_lang = artifact.card.language_pairs[0]
     tokenizer.save_pretrained(folder)
@@ -49,7 +52,7 @@ def configurations(artifact: Artifact, tokenizer: Any) -> tuple[PretrainedConfig
     card = artifact.card
     entries = {key: value for key, value in artifact.config.items() if key not in ("quantization_config", "dqbart")}
     config = AutoConfig.for_model(**entries)
-    generation = GenerationConfig.from_dict(artifact.generation_config)
+    generation = GenerationConfig.from_dict(_in_effect(artifact))
     config.normalize_before = artifact.architecture.normalizes_before
     config.normalize_embedding = True
     config.tokenizer_class = type(tokenizer).__name__
@@ -60,6 +63,12 @@ def configurations(artifact: Artifact, tokenizer: Any) -> tuple[PretrainedConfig
         generation.decoder_start_token_id = config.decoder_start_token_id
         generation.forced_bos_token_id = card.forced_bos_id(token_id, targets[0])
     return config, generation
+
+
+def _in_effect(artifact: Artifact) -> dict[str, Any]:
+    """The generation settings without those that do nothing beside the others, of which `transformers` would complain."""
+    settings = GenerationSettings.of(artifact)
+    return {name: value for name, value in artifact.generation_config.items() if name not in settings.without_effect}
 
 
 def readme(artifact: Artifact, weights: str) -> str:

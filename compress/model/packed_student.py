@@ -12,10 +12,12 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from compress.data.text_format import TextFormat
+from compress.model.embeddings import tie_embeddings
+from compress.model.generation import eos_token_ids, settle_generation
 from compress.model.heads import resize_heads
 from compress.model.quantized_modules import freeze_quantized, quantize_modules
 from quant.artifact import Artifact, read_artifact
-from quant.layout import EMBEDDING, TIED_TO_EMBEDDING
+from quant.layout import LOGITS_BIAS, TOKEN_MATRICES
 from quant.numerics import Quantized, dequantize
 
 
@@ -27,7 +29,9 @@ def load_student(folder: Path) -> tuple[PreTrainedModel, TextFormat, Artifact]:
     model.load_state_dict(_dequantized_weights(artifact), strict=True)
     freeze_quantized(model.eval(), artifact)
     model.generation_config = GenerationConfig.from_dict(artifact.generation_config)
-    return model, TextFormat(artifact.card, AutoTokenizer.from_pretrained(folder)), artifact
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    settle_generation(model, tokenizer)
+    return model, TextFormat(artifact.card, tokenizer, eos_token_ids(model)), artifact
 
 
 def dequantized_student(artifact: Artifact, attention: str = "sdpa") -> PreTrainedModel:
@@ -42,14 +46,16 @@ def _stock_model(artifact: Artifact, attention: str) -> PreTrainedModel:
     model: PreTrainedModel = AutoModelForSeq2SeqLM.from_config(
         AutoConfig.for_model(**entries), attn_implementation=attention
     )
+    tie_embeddings(model)
     resize_heads(model, artifact.structure.heads)
     return model
 
 
 def _dequantized_weights(artifact: Artifact) -> dict[str, Tensor]:
-    """A whole state dict: what is stored, its tied copies, and the buffer that is not stored because it is zero."""
+    """A whole state dict: what is stored, under every name that it has, and a bias of zeros where none is stored."""
     values = {
         name: dequantize(tensor) if isinstance(tensor, Quantized) else tensor for name, tensor in artifact.tensors.items()
     }
-    tied = dict.fromkeys(TIED_TO_EMBEDDING, values[EMBEDDING])
-    return {**values, **tied, "final_logits_bias": torch.zeros(1, artifact.architecture.vocab_size)}
+    architecture = artifact.architecture
+    tied = {name: values[architecture.stored_as(name)] for name in TOKEN_MATRICES}
+    return {LOGITS_BIAS: torch.zeros(1, architecture.vocab_size), **values, **tied}

@@ -10,7 +10,7 @@ packed are the codes and scales of these modules, so that no second quantization
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,8 +27,9 @@ from compress.model.straight_through import (
     quantize_with_learned_scale,
     straight_through,
 )
+from quant.activations import ACTIVATIONS, Activation
 from quant.artifact import Artifact
-from quant.layout import EMBEDDING, TIED_TO_EMBEDDING, block_of
+from quant.layout import TOKEN_MATRICES, block_of
 from quant.numerics import (
     CLIP,
     Quantized,
@@ -43,7 +44,7 @@ from quant.structure import UNIFORM, Structure
 
 ATTENTION = "dqbart_quantized"
 _CLIP_VALUES = ".clip_values"
-_TIED = {*TIED_TO_EMBEDDING, *(name.removesuffix(".weight") + _CLIP_VALUES for name in TIED_TO_EMBEDDING)}
+_TOKEN_MATRICES = (*TOKEN_MATRICES, *(name.removesuffix(".weight") + _CLIP_VALUES for name in TOKEN_MATRICES))
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,12 @@ class QuantizedWeight(nn.Module):
         self.clip = scales.bound
         self.clip_values: nn.Parameter | None = None
         if scales.learned:
-            self.clip_values = nn.Parameter(initial_clip_values(weight, bits, granularity, self.clip))
+            self.learn_scales()
         self._evaluated: Quantized | None = None
+
+    def learn_scales(self) -> None:
+        """Make the scales that the weight has now parameters of their own."""
+        self.clip_values = nn.Parameter(initial_clip_values(self.weight, self.bits, self.granularity, self.clip))
 
     def train(self, mode: bool = True) -> QuantizedWeight:
         if mode:
@@ -182,6 +187,17 @@ class QuantizedPositions(QuantizedEmbedding):
         return self.look_up(position_ids + self.offset)
 
 
+class ActivationFunction(nn.Module):
+    """The activation of a feed-forward block, with the bits of the engine's."""
+
+    def __init__(self, function: Activation) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.function(values)
+
+
 def quantize_modules(
     model: PreTrainedModel, scheme: Scheme, structure: Structure = UNIFORM, scales: WeightScales = COMPUTED
 ) -> None:
@@ -190,10 +206,23 @@ def quantize_modules(
     Bits are the scheme's, in the blocks that `structure` names the block's. Pruned attentions already have the heads left
     (`compress.model.heads`).
     """
+    activation = ACTIVATIONS[model.config.activation_function]
     embed = QuantizedEmbedding(model.model.shared, scheme.embedding_bits, scales)
+
+    def tied(module: QuantizedWeight) -> QuantizedWeight:
+        """With the clip values of the embedding, where it is that matrix."""
+        if module.weight is embed.weight:
+            module.clip_values = embed.clip_values
+        elif scales.learned:
+            module.learn_scales()
+        return module
+
+    without = replace(scales, learned=False)
     for stack in (model.model.encoder, model.model.decoder):
-        stack.embed_tokens = _tied(QuantizedEmbedding(stack.embed_tokens, scheme.embedding_bits), embed)
+        stack.embed_tokens = tied(QuantizedEmbedding(stack.embed_tokens, scheme.embedding_bits, without))
         stack.embed_positions = QuantizedPositions(stack.embed_positions, scales)
+        for layer in stack.layers:
+            layer.activation_fn = ActivationFunction(activation)
     for name, module in list(model.named_modules()):
         block = block_of(name)
         if block is not None and isinstance(module, nn.Linear):
@@ -201,8 +230,7 @@ def quantize_modules(
             quantized = QuantizedLinear(module, bits, scheme.granularity, scheme.quantizes_activations, scales)
             model.set_submodule(name, quantized)
     model.model.shared = embed
-    head = QuantizedLinear(model.lm_head, scheme.embedding_bits, "row", scheme.quantizes_activations)
-    model.lm_head = _tied(head, embed)
+    model.lm_head = tied(QuantizedLinear(model.lm_head, scheme.embedding_bits, "row", scheme.quantizes_activations, without))
     model.set_attn_implementation(ATTENTION if scheme.quantizes_activations else "eager")
     model.train(model.training)
 
@@ -210,7 +238,8 @@ def quantize_modules(
 def freeze_quantized(model: PreTrainedModel, artifact: Artifact) -> None:
     """Make the quantized modules of a model evaluate with the codes and scales of an artifact, as they were stored."""
     for name, module in quantized_weights(model).items():
-        module.freeze(artifact.quantized(EMBEDDING if name in TIED_TO_EMBEDDING else name))
+        stored = artifact.architecture.stored_as(name) if name in TOKEN_MATRICES else name
+        module.freeze(artifact.quantized(stored))
 
 
 def quantized_weights(model: PreTrainedModel) -> dict[str, QuantizedWeight]:
@@ -220,7 +249,8 @@ def quantized_weights(model: PreTrainedModel) -> dict[str, QuantizedWeight]:
 
 def full_precision_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """The student's full-precision tensors by their stock names, and learned clip values; tied copies are left out."""
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in _TIED}
+    own = dict(model.named_parameters())  # which has a parameter of several names under the first
+    return {name: tensor for name, tensor in model.state_dict().items() if name in own or name not in _TOKEN_MATRICES}
 
 
 def packable_weights(model: PreTrainedModel) -> dict[str, Tensor | Quantized]:
@@ -231,12 +261,6 @@ def packable_weights(model: PreTrainedModel) -> dict[str, Tensor | Quantized]:
         for name, tensor in full_precision_weights(model).items()
         if not name.endswith(_CLIP_VALUES)
     }
-
-
-def _tied(module: QuantizedWeight, to: QuantizedWeight) -> QuantizedWeight:
-    """The module with the other's clip values, as it already has the other's weight, whose clip range it shares."""
-    module.clip_values, module.clip = to.clip_values, to.clip
-    return module
 
 
 def _attention(

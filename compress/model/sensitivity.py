@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from compress.data.batches import Batch
-from quant.layout import EMBEDDING, block_of
+from quant.layout import TOKEN_MATRICES, block_of
 from quant.numerics import CLIP, fake_quantize
 from quant.scheme import POSITION_BITS, Granularity, Scheme
 
@@ -101,6 +101,6 @@ def _quantized_like(model: PreTrainedModel, scheme: Scheme, clip: float) -> dict
                 by_block.setdefault(block, []).append(_Matrix(parameter, values))
                 parameter.data = fake_quantize(values, MOST_BITS, scheme.granularity, clip)
         elif parameter.ndim == 2:
-            bits = scheme.embedding_bits if name == EMBEDDING else POSITION_BITS
+            bits = scheme.embedding_bits if name in TOKEN_MATRICES else POSITION_BITS
             parameter.data = fake_quantize(values, bits, "row", clip)
     return by_block

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
 from compress.errors import CompressError
+from compress.model.embeddings import tie_embeddings
 from quant.scheme import Layers
 
 
@@ -36,6 +37,7 @@ def build_student(teacher: PreTrainedModel, layers: Layers, single: str = "last"
     config.encoder_layers, config.decoder_layers = layers.encoder, layers.decoder
     config.num_hidden_layers = layers.encoder
     student: PreTrainedModel = AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager")
+    tie_embeddings(student)
     kept = {
         "encoder": spaced_layers(teacher.config.encoder_layers, layers.encoder, single),
         "decoder": spaced_layers(teacher.config.decoder_layers, layers.decoder, single),

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from compress.data.text_format import TextFormat
+from compress.data.text_format import TextFormat, cleans_up
 from compress.errors import CompressError
 from compress.model.checkpoint import CheckpointError, load_checkpoint
-from quant.card import CONTEXT, SOURCE_FIELDS, SOURCE_LANGUAGE, TARGET_LANGUAGE, Card, CardError, Task
+from compress.model.generation import eos_token_ids, settle_generation
+from compress.model.token_format import LanguagePair, TokenFormatError, read_token_format
+from quant.card import CONTEXT, SOURCE_FIELDS, Card, CardError, Task
 from quant.layout import Architecture, float_bytes
+from quant.normalization import missing_steps
 
 DEFAULT_TEMPLATES: dict[Task, str] = {
     "translation": "{source}",
@@ -22,7 +26,6 @@ DEFAULT_TEMPLATES: dict[Task, str] = {
 }
 PASSAGE_SEPARATOR = " "
 """Between the passages of a context, where nothing else is asked for."""
-_PROBE = "a"
 
 
 class TeacherError(CompressError):
@@ -43,14 +46,18 @@ class Teacher:
 def load_teacher(
     name: str,
     task: Task,
-    languages: tuple[str, ...] = (),
+    languages: LanguagePair = (),
     both_directions: bool = False,
     source_template: str | None = None,
     max_source_tokens: int | None = None,
     allow_pickle: bool = False,
     passage_separator: str | None = None,
+    max_target_tokens: int | None = None,
 ) -> Teacher:
-    """Load a local folder or a hub id; `languages` are the source's and the target's code. Raises TeacherError."""
+    """Load a local folder or a hub id; `languages` are the source's and the target's code. Raises TeacherError.
+
+    Where the checkpoint says no length of outputs, `max_target_tokens` is the longest.
+    """
     try:
         model, tokenizer = load_checkpoint(name, allow_pickle, attn_implementation="eager")
     except CheckpointError as error:
@@ -62,16 +69,18 @@ def load_teacher(
         raise TeacherError(f"max_source_tokens is {max_source_tokens}: teacher {name} has positions for 8 to {limit}")
     if passage_separator is None and CONTEXT in SOURCE_FIELDS[task]:
         passage_separator = PASSAGE_SEPARATOR
-    prefix, suffix, decoder_start, forced_bos = _text_format(name, tokenizer, model, languages)
+    settle_generation(model, tokenizer, max_target_tokens)
+    try:
+        written = read_token_format(tokenizer, model.generation_config, task, languages, both_directions)
+    except TokenFormatError as error:
+        raise TeacherError(f"teacher {name}: {error}") from error
     card = Card(
         task=task,
         source_template=source_template or DEFAULT_TEMPLATES[task],
         passage_separator=passage_separator,
-        source_prefix=prefix,
-        source_suffix=suffix,
-        decoder_start=decoder_start,
-        forced_bos=forced_bos,
-        directions=_directions(languages, both_directions),
+        normalization=missing_steps(partial(_ids, tokenizer), tokenizer.unk_token_id),
+        **asdict(written),
+        clean_up_tokenization_spaces=cleans_up(tokenizer),
         max_source_tokens=max_source_tokens or limit,
         teacher=Path(name).resolve().name if Path(name).is_dir() else name,
         teacher_layers=str(architecture.layers),
@@ -81,41 +90,14 @@ def load_teacher(
         Card.from_dict(card.to_dict())
     except CardError as error:
         raise TeacherError(str(error)) from error
-    return Teacher(name, model, architecture, TextFormat(card, tokenizer), _digest(model))
+    if not (ends := eos_token_ids(model)):
+        raise TeacherError(f"teacher {name} has no end token: neither its settings nor its tokenizer name an eos_token_id")
+    return Teacher(name, model, architecture, TextFormat(card, tokenizer, ends), _digest(model))
 
 
-def _text_format(
-    name: str, tokenizer: Any, model: PreTrainedModel, languages: tuple[str, ...]
-) -> tuple[tuple[str, ...], tuple[str, ...], str, str | None]:
-    """Read prefix, suffix, decoder start and first target token off the tokenizer, languages replaced by placeholders."""
-    known = set(tokenizer.get_vocab())
-    if unknown := [language for language in languages if language not in known]:
-        codes = sorted(token for token in tokenizer.all_special_tokens if "_" in token)
-        raise TeacherError(f"{', '.join(unknown)}: no language code of teacher {name}, which has {', '.join(codes)}")
-    if languages:
-        tokenizer.src_lang = languages[0]
-    bare = tokenizer(_PROBE, add_special_tokens=False)["input_ids"]
-    whole = tokenizer(_PROBE)["input_ids"]
-    start = next(index for index in range(len(whole)) if whole[index : index + len(bare)] == bare)
-    tokens = tokenizer.convert_ids_to_tokens(whole)
-    prefix, suffix = tuple(tokens[:start]), tuple(tokens[start + len(bare) :])
-    config_start = tokenizer.convert_ids_to_tokens(model.config.decoder_start_token_id)
-    if languages and languages[0] in prefix:
-        return _placeholders(prefix, languages[0]), suffix, config_start, TARGET_LANGUAGE
-    if languages and languages[0] in suffix:
-        return prefix, _placeholders(suffix, languages[0]), TARGET_LANGUAGE, None
-    return prefix, suffix, config_start, prefix[0] if prefix else None
-
-
-def _directions(languages: tuple[str, ...], both: bool) -> tuple[str, ...]:
-    if len(languages) != 2:
-        return ()
-    source, target = languages
-    return (f"{source}>{target}", f"{target}>{source}") if both else (f"{source}>{target}",)
-
-
-def _placeholders(tokens: tuple[str, ...], language: str) -> tuple[str, ...]:
-    return tuple(SOURCE_LANGUAGE if token == language else token for token in tokens)
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _digest(model: PreTrainedModel) -> str:

@@ -7,6 +7,7 @@ that the old vocabulary cannot spell get random embeddings of the same spread.
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,8 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from torch import Tensor, nn
 from transformers import BartTokenizer, PreTrainedModel
+
+from quant.layout import DECODER_EMBEDDING, HEAD, TOKEN_MATRICES, Architecture
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 POSITION_OFFSET = 2
@@ -46,10 +49,19 @@ def use_vocabulary(model: PreTrainedModel, old: Any | None, new: Any) -> None:
         "forced_bos_token_id": new.bos_token_id,
         "forced_eos_token_id": new.eos_token_id,
     }
-    embedding: Tensor = model.get_input_embeddings().weight.detach().clone()
-    table = None if old is None else transferred(embedding, old, new, model.config.init_std)
+    architecture = Architecture.from_config(model.config.to_dict())
+    matrices = list(dict.fromkeys(architecture.stored_as(name) for name in TOKEN_MATRICES))
+    tables = {}
+    bias = torch.zeros(len(new), 1)
+    if old is not None:
+        tables = {
+            name: transferred(model.get_parameter(name).detach(), old, new, model.config.init_std) for name in matrices
+        }
+        bias = transferred(model.final_logits_bias.mT, old, new, 0.0)
     # Sized first: resizing looks at the padding of the old vocabulary.
     model.resize_token_embeddings(len(new), mean_resizing=False)
+    if DECODER_EMBEDDING in matrices:
+        model.model.decoder.embed_tokens = copy.deepcopy(model.model.shared)  # resizing has made it the encoder's
     for key, value in ids.items():
         if key != "forced_bos_token_id" and key != "forced_eos_token_id":
             setattr(model.config, key, value)
@@ -57,17 +69,20 @@ def use_vocabulary(model: PreTrainedModel, old: Any | None, new: Any) -> None:
     for module in model.modules():
         if isinstance(module, nn.Embedding) and module.padding_idx is not None:
             module.padding_idx = new.pad_token_id
+    model.final_logits_bias.copy_(bias.mT)
     with torch.no_grad():
-        weight = model.get_input_embeddings().weight
-        if table is not None:
-            weight.copy_(table)
-        else:
-            weight.normal_(0.0, model.config.init_std)
-        weight[new.pad_token_id] = 0.0
+        for name in matrices:
+            weight = model.get_parameter(name)
+            if name in tables:
+                weight.copy_(tables[name])
+            else:
+                weight.normal_(0.0, model.config.init_std)
+            if name != HEAD:
+                weight[new.pad_token_id] = 0.0
 
 
 def transferred(embedding: Tensor, old: Any, new: Any, spread: float) -> Tensor:
-    """Embeddings float32 [new tokens, width] as means of the old [old tokens, width]."""
+    """Values float32 [new tokens, width] as means of the old [old tokens, width]."""
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(len(new), embedding.shape[1], generator=generator) * spread
     for role in ("bos_token_id", "pad_token_id", "eos_token_id", "unk_token_id", "mask_token_id"):

@@ -47,8 +47,10 @@ def compare(
 ) -> Comparison:
     """Compare the outputs of two models, in the order of the examples; `samples` draws of the bootstrap."""
     references = [example.references for example in examples]
-    scores = (sentence_scores(task, outputs, references) for outputs in (teacher, student))
+    languages = [example.target_language for example in examples]
+    scores = (sentence_scores(task, outputs, references, languages) for outputs in (teacher, student))
     rows = zip(examples, teacher, student, *scores, strict=True)
     changes = [change for change in (Change(*row) for row in rows) if change.teacher_output != change.student_output]
     changes.sort(key=lambda change: -abs(change.difference))
-    return Comparison(SENTENCE[task], score_differences(task, teacher, student, references, samples), changes)
+    differences = score_differences(task, teacher, student, references, samples, languages)
+    return Comparison(SENTENCE[task], differences, changes)

@@ -12,8 +12,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from compress.data.text_format import Example, TextFormat
-from compress.scoring.decoding import DecodingSettings, decoding_record, generate
-from compress.scoring.metrics import Scores, score
+from compress.scoring.decoding import DecodingSettings, generate
+from compress.scoring.metrics import Scores, score, zero_warning
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Evaluation:
     scores: Scores
     hypotheses: list[str]
     record: dict[str, Any]
+    warning: str | None = None
+    """What makes the scores doubtful, for the user."""
 
 
 def evaluate(
@@ -40,7 +42,8 @@ def evaluate(
     hypotheses = generate(model, text_format, examples, encoded, decoding, batch_tokens, progress)
     seconds = time.perf_counter() - started
     references = [example.references for example in examples]
-    scores = score(text_format.card.task, hypotheses, references)
+    languages = [example.target_language for example in examples]
+    scores = score(text_format.card.task, hypotheses, references, languages)
     record = {
         "examples": len(examples),
         "truncated": sum(example.truncated for example in encoded),
@@ -48,12 +51,12 @@ def evaluate(
         "target_language": examples[0].target_language,
         "scores": {name: round(value, 2) for name, value in scores.values.items()},
         "signatures": scores.signatures,
-        "decoding": decoding_record(decoding.resolved(model)),
+        "decoding": decoding.over(model).in_effect(),
         "seconds": round(seconds, 1),
     }
     if (most := max(map(len, references))) > 1:
         record["references"] = most
-    return Evaluation(scores, hypotheses, record)
+    return Evaluation(scores, hypotheses, record, zero_warning(scores, hypotheses))
 
 
 def data_digest(examples: Sequence[Example]) -> str:

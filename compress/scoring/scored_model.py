@@ -7,37 +7,40 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from compress.data.text_format import TextFormat
-from compress.errors import CompressError
 from compress.model.packed_student import load_student
 from compress.model.teacher import load_teacher
+from compress.model.token_format import LanguagePair
+from compress.scoring.asked import ScoredModelError, check_asked
 from quant.artifact import is_artifact
 from quant.card import Task
-
-
-class ScoredModelError(CompressError):
-    """A model that cannot be scored as asked."""
 
 
 def load_scored(
     name: str,
     task: Task | None,
-    languages: tuple[str, ...],
+    languages: LanguagePair,
     source_template: str | None = None,
     max_source_tokens: int | None = None,
     allow_pickle: bool = False,
     passage_separator: str | None = None,
+    max_target_tokens: int | None = None,
 ) -> tuple[PreTrainedModel, TextFormat]:
     """Load the model. An artifact knows its task and text format; a teacher is told. Raises ScoredModelError."""
     if is_artifact(Path(name)):
         model, text_format, artifact = load_student(Path(name))
-        if task not in (None, artifact.card.task):
-            raise ScoredModelError(f"--task is {task}, but {name} was made for {artifact.card.task}")
-        if languages not in (artifact.card.language_pairs or ((),)):
-            known = ", ".join(artifact.card.directions) or "no languages"
-            asked = " to ".join(languages) or "no --source-language and --target-language"
-            raise ScoredModelError(f"{name} has {known}, not {asked}")
+        check_asked(name, artifact.card, task, languages)
         return model, text_format
     if task is None:
         raise ScoredModelError(f"{name} is no packed artifact, so --task is needed")
-    teacher = load_teacher(name, task, languages, False, source_template, max_source_tokens, allow_pickle, passage_separator)
+    teacher = load_teacher(
+        name,
+        task,
+        languages,
+        False,
+        source_template,
+        max_source_tokens,
+        allow_pickle,
+        passage_separator,
+        max_target_tokens,
+    )
     return teacher.model, teacher.text_format

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.scoring.metrics import References, reference_streams, rouge, translation_metrics
+from compress.scoring.metrics import References, TargetLanguages, reference_streams, rouge, translation_metrics
 from quant.card import Task
 
 SEED = 12345
@@ -42,26 +42,36 @@ class Difference:
 
 
 def score_differences(
-    task: Task, baseline: Sequence[str], system: Sequence[str], references: References, samples: int
+    task: Task,
+    baseline: Sequence[str],
+    system: Sequence[str],
+    references: References,
+    samples: int,
+    languages: TargetLanguages | None = None,
 ) -> dict[str, Difference]:
     """Each of the task's scores, for the outputs of both models on the same examples; `samples` draws."""
     if task == "translation":
-        return _translation(baseline, system, references, samples)
-    before, after = rouge(baseline, references), rouge(system, references)
+        return _translation(baseline, system, references, samples, languages)
+    before, after = rouge(baseline, references, languages), rouge(system, references, languages)
     return {name: _mean_difference(np.array(before[name]), np.array(after[name]), samples) for name in before}
 
 
 def _translation(
-    baseline: Sequence[str], system: Sequence[str], references: References, samples: int
+    baseline: Sequence[str],
+    system: Sequence[str],
+    references: References,
+    samples: int,
+    languages: TargetLanguages | None,
 ) -> dict[str, Difference]:
     from sacrebleu.significance import PairedTest
 
-    streams, metrics = reference_streams(references), translation_metrics()
+    streams, metrics = reference_streams(references), translation_metrics(references, languages)
     systems = [("baseline", list(baseline)), ("system", list(system))]
     _, results = PairedTest(systems, metrics, streams, test_type="bs", n_samples=samples)()
     del results["System"]  # what is left are two results of each metric, in their order and by its name in full
     differences = {}
-    for (name, metric), (first, second) in zip(translation_metrics().items(), results.values(), strict=True):
+    fresh = translation_metrics(references, languages).items()
+    for (name, metric), (first, second) in zip(fresh, results.values(), strict=True):
         # What sacreBLEU resamples, too: it says how sure each score is, and not how sure their difference.
         statistics = [
             np.array(metric._extract_corpus_statistics(texts, streams), dtype=np.float64) for texts in (baseline, system)

@@ -78,9 +78,9 @@ class TrainingProgress:
         self._bar.remove_task(task)
 
     def validated(self, step: int, scores: Mapping[str, float], best: bool) -> None:
-        """A line with the scores; `best` says that the artifact was written anew."""
+        """A line with the scores; `best` says that the model was written anew."""
         shown = ", ".join(f"{name} {value:.2f}" for name, value in scores.items())
-        self._say(f"step {step}: {shown}{' (best, packed)' if best else ''}")
+        self._say(f"step {step}: {shown}{' (best, saved)' if best else ''}")
         for observer in self._observers:
             observer.validated(step, scores, best)
 

@@ -17,11 +17,12 @@ from rich.console import Console
 
 from compress.manifest import Manifest, write_manifest
 from compress.training.course import Course
+from compress.training.earlier_run import ResumeError, changes, refuse_earlier_run
 from compress.training.loop import Trainer
 from compress.training.observers import LOG_ONLY, Observation, observers
 from compress.training.precision import bf16_by_device, faster_at_bf16
 from compress.training.progress import TrainingProgress
-from compress.training.state import ResumeError, TrainingState
+from compress.training.state import TrainingState
 
 EXIT_INTERRUPTED = 130
 
@@ -118,9 +119,8 @@ class TrainingRun:
         state, record = TrainingState.load(self._last)
         saved = record["plan"]
         if saved != self._plan:
-            differing = [key for key in self._plan if saved.get(key) != self._plan[key]]
-            changes = "; ".join(f"{key} was {saved.get(key)}, is {self._plan[key]}" for key in differing)
-            raise ResumeError(f"{self._last} is of a run with other settings: {changes}")
+            differing = "; ".join(changes(saved, self._plan))
+            raise ResumeError(f"{self._last} is of a run with other settings: {differing}")
         return state, record
 
     def _resume(self, trainer: Trainer) -> None:
@@ -132,9 +132,3 @@ class TrainingRun:
         self.best = record["best"]
         self._course.resume(record["course"])
         self.console.print(f"resumed at step {trainer.step} of {trainer.steps}")
-
-
-def refuse_earlier_run(output: Path) -> None:
-    """Raises ResumeError where the folder holds the state of a run."""
-    if (output / "training" / "last").exists():
-        raise ResumeError(f"{output} holds an earlier run: --resume continues it, another --output starts anew")

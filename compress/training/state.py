@@ -18,15 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from compress.errors import CompressError
 from compress.model.quantized_modules import full_precision_weights
+from compress.training.earlier_run import ResumeError
 from quant.whole_files import latest, whole_folder
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
-
-
-class ResumeError(CompressError):
-    """A state that is missing, damaged, or of other settings."""
 
 
 @dataclass(frozen=True)

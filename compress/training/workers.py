@@ -30,7 +30,8 @@ import torch
 from rich.console import Console
 
 from compress.device import pick_device
-from compress.errors import EXPECTED_ERRORS, CompressError
+from compress.errors import CompressError
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.training.allocation import keep_freed_memory
 from compress.training.group import Alone, Group, ProcessGroup
 from compress.training.interruption import interruptible

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compress.data.dataset import DatasetError, Fields, Languages, columns_of, load_table, texts_of
+from compress.data.dataset import Fields, Languages, columns_of, texts_of
+from compress.data.tables import load_table
 from compress.data.text_format import Example
+from compress.errors import DatasetError
 from quant.card import Task, Texts, passages
 
 ORIGINAL_TARGET = "original_target"
@@ -41,13 +43,12 @@ def load_items(name: str, task: Task, fields: Fields, languages: Languages, limi
 
     Raises DatasetError.
     """
-    table = load_table(name, "train")
-    if limit is not None:
-        table = table.select(range(min(limit, len(table))))
-    sources, target = columns_of(name, task, fields, table.column_names)
+    table = load_table(name, "train", fields.reading)
+    sources, target = columns_of(name, task, fields, table.columns)
     items: list[Item] = []
-    empty = 0
-    for row in table:
+    count = empty = 0
+    for row in table.rows(limit):
+        count += 1
         texts, answer = texts_of(name, row, sources, target, languages)
         if not answer or not all(texts.values()):
             empty += 1
@@ -69,5 +70,5 @@ def load_items(name: str, task: Task, fields: Fields, languages: Languages, limi
                 kept |= {"source_language": source_language, "target_language": target_language}
             items.append(Item(Example(given, original, source_language, target_language), kept, target_column))
     if not items:
-        raise DatasetError(f"{name} has no row with a source and a target (of {len(table):,})")
+        raise DatasetError(f"{name} has no row with a source and a target (of {count:,})")
     return items, empty

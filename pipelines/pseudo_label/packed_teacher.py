@@ -24,7 +24,7 @@ class PseudoLabelError(CompressError):
 
 def pack_teacher(teacher: Teacher, folder: Path) -> None:
     """Write a checkpoint's own weights as an artifact of all its layers."""
-    generation = DecodingSettings().resolved(teacher.model).to_diff_dict()
+    generation = DecodingSettings().recorded(teacher.model, teacher.text_format)
     config = {key: value for key, value in teacher.model.config.to_dict().items() if value is not None}
     weights = full_precision_weights(teacher.model)
     write_artifact(folder, weights, config, generation, SCHEME, teacher.digest, teacher.text_format.card)
@@ -36,7 +36,7 @@ def check_artifact(name: str, card: Card, task: Task, directions: list[tuple[str
     if card.task != task:
         raise PseudoLabelError(f"task is {task}, but {name} was made for {card.task}")
     for direction in directions:
-        if direction not in (card.language_pairs or ((None, None),)):
+        if not card.speaks(*direction):
             known = ", ".join(card.directions) or "no languages"
             asked = "no languages" if direction == (None, None) else f"{direction[0]}>{direction[1]}"
             raise PseudoLabelError(f"{name} has {known}, not {asked}")

@@ -21,22 +21,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from transformers import AutoTokenizer
 
-from compress.data.dataset import DatasetError, Languages
+from compress.data.dataset import Languages
 from compress.data.text_format import TextFormat
 from compress.device import pick_device
-from compress.errors import EXPECTED_ERRORS
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.model.teacher import load_teacher
 from pipelines.commands import PseudoLabel
 from pipelines.pseudo_label.items import Item, load_items
 from pipelines.pseudo_label.labellers import label
 from pipelines.pseudo_label.packed_teacher import PseudoLabelError, check_artifact, pack_teacher
 from quant.artifact import Artifact, is_artifact, read_artifact
+from quant.generation import GenerationConfigError
 from serving.clients.output import OutputError, OutputFile
 from serving.engine.request import Request
 from serving.engine.runners import reason_against
 from serving.engine.settings import RunnerName
 from serving.service.errors import ServiceError
-from serving.service.generation import GenerationConfigError, GenerationDefaults
+from serving.service.generation import GenerationDefaults
 from serving.service.requests import GenerationParameters
 from serving.service.text import EncodedSource
 
@@ -62,8 +63,6 @@ def run_pseudo_label(settings: PseudoLabel) -> int:
 
 def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int:
     languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
-    if settings.both_directions and len(settings.languages()) != 2:
-        raise DatasetError("--both-directions needs --source-language and --target-language")
     runner = _runner(settings.device)
     artifact = _artifact(settings, scratch)
     items, empty = load_items(settings.source, settings.task, settings.fields(), languages, settings.limit)
@@ -78,7 +77,7 @@ def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int
     )
     started, labelled = time.monotonic(), 0
     tokenizer = AutoTokenizer.from_pretrained(artifact.path)
-    text_format = TextFormat(artifact.card, tokenizer)
+    text_format = TextFormat(artifact.card, tokenizer, requests[0].parameters.eos_token_ids)
     chunks = label(artifact.path, requests[file.done :], settings.workers, settings.threads, runner, settings.batch_rows)
     with _Rate(console, len(items), file.done) as rate, closing(chunks):
         for labels in chunks:
@@ -112,6 +111,7 @@ def _artifact(settings: PseudoLabel, scratch: Path) -> Artifact:
         settings.max_source_tokens,
         settings.allow_pickle,
         settings.passage_separator,
+        settings.max_target_tokens,
     )
     pack_teacher(teacher, scratch)
     return read_artifact(scratch)
@@ -119,10 +119,8 @@ def _artifact(settings: PseudoLabel, scratch: Path) -> Artifact:
 
 def _requests(settings: PseudoLabel, artifact: Artifact, items: list[Item]) -> tuple[list[Request], int]:
     """A request for each item, by the model's own decoding settings but for the flags; how many have the longest source."""
-    text_format = TextFormat(artifact.card, AutoTokenizer.from_pretrained(artifact.path))
-    architecture = artifact.architecture
-    positions, eos = architecture.max_position_embeddings, architecture.eos_token_id
-    defaults = GenerationDefaults.read(artifact.generation_config, eos, positions)
+    defaults = GenerationDefaults.of(artifact)
+    text_format = TextFormat(artifact.card, AutoTokenizer.from_pretrained(artifact.path), defaults.eos_token_ids)
     given = {name: value for name in _SEARCH if (value := getattr(settings, name)) is not None}
     try:
         asked = GenerationParameters(**given, return_scores=True)
@@ -130,7 +128,7 @@ def _requests(settings: PseudoLabel, artifact: Artifact, items: list[Item]) -> t
         faults = "; ".join(f"{fault['loc'][0]} = {fault['input']!r}: {fault['msg']}" for fault in error.errors())
         raise PseudoLabelError(faults) from error
     requests = []
-    encoded = text_format.encode([item.example for item in items], positions)
+    encoded = text_format.encode([item.example for item in items], artifact.architecture.max_position_embeddings)
     for item, each in zip(items, encoded, strict=True):
         target = item.example.target_language
         first = text_format.decoder_start_id(target), text_format.forced_bos_id(target)
@@ -142,7 +140,8 @@ def _requests(settings: PseudoLabel, artifact: Artifact, items: list[Item]) -> t
 
 def _made_with(settings: PseudoLabel, artifact: Artifact, first: Request) -> dict[str, Any]:
     """All that decides the lines. `limit` is left out: more rows of the same data continue a file."""
-    parameters = {name: getattr(first.parameters, name) for name in (*_SEARCH, "early_stopping", "repetition_penalty")}
+    further = ("early_stopping", "repetition_penalty", "encoder_no_repeat_ngram_size")
+    parameters = {name: getattr(first.parameters, name) for name in (*_SEARCH, *further)}
     return {
         "teacher": artifact.card.teacher,
         "weights": artifact.source_digest,
@@ -150,6 +149,7 @@ def _made_with(settings: PseudoLabel, artifact: Artifact, first: Request) -> dic
         "layers": str(artifact.architecture.layers),
         "source_template": artifact.card.source_template,
         "passage_separator": artifact.card.passage_separator,
+        "normalization": list(artifact.card.normalization),
         "max_source_tokens": artifact.card.max_source_tokens,
         **parameters,
         "data": _digest(settings.source),

@@ -43,6 +43,10 @@ class Run:
     extra: bool = False
     """Whether the run stands outside the grid."""
 
+    def compress(self, teacher: str) -> Compress:
+        """Its settings, read as `dqbart compress` reads them. Raises ValidationError."""
+        return Compress(**NO_ENVIRONMENT, teacher=teacher, output=Path(self.folder), **self.settings)
+
     @property
     def folder(self) -> str:
         """The name as a file name."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import CompressError
+from compress.training.earlier_run import changes
 from quant.whole_files import whole_files
 
 RECORD_FILE = "run.json"
@@ -54,7 +55,7 @@ class Record:
         except (ValueError, KeyError, TypeError) as error:
             raise SweepError(f"{path} is no record of a run: {error!r}") from error
         if record.asked != wanted:
-            raise SweepError(f"{folder} is of a run with other settings: {'; '.join(_changes(record.asked, wanted))}")
+            raise SweepError(f"{folder} is of a run with other settings: {'; '.join(changes(record.asked, wanted))}")
         record._folder = folder
         return record
 
@@ -63,15 +64,3 @@ class Record:
         self._folder.mkdir(parents=True, exist_ok=True)
         with whole_files(self._folder) as partial:
             (partial / RECORD_FILE).write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n")
-
-
-def _changes(saved: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Each entry that differs as `compress.learning_rate was 0.001, is 0.002`."""
-    changes = []
-    for key in dict.fromkeys([*saved, *wanted]):
-        before, now = saved.get(key), wanted.get(key)
-        if isinstance(before, dict) and isinstance(now, dict):
-            changes += _changes(before, now, f"{prefix}{key}.")
-        elif before != now:
-            changes.append(f"{prefix}{key} was {before}, is {now}")
-    return changes

@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.markup import escape
 from transformers.utils import logging as transformers_logging
 
+from compress.commands.early import data_faults
 from compress.commands.evaluate import Evaluate
-from compress.data.dataset import load_table
-from compress.errors import EXPECTED_ERRORS
+from compress.data.tables import load_table
+from compress.expected_errors import EXPECTED_ERRORS
 from compress.scoring.metrics import SELECTION
 from dqbart import describe
 from pipelines.commands import Sweep
@@ -82,7 +83,7 @@ class _Sweep:
         self.settings = settings
         self.console = console
         self.architecture = _architecture(settings.teacher)
-        self.entries = self._entries(load_table(settings.test, "test").column_names)
+        self.entries = self._entries(load_table(settings.test, "test", settings.reading()).columns)
         self.metric = settings.metric or SELECTION[settings.runs()[0].task]
         self.children = Children(settings.threads)
 
@@ -241,9 +242,11 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of `dqbart evaluate`, read once before anything runs. Raises SweepError."""
     given = {key: value for key, value in settings.items() if value is not None}
     try:
-        Evaluate(**NO_ENVIRONMENT, model=TEACHER, **given)
+        evaluate = Evaluate(**NO_ENVIRONMENT, model=TEACHER, **given)
     except ValidationError as error:
         raise SweepError(f"evaluate: {describe(error, Evaluate)}") from error
+    if faults := data_faults([evaluate.data], evaluate.task, evaluate.fields()):
+        raise SweepError("; ".join(faults))
     return given
 
 

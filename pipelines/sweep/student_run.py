@@ -57,9 +57,11 @@ def complete(record: Record, folder: Path, children: Children) -> None:
     scores_file.unlink(missing_ok=True)  # of an attempt that was stopped between two directions
     for settings in record.asked["evaluate"]:
         given = {key: value for key, value in settings.items() if key in Evaluate.model_fields}
+        place: dict[str, Any] = {"output": str(scores_file)}
         if compress is not None and compress.get("bits") != "full":
             given = {key: value for key, value in given.items() if key not in TEACHER_ONLY}
-        arguments = ["evaluate", str(scored), *flags({**given, "output": str(scores_file)})]
+            place = {"keep": True}  # in the same file, and in the card
+        arguments = ["evaluate", str(scored), *flags({**given, **place})]
         children.run(arguments, folder / "evaluate.log")
     scores = read_evaluations(scores_file)
     record.result = {"evaluations": scores}

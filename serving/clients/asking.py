@@ -23,6 +23,9 @@ from serving.clients.commands import Asking
 from serving.clients.inputs import Input, Inputs
 from serving.clients.output import Output, OutputError, OutputFile, StandardOutput
 
+SHOWN_PLACES = 10
+"""Of inputs that are told about together."""
+
 INTERRUPTED = 128 + signal.SIGINT
 
 Build = Callable[[Sequence[Input]], Request]
@@ -63,16 +66,21 @@ def _stream(client: Client, inputs: Inputs, build: Build) -> None:
     texts = [each for each in inputs.given if not each.empty]
     if len(texts) > 1:
         raise SystemExit(f"stream = True: one text is expected, {len(texts)} are given")
+    unknown: list[Input] = []
     with closing(client.stream(build(texts))) as events:
         for event in events:
             sys.stdout.write(event.text)
             sys.stdout.flush()
+            if event.result.unknown_tokens:
+                unknown = texts
     print()
+    _tell_unknown(unknown, 1)
 
 
 def _write(settings: Asking, client: Client, inputs: Inputs, build: Build, output: Output) -> None:
     left = inputs.given[output.done :]
     skipped = 0
+    unknown: list[Input] = []
     console = Console(stderr=True)
     # Lines on the same terminal would run into the bar.
     shown = console.is_terminal and (settings.output is not None or not sys.stdout.isatty())
@@ -90,9 +98,11 @@ def _write(settings: Asking, client: Client, inputs: Inputs, build: Build, outpu
         for batch in batches:
             output.append([line for each in batch for line in _lines(settings, each[1], inputs.lines)])
             skipped += _report(batch, console)
+            unknown += [each for each, answer in batch if isinstance(answer, pb.Result) and answer.unknown_tokens]
             progress.advance(bar, len(batch))
     if skipped:
         print(f"{skipped} of {len(left)} inputs were refused, and have an empty line", file=sys.stderr)
+    _tell_unknown(unknown, len(left))
 
 
 def _report(batch: Batch, console: Console) -> int:
@@ -101,6 +111,13 @@ def _report(batch: Batch, console: Console) -> int:
     for each, error in refused:
         console.print(f"{each.place}: {error}", markup=False, highlight=False, soft_wrap=True)
     return len(refused)
+
+
+def _tell_unknown(inputs: Sequence[Input], of: int) -> None:
+    """Say which inputs have what the model's vocabulary does not."""
+    if inputs:
+        places = ", ".join(each.place for each in inputs[:SHOWN_PLACES]) + (", …" if len(inputs) > SHOWN_PLACES else "")
+        print(f"{len(inputs)} of {of} inputs have characters that the model does not know: {places}", file=sys.stderr)
 
 
 def _output(settings: Asking, task: ModelTask, client: Client, inputs: Inputs) -> Output:
@@ -140,6 +157,8 @@ def _entries(answer: Answer) -> dict[str, Any]:
     if not isinstance(answer, pb.Result):
         return {"text": ""} if answer is None else {"text": "", "error": {"code": answer.code, "message": str(answer)}}
     entries = _output_entries(answer)
+    if answer.unknown_tokens:
+        entries["unknown_tokens"] = answer.unknown_tokens
     if answer.HasField("seed"):
         entries["seed"] = answer.seed
     if answer.sequences:

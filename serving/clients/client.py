@@ -37,6 +37,7 @@ CALLS: dict[type[Request], str] = {
     pb.SummarizeRequest: "Summarize",
     pb.AnswerRequest: "Answer",
 }
+EARLY_STOPPING = {False: pb.EARLY_STOPPING_FALSE, True: pb.EARLY_STOPPING_TRUE, "never": pb.EARLY_STOPPING_NEVER}
 TRUNCATIONS = {"error": pb.TRUNCATION_ERROR, "end": pb.TRUNCATION_END, "chunk": pb.TRUNCATION_CHUNK}
 
 TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -199,13 +200,17 @@ class Client:
                 return f"{self._address}: {status.name}: {details}"
 
 
-def shared_fields(model: str = "", truncation: str = "error", **parameters: Any) -> dict[str, Any]:
+def shared_fields(model: str = "", truncation: str | None = None, **parameters: Any) -> dict[str, Any]:
     """What the requests have in common, as keywords of their messages. Raises ValueError for an unknown parameter."""
-    if truncation not in TRUNCATIONS:
+    if truncation is not None and truncation not in TRUNCATIONS:
         raise ValueError(f"truncation = {truncation!r}: accepted are {', '.join(TRUNCATIONS)}")
+    if (early := parameters.get("early_stopping")) is not None:
+        if early not in EARLY_STOPPING:
+            raise ValueError(f"early_stopping = {early!r}: accepted are True, False and 'never'")
+        parameters = {**parameters, "early_stopping": EARLY_STOPPING[early]}
     return {
         "model": model,
-        "truncation": TRUNCATIONS[truncation],
+        "truncation": pb.TRUNCATION_UNSPECIFIED if truncation is None else TRUNCATIONS[truncation],
         "parameters": pb.GenerationParameters(**parameters),
     }
 

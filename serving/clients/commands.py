@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from dqbart import AS_GIVEN, Command
-from serving.service.requests import GenerationParameters, TruncationChoice
+from serving.service.requests import BySentence, GenerationParameters, TruncationChoice
 
 if TYPE_CHECKING:
     from quant.card import Task
@@ -107,6 +107,7 @@ class Translate(_AskingTexts):
 
     source_language: str | None = Field(default=None, description="language of the texts, a code of the model or like de")
     target_language: str | None = Field(default=None, description="language to translate to")
+    truncation: BySentence = "chunk"
 
     def decisive(self) -> dict[str, Any]:
         return {

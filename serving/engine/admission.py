@@ -50,15 +50,26 @@ def _check_parameters(parameters: GenerationParameters, architecture: Architectu
     _check_range("max_new_tokens", parameters.max_new_tokens, 1, longest)
     _check_range("min_new_tokens", parameters.min_new_tokens, 0, parameters.max_new_tokens)
     _check_range("num_beams", parameters.num_beams, 1, settings.max_batch_rows)
-    _check_range("no_repeat_ngram_size", parameters.no_repeat_ngram_size, 0, longest)
+    for name in ("no_repeat_ngram_size", "encoder_no_repeat_ngram_size"):
+        _check_range(name, getattr(parameters, name), 0, longest)
     _check_number("length_penalty", parameters.length_penalty, -MAX_LENGTH_PENALTY, MAX_LENGTH_PENALTY)
     _check_number("repetition_penalty", parameters.repetition_penalty, *REPETITION_PENALTIES)
-    for name in ("early_stopping", "do_sample", "return_scores"):
+    for name in ("do_sample", "return_scores"):
         _check_flag(name, getattr(parameters, name))
+    if parameters.early_stopping != "never":
+        _check_flag("early_stopping", parameters.early_stopping, ', or "never"')
     _check_sampling(parameters)
     _check_sequences(parameters, settings)
     _check_token("decoder_start_token_id", parameters.decoder_start_token_id, architecture)
-    _check_token("eos_token_id", parameters.eos_token_id, architecture)
+    if not parameters.eos_token_ids:
+        raise InvalidRequest("eos_token_ids is empty, at least one token is expected")
+    for token_id in parameters.eos_token_ids:
+        _check_token("eos_token_ids", token_id, architecture)
+    for word in parameters.bad_words_ids:
+        if not word:
+            raise InvalidRequest("bad_words_ids has an empty word, at least one token is expected in each")
+        for token_id in word:
+            _check_token("bad_words_ids", token_id, architecture)
     for name in ("forced_bos_token_id", "forced_eos_token_id"):
         if getattr(parameters, name) is not None:
             _check_token(name, getattr(parameters, name), architecture)
@@ -101,9 +112,9 @@ def _is_number(value: float) -> bool:
     return not isinstance(value, bool) and isinstance(value, int | float)
 
 
-def _check_flag(name: str, value: bool) -> None:
+def _check_flag(name: str, value: object, others: str = "") -> None:
     if type(value) is not bool:
-        raise InvalidRequest(f"{name} is {value!r}, true or false is expected")
+        raise InvalidRequest(f"{name} is {value!r}, true or false{others} is expected")
 
 
 def _check_token(name: str, token_id: int, architecture: Architecture) -> None:

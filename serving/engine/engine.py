@@ -114,7 +114,7 @@ class Engine:
         source = Source(request.source_ids, rows_of(parameters), parameters.max_new_tokens)
         cache_bytes = self._runner.cache_bytes(source)
         check_cache_bytes(cache_bytes, self._settings)
-        search = search_for(parameters, architecture.vocab_size)
+        search = search_for(request, architecture.vocab_size)
         with self._lock:
             number = next(self._ids) if request_id is None else request_id
             generation = _Generation(number, request, search, search.wanted(), source)
@@ -238,7 +238,7 @@ class Engine:
 
 
 def load_engine(artifact: Path, settings: EngineSettings, runner: RunnerName = "auto") -> Engine:
-    """An engine over the artifact in a folder. Raises ArtifactError, UnsupportedModel, RunnerUnavailable."""
+    """An engine over the artifact in a folder. Raises ArtifactError, RunnerUnavailable."""
     engine = Engine(runner_for(read_artifact(artifact), settings, runner), settings)
     give_back_freed_memory()
     return engine

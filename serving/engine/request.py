@@ -17,12 +17,17 @@ class GenerationParameters:
 
     max_new_tokens: int
     decoder_start_token_id: int
-    eos_token_id: int
+    eos_token_ids: tuple[int, ...]
+    """Each ends a sequence."""
     min_new_tokens: int = 0
     num_beams: int = 1
     length_penalty: float = 1.0
-    early_stopping: bool = False
+    early_stopping: bool | Literal["never"] = False
     no_repeat_ngram_size: int = 0
+    encoder_no_repeat_ngram_size: int = 0
+    """No n-gram of the source may be generated; 0 is off."""
+    bad_words_ids: tuple[tuple[int, ...], ...] = ()
+    """Sequences of tokens that may not be generated; a lone eos is left out, as in `transformers`."""
     repetition_penalty: float = 1.0
     do_sample: bool = False
     """Draw tokens instead of taking the likeliest; with one beam only."""

@@ -19,7 +19,7 @@ class RunnerUnavailable(RuntimeError):
 def runner_for(artifact: Artifact, settings: EngineSettings, name: RunnerName = "auto") -> Runner:
     """The runner of that name, `auto` for the fastest that can run this artifact here.
 
-    Raises UnsupportedModel, and RunnerUnavailable when one is named that cannot be used.
+    Raises RunnerUnavailable when one is named that cannot be used.
     """
     if name == "pytorch":
         return _pytorch(artifact)
@@ -55,9 +55,8 @@ def reason_against(name: RunnerName) -> str | None:
 def _cuda(artifact: Artifact, settings: EngineSettings) -> Runner | str:
     if reason := reason_against("cuda"):
         return reason
-    from serving.engine.cuda.device import InexactDevice
+    from serving.engine.cuda.device import InexactDevice, UnsupportedModel
     from serving.engine.cuda.runner import CudaRunner
-    from serving.engine.pytorch.model import UnsupportedModel
 
     try:
         return CudaRunner(artifact, settings.max_batch_rows, settings.max_cache_bytes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from serving.engine.beam_search import BeamSearch
-from serving.engine.request import GeneratedSequence, GenerationParameters
+from serving.engine.request import GeneratedSequence, GenerationParameters, Request
 from serving.engine.row_search import RowSearch
 from serving.engine.runner import Candidates, Wanted
 
@@ -38,9 +38,10 @@ class Search(Protocol):
         """The answers, once finished."""
 
 
-def search_for(parameters: GenerationParameters, vocab_size: int) -> Search:
-    """The search that checked parameters ask for."""
-    return RowSearch(parameters, vocab_size) if parameters.num_beams == 1 else BeamSearch(parameters, vocab_size)
+def search_for(request: Request, vocab_size: int) -> Search:
+    """The search that a checked request asks for."""
+    kind = RowSearch if request.parameters.num_beams == 1 else BeamSearch
+    return kind(request.parameters, vocab_size, request.source_ids)
 
 
 def rows_of(parameters: GenerationParameters) -> int:

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from quant.strange_files import depth_above, no_constant, without_repetition
+from serving.http.forms import read_form
+from serving.http.multipart import read_multipart
+from serving.http.strict_json import TextTooLong, read_json
 from serving.service.errors import ErrorCode, ServiceError
+from serving.service.off_loop import off_loop
 
-MAX_DEPTH = 32
-"""Lists and objects within one another; no request needs more than four."""
-
-MAX_ENTRIES = 20_000
-"""Of all lists and objects together. Each that is wrong costs a kilobyte to describe: a body full of them took gigabytes."""
-
-MAX_BRACKETS = 1_000_000
-"""In the whole body, texts included: an empty list takes 20 times the memory of its two bytes."""
-
-MAX_DIGITS = 100
-"""Of a number: Python takes long for numbers of very many digits."""
-
-SPECIAL_ESCAPE = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
-"""Spells half of a surrogate pair, or a NUL character."""
+ON_LOOP_BYTES = 2048
+"""What is read within a millisecond; handing it to a thread would take as long."""
 
 
 class Departed(Exception):
@@ -73,96 +64,81 @@ async def read_body(headers: Headers, receive: Receive, most: int, seconds: floa
     return b"".join(parts)
 
 
-class StrictJsonRoute(APIRoute):
-    """A route that reads its body with `read_json`, and refuses any that is not called JSON (415).
+async def json_value(body: bytes, most_characters: int) -> Any:
+    """What a body spells, for a service that takes texts of so many characters.
+
+    Raises RequestValidationError for what is no good JSON, ServiceError (too_long).
+    """
+    try:
+        if len(body) <= ON_LOOP_BYTES:
+            return read_json(body, most_characters)
+        return await off_loop(lambda: read_json(body, most_characters))
+    except TextTooLong:
+        raise text_too_long(most_characters) from None
+    except json.JSONDecodeError as fault:
+        raise RequestValidationError([{"type": "json_invalid", "loc": ("body",), "ctx": {"error": fault.msg}}]) from None
+
+
+async def form_value(body: bytes, most_fields: int, most_characters: int) -> Mapping[str, str | list[str]]:
+    """The fields of a form-encoded body, or of a query. Raises RequestValidationError, ServiceError (too_long)."""
+    return await _form(read_form(body, most_fields, most_characters), most_fields, most_characters)
+
+
+async def multipart_value(
+    body: bytes, content_type: str, most_fields: int, most_characters: int
+) -> Mapping[str, str | list[str]]:
+    """The fields of a form in parts. Raises RequestValidationError, ServiceError (too_long)."""
+    return await _form(read_multipart(body, content_type, most_fields, most_characters), most_fields, most_characters)
+
+
+async def _form(
+    reading: Awaitable[Mapping[str, str | list[str]]], most_fields: int, most_characters: int
+) -> Mapping[str, str | list[str]]:
+    try:
+        return await reading
+    except TextTooLong:
+        raise text_too_long(most_characters) from None
+    except ValueError:
+        message = f"a form of UTF-8 texts with {most_fields} fields at most is expected"
+        raise RequestValidationError([{"type": "form_invalid", "loc": (), "msg": message}]) from None
+
+
+def text_too_long(most_characters: int) -> ServiceError:
+    """Of a text that was not read to its end."""
+    message = f"a text has more than the {most_characters} characters that are accepted: split it"
+    return ServiceError(ErrorCode.TOO_LONG, message)
+
+
+def strict_json_route(most_characters: int) -> type[APIRoute]:
+    """The class of routes that read their bodies with `json_value`, and refuse any that is not called JSON (415).
 
     A page of another site can have a browser send a body without such a name, and would not be asked for leave.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+    class StrictJsonRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+            if self.body_field is None:
+                return handle
 
-        async def handle_strictly(request: Request) -> Response:
-            return await handle(_StrictRequest(request.scope, request.receive))
+            async def handle_strictly(request: Request) -> Response:
+                strict = _StrictRequest(request.scope, request.receive)
+                await strict.read(most_characters)
+                return await handle(strict)
 
-        return handle_strictly
+            return handle_strictly
+
+    return StrictJsonRoute
 
 
 class _StrictRequest(Request):
-    async def body(self) -> bytes:
-        body = await super().body()
+    async def read(self, most_characters: int) -> None:
+        """Read the body, before FastAPI does, which would make a fault of the client's of whatever is raised here."""
+        body = await self.body()
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if body and not re.fullmatch(r"application/(json|[^/]*\+json)", kind):
             raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a body with Content-Type: application/json is expected")
-        return body
+        self._value = await json_value(body, most_characters) if body else None
 
     async def json(self) -> Any:
-        return read_json(await self.body())
-
-
-def read_json(body: bytes) -> Any:
-    """The value that a body spells.
-
-    Raises JSONDecodeError, as for any fault of JSON, also for what Python's reader lets pass: names that occur twice in an
-    object, NaN and infinities, numbers that no float holds, halves of surrogate pairs, NUL characters, deep
-    nesting, very many entries.
-    """
-    try:
-        if body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
-            raise ValueError(f"more than {MAX_BRACKETS} opening brackets")
-        text = body.decode("utf-8")
-        value = json.loads(
-            text,
-            object_pairs_hook=without_repetition,
-            parse_constant=no_constant,
-            parse_int=_integer,
-            parse_float=_finite,
-        )
-        if depth_above(value, MAX_DEPTH):
-            raise ValueError(f"more than {MAX_DEPTH} lists and objects within one another")
-        if _entries(value) > MAX_ENTRIES:
-            raise ValueError(f"more than {MAX_ENTRIES} entries of lists and objects")
-        if SPECIAL_ESCAPE.search(text):
-            spelt = json.dumps(value, ensure_ascii=False)
-            spelt.encode()
-            if r"\u0000" in spelt and _has_nul(value):
-                raise ValueError("a NUL character")
-        return value
-    except json.JSONDecodeError:
-        raise
-    except UnicodeDecodeError:
-        fault = "it is not UTF-8"
-    except UnicodeEncodeError:
-        fault = "half a surrogate pair is no text"
-    except RecursionError:
-        fault = f"more than {MAX_DEPTH} lists and objects within one another"
-    except ValueError as error:
-        fault = str(error)
-    raise json.JSONDecodeError(fault, "", 0)
-
-
-def _integer(spelt: str) -> int:
-    if len(spelt) > MAX_DIGITS:
-        raise ValueError(f"a number has more than {MAX_DIGITS} digits")
-    return int(spelt)
-
-
-def _finite(spelt: str) -> float:
-    if len(spelt) > MAX_DIGITS or math.isinf(value := float(spelt)):
-        raise ValueError("a number is too large or has too many digits")
-    return value
-
-
-def _entries(value: Any) -> int:
-    """Of all lists and objects; no deeper than MAX_DEPTH."""
-    if not isinstance(value, list | dict):
-        return 0
-    return len(value) + sum(map(_entries, value.values() if isinstance(value, dict) else value))
-
-
-def _has_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any("\0" in name or _has_nul(inner) for name, inner in value.items())
-    return isinstance(value, list) and any(map(_has_nul, value))
+        return self._value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Literal
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,12 +22,11 @@ from serving.observability.requests import (
     TIMEOUT_HEADER,
     RequestRecord,
     begin_request,
-    current_request,
     read_time_limit,
 )
 from serving.observability.traces import no_tracing
 from serving.service.access import bearer
-from serving.service.errors import ServiceError
+from serving.service.errors import ErrorCode, ServiceError
 from serving.service.gate import Gate, Place
 from serving.service.service import Service
 
@@ -37,19 +37,25 @@ PAGE_PATHS = page.PATHS | {"/openapi.json", "/favicon.ico"}
 
 KEY_HEADER = "x-api-key"
 
+KeyPlace = Literal["body", "none"]
+"""Where clients of a path send their key, when it is in no header; `none` is needed at all."""
+
+UNKNOWN_BYTES = 256 << 10
+"""Of a body from whoever has no key in a header, which is looked through for one before any of it is understood."""
+
 
 class Guard:
     """The application's outermost middleware. `tasks` says which task a path is for, for the metrics."""
 
     def __init__(
-        self, app: ASGIApp, gate: Gate, service: Service, tasks: Mapping[str, Task], keyed_by_route: frozenset[str]
+        self, app: ASGIApp, gate: Gate, service: Service, tasks: Mapping[str, Task], keys: Mapping[str, KeyPlace]
     ) -> None:
-        """Routes of `keyed_by_route` take a key from the body too, and where no header has one, ask `check_key`."""
+        """`keys` has the paths whose clients send their key elsewhere than in a header, or none."""
         self._app = app
         self._gate = gate
         self._service = service
         self._tasks = tasks
-        self._keyed_by_route = keyed_by_route
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,11 +85,15 @@ class Guard:
     async def _pass(self, scope: Scope, headers: Headers, receive: Receive, send: Send, record: RequestRecord) -> None:
         try:
             if self._is_open(scope["path"]):
-                await self._app(scope, receive, send)
+                with self._gate.place("others"):
+                    await self._app(scope, receive, send)
                 return
-            self._identify(scope["path"], headers, record)
+            unknown = self._identify(scope["path"], headers, record)
             with self._gate.place() as place:
-                await self._app(scope, await self._bounded(headers, receive, record, place), send)
+                body = await self._read(headers, receive, record, place, unknown is not None)
+                if unknown == "body":
+                    record.key_name = self._gate.access.name_in(scope["query_string"], body)
+                await self._app(scope, _given(body, receive), send)
         except Departed:
             record.outcome = "cancelled"
         except ServiceError as error:
@@ -101,35 +111,43 @@ class Guard:
             return settings.open_health
         return settings.open_metrics if path in METRICS_PATHS else path in PAGE_PATHS
 
-    def _identify(self, path: str, headers: Headers, record: RequestRecord) -> None:
-        key = bearer(headers.get("authorization")) or headers.get(KEY_HEADER)
-        if key is not None or path not in self._keyed_by_route:
-            record.key_name = self._gate.access.name_of(key)
+    def _identify(self, path: str, headers: Headers, record: RequestRecord) -> KeyPlace | None:
+        """Where the key of a request may be that has none in its headers; None where it is known, or nobody needs one.
 
-    async def _bounded(self, headers: Headers, receive: Receive, record: RequestRecord, place: Place) -> Receive:
-        """Read the body, and give it to whoever asks; then what else happens, as that the client leaves."""
+        Raises ServiceError (unauthenticated).
+        """
+        key = bearer(headers.get("authorization")) or headers.get(KEY_HEADER)
+        if key is None and self._gate.access.restricted and path in self._keys:
+            return self._keys[path]
+        record.key_name = self._gate.access.name_of(key)
+        return None
+
+    async def _read(self, headers: Headers, receive: Receive, record: RequestRecord, place: Place, unknown: bool) -> bytes:
+        """The body; of no more than UNKNOWN_BYTES from someone who is not known yet."""
         record.time_limit = read_time_limit(headers.get(HIDDEN_TIMEOUT_HEADER) or headers.get(TIMEOUT_HEADER))
         seconds = record.seconds_left(self._service.limits.request_timeout_seconds)
-        body = await read_body(headers, receive, self._gate.settings.max_payload_bytes, seconds, place.hold)
-        given = False
-
-        async def receive_again() -> Message:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        return receive_again
+        most = self._gate.settings.max_payload_bytes
+        try:
+            return await read_body(headers, receive, min(most, UNKNOWN_BYTES) if unknown else most, seconds, place.hold)
+        except ServiceError as error:
+            if not unknown or error.code != ErrorCode.TOO_LONG:
+                raise
+            message = f"a body of more than {UNKNOWN_BYTES} bytes is read when its key is known: send "
+            raise ServiceError(ErrorCode.UNAUTHENTICATED, message + "`Authorization: Bearer KEY`") from None
 
 
-def check_key(gate: Gate, key: str | None) -> None:
-    """Check the key that a body has, unless a header had one. Raises ServiceError (unauthenticated)."""
-    record = current_request()
-    if record is None or record.key_name is None:
-        name = gate.access.name_of(key)
-        if record is not None:
-            record.key_name = name
+def _given(body: bytes, receive: Receive) -> Receive:
+    """Gives the body to whoever asks; then what else happens, as that the client leaves."""
+    given = False
+
+    async def receive_again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
 
 
 def _route_of(scope: Scope) -> str:

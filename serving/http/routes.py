@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -17,10 +16,10 @@ from starlette.exceptions import HTTPException
 
 from quant.card import Task
 from serving.http import huggingface, libretranslate
-from serving.http.bodies import StrictJsonRoute
+from serving.http.bodies import strict_json_route
 from serving.http.errors import STATUSES, error_response, plain_error
 from serving.http.event_stream import DESCRIBED, streamed
-from serving.http.guard import Guard, check_key
+from serving.http.guard import Guard, KeyPlace
 from serving.http.page.page import page_router
 from serving.service.descriptions import ModelList
 from serving.service.errors import ServiceError, internal_error
@@ -38,8 +37,8 @@ TASK_OF_PATH: dict[str, Task] = {
     **libretranslate.TASK_OF_PATH,
 }
 
-KEYED_BY_ROUTE = frozenset({"/translate", "/languages"})
-"""LibreTranslate's clients send their key in the body, and none at all for the languages."""
+KEYS: dict[str, KeyPlace] = {"/translate": "body", "/languages": "none", "/frontend/settings": "none"}
+"""LibreTranslate's clients send their key in the body or the query, and none at all for the languages and settings."""
 
 ERRORS: dict[int | str, dict[str, object]] = {status.value: {"model": ErrorResponse} for status in STATUSES}
 
@@ -68,8 +67,8 @@ def build_app(service: Service, gate: Gate | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.router.route_class = StrictJsonRoute
-    app.add_middleware(Guard, gate=gate, service=service, tasks=TASK_OF_PATH, keyed_by_route=KEYED_BY_ROUTE)
+    app.router.route_class = strict_json_route(service.limits.max_source_characters)
+    app.add_middleware(Guard, gate=gate, service=service, tasks=TASK_OF_PATH, keys=KEYS)
 
     @app.post("/v1/translate", response_model=GenerateResponse, **TASK_ROUTE)
     async def translate(request: TranslateRequest) -> GenerateResponse | EventSourceResponse:
@@ -111,7 +110,7 @@ def build_app(service: Service, gate: Gate | None = None) -> FastAPI:
         return Response(service.metrics_page(), media_type=CONTENT_TYPE_LATEST)
 
     app.include_router(huggingface.router(service))
-    app.include_router(libretranslate.router(service, partial(check_key, gate)))
+    app.include_router(libretranslate.router(service, gate.access.restricted))
     # Last, for routes are tried in their order: the tasks' come first.
     app.include_router(page_router())
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 
+FLUSH_MILLISECONDS = 3000
+"""Less than a server that stops gives its replicas to answer."""
+
 Tracing = Callable[[RequestRecord, Mapping[str, str]], Any]
 """Called with a request and its headers or metadata: a context that ends when the request does."""
 
@@ -80,6 +83,10 @@ class Traces:
                 self._add_window(span, window)
             _describe(span, record)
             span.end()
+
+    def flush(self) -> None:
+        """Send what has ended; what a collector does not take within a few seconds is left."""
+        self._provider.force_flush(FLUSH_MILLISECONDS)
 
     def close(self) -> None:
         """Send what is left."""

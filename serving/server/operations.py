@@ -11,6 +11,7 @@ from ray import serve
 
 from serving.server.application import application
 from serving.server.model_table import ModelTable
+from serving.server.processes import RAYS_CENTRE, runs_below
 from serving.server.settings import Serve
 
 APPLICATION = "dqbart"
@@ -70,6 +71,9 @@ class Operations:
         deadline = time.monotonic() + grace
         idle = inside = 0
         while idle < IDLE_POLLS:
+            if not runs_below(RAYS_CENTRE):
+                _LOG.warning("Ray has ended before its server: no request is waited for")
+                return 0
             try:
                 # Told each time: a replica may have been replaced.
                 inside = sum(self._every("drain", DRAIN_SECONDS))
@@ -84,6 +88,8 @@ class Operations:
 
     def close_ports(self) -> None:
         """End the proxies, before what they would hand requests to."""
+        if not runs_below(RAYS_CENTRE):
+            return
         for named in ray.util.list_named_actors(all_namespaces=True):
             if named["namespace"] == SERVE_NAMESPACE and named["name"].startswith(PROXY_ACTOR):
                 ray.kill(ray.get_actor(named["name"], namespace=SERVE_NAMESPACE), no_restart=True)

@@ -6,7 +6,7 @@ that is made here. It takes such options from environment variables that it read
 which is why ray, and what imports it, is imported inside the functions.
 
 SIGTERM to a process that runs Ray cuts off the requests in flight. Ours stops taking requests, gives those in flight the
-grace period, and then takes Ray down.
+grace period, and then ends Ray's processes with its own, for they have nothing left to do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import httpx
 from pydantic import ValidationError
@@ -32,7 +32,15 @@ from serving.engine.runners import reason_against
 from serving.observability.logs import configure_output
 from serving.observability.traces import missing_exporter, traces_wanted
 from serving.server.model_table import ModelTable
-from serving.server.processes import adopt_orphans, kill_descendants
+from serving.server.processes import (
+    RAYS_CENTRE,
+    adopt_orphans,
+    end_process,
+    end_process_after,
+    kill_descendants,
+    remove_at_end,
+    runs_below,
+)
 from serving.server.ray_environment import haproxy_binary, set_ray_environment
 from serving.server.settings import Serve
 from serving.server.signals import Signals
@@ -48,55 +56,66 @@ SERVICERS = [
 ]
 ANSWER_SECONDS = 30
 
+FAILED = 2
+"""Exit code of a server that could not start."""
+
+SHUT_DOWN_SECONDS = 15.0
+"""For Ray to answer, beyond the grace period; it is killed then. Where one of its processes has gone before, it would take a
+minute to notice."""
+
 OBJECT_STORE_BYTES = 100 << 20
 """Ray's store for large values, which the service does not use; by default it would take 30 % of the memory."""
 
 
-def serve_until_stopped(settings: Serve, read_again: Callable[[], Serve]) -> None:
-    """Serve until SIGINT or SIGTERM, and on SIGHUP the models of the settings as they are then.
+def serve_until_stopped(settings: Serve, read_again: Callable[[], Serve], signals: Signals) -> NoReturn:
+    """Serve until SIGINT or SIGTERM, and on SIGHUP the models of the settings as they are then; then end the process.
 
     Raises SystemExit with a message when it cannot start.
     """
     started = perf_counter()
-    signals = Signals()
-    signals.install()
     configure_output(settings.logs)
     models, defaults = check(settings)
     check_ports(settings)
     binary = haproxy_binary(settings.proxy)
     adopt_orphans()
     # HAProxy's socket is in it, whose path may have 107 characters.
-    with tempfile.TemporaryDirectory(prefix="dqbart-", dir="/tmp" if binary else None) as folder:
-        metrics_folder = Path(folder) / "metrics"
+    folder = Path(tempfile.mkdtemp(prefix="dqbart-", dir="/tmp" if binary else None))
+    remove_at_end(folder)
+    try:
+        metrics_folder = folder / "metrics"
         metrics_folder.mkdir()
-        set_ray_environment(settings.max_payload_bytes, binary, Path(folder))
-        try:
-            operations = start(settings, signals, str(metrics_folder), ModelTable.of(models, defaults))
-            url = wait_for_answer(settings)
-            # A log is no terminal and has no width that lines would have to fit.
-            console = Console(width=None if sys.stdout.isatty() else 120)
-            if settings.log_format == "console":
-                print_startup_screen(console, settings, models, defaults, url, perf_counter() - started)
-            else:
-                print(f"Ready after {perf_counter() - started:.1f} s at {url}")
-            signals.serving = True
-            while signals.wish() == "reload":
-                exchange_models(operations, settings, read_again)
-            _say("stopping, requests in flight are finished first")
-            if left := operations.drain(settings.grace):
-                _say(f"{left} requests were not finished within {settings.grace:g} seconds, and are cut off")
-            operations.close_ports()
-        finally:
-            shut_down()
+        set_ray_environment(settings.max_payload_bytes, binary, folder)
+        operations = start(settings, str(metrics_folder), ModelTable.of(models, defaults))
+        url = wait_for_answer(settings)
+        # A log is no terminal and has no width that lines would have to fit.
+        console = Console(width=None if sys.stdout.isatty() else 120)
+        if settings.log_format == "console":
+            print_startup_screen(console, settings, models, defaults, url, perf_counter() - started)
+        else:
+            print(f"Ready after {perf_counter() - started:.1f} s at {url}")
+        signals.serving = True
+        while signals.wish() == "reload":
+            exchange_models(operations, settings, read_again)
+        end_process_after(settings.grace + SHUT_DOWN_SECONDS, 0)
+        _say("stopping, requests in flight are finished first")
+        if left := operations.drain(settings.grace):
+            _say(f"{left} requests were not finished within {settings.grace:g} seconds, and are cut off")
+        operations.close_ports()
+    except BaseException:
+        signals.hold_if_ending()
+        # Also for the interpreter's end, at which Ray may wait for what has gone.
+        end_process_after(SHUT_DOWN_SECONDS, FAILED)
+        shut_down()
+        raise
+    end_process(0)
 
 
-def start(settings: Serve, signals: Signals, metrics_folder: str, table: ModelTable) -> Operations:
+def start(settings: Serve, metrics_folder: str, table: ModelTable) -> Operations:
     """Start Ray, the proxies and the application."""
     from serving.server.operations import Operations
 
     try:
         start_ray(settings)
-        signals.install()
         start_proxies(settings)
     except Exception as error:
         raise SystemExit(f"Ray did not start: {error}") from error
@@ -110,7 +129,8 @@ def shut_down() -> None:
     import ray
 
     try:
-        ray.shutdown()
+        if runs_below(RAYS_CENTRE):
+            ray.shutdown()
     finally:
         kill_descendants()
 

@@ -114,6 +114,10 @@ class Serve(Command):
         default=GateSettings.max_concurrent_requests,
         description="requests that a replica answers at a time; more are refused at once (429)",
     )
+    max_watchers: Positive = Field(
+        default=GateSettings.max_watchers,
+        description="streams over gRPC that a replica tells its health (Health/Watch); more are refused at once",
+    )
     max_payload_bytes: Positive = Field(
         default=GateSettings.max_payload_bytes, description="bytes of a request's body or message (413)"
     )
@@ -276,10 +280,15 @@ class Serve(Command):
         return 1 << (share.bit_length() - 1)
 
     def cli_cmd(self) -> None:
+        from serving.server.processes import end_process
+        from serving.server.signals import Signals
+
+        # Before the libraries that are imported next start threads.
+        signals = Signals(end_process)
         from serving.server.run import serve_until_stopped
 
         # The flags are those that the process was started with.
-        serve_until_stopped(self, lambda: read_settings(Serve, "serve", sys.argv[2:]))
+        serve_until_stopped(self, lambda: read_settings(Serve, "serve", sys.argv[2:]), signals)
 
 
 def named_folder(model: str) -> tuple[str, Path]:

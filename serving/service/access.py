@@ -11,12 +11,20 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from serving.service.errors import ErrorCode, ServiceError
 
 KEY_PREFIX = "dqb_"
 """By which people, and scanners of what was published by mistake, know a key when they see one."""
+
+KEY = re.compile(KEY_PREFIX.encode() + rb"[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+MOST_FOUND = 4
+"""Keys in one place that are looked at."""
+
+NO_KEY = "an API key is required: send `Authorization: Bearer KEY`"
 
 LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):([0-9a-fA-F]{64})")
 
@@ -81,13 +89,25 @@ class Access:
         if not self._keys:
             return None
         if not key:
-            raise ServiceError(ErrorCode.UNAUTHENTICATED, "an API key is required: send `Authorization: Bearer KEY`")
+            raise ServiceError(ErrorCode.UNAUTHENTICATED, NO_KEY)
         digest = _digest(key)
         # Every key is compared, so that the time tells nothing of which one it is.
         names = [known.name for known in self._keys if hmac.compare_digest(known.digest, digest)]
         if not names:
             raise ServiceError(ErrorCode.UNAUTHENTICATED, "the API key is not known to this server")
         return names[0]
+
+    def name_in(self, *contents: bytes) -> str:
+        """The name of the first known key that stands anywhere in what was sent. Raises ServiceError (unauthenticated).
+
+        Keys have no letters that forms or JSON would spell otherwise, so that nothing has to be understood to find them.
+        """
+        for content in contents:
+            for found in islice(KEY.finditer(content), MOST_FOUND):
+                with suppress(ServiceError):
+                    if name := self.name_of(found[0].decode()):
+                        return name
+        raise ServiceError(ErrorCode.UNAUTHENTICATED, NO_KEY)
 
 
 def bearer(authorization: str | None) -> str | None:

@@ -1,10 +1,11 @@
 """One input through the engine: its window or windows generated from, and brought together to one result.
 
-Translations of windows are joined. Summaries of windows are joined and summarized again, until they fit into one window.
-An answer to a question is the one of highest score among those that the windows give. Windows are asked for side by side,
-but a request never has more of them in the engine at a time than it may have inputs, so that a long text takes no more of
-the queue than many short ones. Once one of them was answered, those that are still to come are not refused when the queue is
-full, but wait (see line.py). When one fails, the others are cancelled.
+Translations of windows are joined, with what stands between them in the source; where several outputs are asked for, the
+best of all windows, the second best of all, and so on. Summaries of windows are joined and summarized again, until they fit
+into one window. An answer to a question is the one of highest score among those that the windows give. Windows are asked for
+side by side, but a request never has more of them in the engine at a time than it may have inputs, so that a long text takes
+no more of the queue than many short ones. Once one of them was answered, those that are still to come are not refused when
+the queue is full, but wait (see line.py). When one fails, the others are cancelled.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def prepare(sources: Sources, parameters: GenerationParameters, task: Task, stre
         message = f"{parameters.num_return_sequences}: of a streamed input there is one output; leave one of the two out"
         raise refused("num_return_sequences", message)
     windows = len(sources.windows)
-    if windows > 1 and task != "question-answering":
+    if windows > 1 and task == "summarization":
         if parameters.num_return_sequences > 1:
             message = f"{parameters.num_return_sequences}: of an input answered in {windows} windows there is one output"
             raise refused("num_return_sequences", message)
@@ -79,68 +80,71 @@ class Answering:
         Raises ServiceError (too_long) for summaries that do not get shorter, and what the engine raises.
         """
         task = self._model.checked.card.task
-        if len(given.sources.windows) == 1:
+        if task == "translation":
+            result = await self._joined(given, tell)
+        elif len(given.sources.windows) == 1:
             (generated,) = await self._generate(given, tell)
-            result = _result(self._model.codec, given, [generated], generated)
+            result = _result(self._model.codec, given, [generated], _outputs(self._model.codec, given, generated))
         elif task == "question-answering":
             result = await self._best(given)
             if tell is not None:
                 # Which window has the best answer shows at the end.
                 tell(result.text)
-        elif task == "summarization":
-            result = await self._summarized(given, tell)
         else:
-            result = await self._joined(given, tell)
+            result = await self._summarized(given, tell)
         self._metrics.record_input(self._model.name, given.sources.applied)
         return result
 
     async def _joined(self, given: PreparedInput, tell: Tell | None) -> Result:
+        codec, parameters = self._model.codec, given.parameters
         generated = await self._generate(given, tell)
-        outputs = [self._text(each) for each in generated]
-        joined = "".join(f"{before}{text}" for before, text in zip(given.sources.separators, outputs, strict=True) if text)
-        cut = any(each.sequences[0].finish_reason == "length" for each in generated)
-        last = _result(self._model.codec, given, generated, generated[-1])
-        return last.model_copy(update={"text": joined.strip(), "finish_reason": "length" if cut else "eos"})
+        if tell is not None and not generated:
+            tell(given.sources.after)
+        ranks = range(parameters.num_return_sequences)
+        ranked = ([_output(codec, each.sequences[rank], parameters.return_scores) for each in generated] for rank in ranks)
+        outputs = [_joined_output(windows, given) for windows in ranked]
+        return _result(codec, given, generated, outputs)
 
     async def _best(self, given: PreparedInput) -> Result:
         scored = replace(given, parameters=replace(given.parameters, return_scores=True))
         generated = await self._generate(scored)
         best = max(range(len(generated)), key=lambda window: _score(generated[window]))
-        result = _result(self._model.codec, given, generated, generated[best])
+        result = _result(self._model.codec, given, generated, _outputs(self._model.codec, given, generated[best]))
         report = result.truncation.model_copy(update={"answer_window": best + 1})
         return result.model_copy(update={"truncation": report})
 
     async def _summarized(self, given: PreparedInput, tell: Tell | None) -> Result:
         generated = await self._generate(given)
-        result = _result(self._model.codec, given, generated, generated[-1])
+        codec = self._model.codec
+        result = _result(codec, given, generated, _outputs(codec, given, generated[-1]))
         while (windows := len(given.sources.windows)) > 1:
-            joined = " ".join(map(self._text, generated))
-            given = replace(given, sources=await self._read({self._model.codec.long_field: joined}))
+            together = " ".join(map(self._text, generated))
+            given = replace(given, sources=await self._read({codec.long_field: together}))
             # Half as many each time bounds the work that a text can make.
             if len(given.sources.windows) > (windows + 1) // 2:
                 message = f"the summaries of its {windows} windows are together too long to be summarized again: "
                 raise ServiceError(ErrorCode.TOO_LONG, message + "ask for shorter ones with max_new_tokens, or split it")
             generated = await self._generate(given, tell if len(given.sources.windows) == 1 else None)
-            result = _added(result, _result(self._model.codec, given, generated, generated[-1]))
+            result = _added(result, _result(codec, given, generated, _outputs(codec, given, generated[-1])))
         return result
 
     async def _generate(self, given: PreparedInput, tell: Tell | None = None) -> list[Generated]:
         """What the engine makes of each window; `tell` is given their texts joined."""
         sources = given.sources
-        joined = None if tell is None else InOrder(sources.separators, tell)
+        in_order = None if tell is None else InOrder(sources.before, sources.after, tell)
 
         async def answer(place: int, window: EncodedSource) -> Generated:
             request = Request(window.source_ids, given.parameters)
             async with self._places:
                 ask: Callable[[], Awaitable[Generated]]
-                if joined is None:
+                if in_order is None:
                     ask = partial(self._model.engine.generate, request)
                 else:
-                    ask = partial(self._streamed, request, partial(joined.tell, place))
+                    ask = partial(self._streamed, request, partial(in_order.tell, place))
                 generated = await self._model.line.ask(ask, self._admitted)
                 self._admitted = True
-                if joined is not None:
-                    joined.end(place)
+                if in_order is not None:
+                    in_order.end(place)
             self._metrics.record_window(self._model.name, len(window.source_ids), generated)
             if (record := current_request()) is not None:
                 record.add_window(len(window.source_ids), generated)
@@ -175,27 +179,49 @@ async def all_or_none(work: Iterable[Awaitable[T]]) -> list[T]:
             task.cancel()
 
 
-def _result(codec: TextCodec, given: PreparedInput, windows: Sequence[Generated], chosen: Generated) -> Result:
-    """The chosen window's outputs, with the tokens and times of all windows."""
+def _result(codec: TextCodec, given: PreparedInput, windows: Sequence[Generated], outputs: Sequence[Output]) -> Result:
+    """The outputs of an input, with the tokens and times of all its windows."""
     sources, parameters = given.sources, given.parameters
-    outputs = [_output(codec, sequence, parameters.return_scores) for sequence in chosen.sequences]
     generated = sum(len(sequence.token_ids) for window in windows for sequence in window.sequences[:1])
     return Result(
         **{**dict(outputs[0]), "generated_tokens": generated},
         source_tokens=sum(len(window.source_ids) for window in sources.windows),
+        unknown_tokens=sum(window.unknown_tokens for window in sources.windows),
         timings=Timings(
-            queue=max(window.queue_seconds for window in windows),
-            encode=max(window.encode_seconds for window in windows),
-            decode=max(window.decode_seconds for window in windows),
+            queue=max((window.queue_seconds for window in windows), default=0.0),
+            encode=max((window.encode_seconds for window in windows), default=0.0),
+            decode=max((window.decode_seconds for window in windows), default=0.0),
         ),
         truncation=TruncationReport(
             applied=sources.applied,
-            windows=len(sources.windows),
+            windows=max(len(sources.windows), 1),
             source_tokens_total=sources.total_tokens,
             source_tokens_used=sources.used_tokens,
         ),
         seed=parameters.seed if parameters.do_sample else None,
-        sequences=outputs if len(outputs) > 1 else None,
+        sequences=list(outputs) if len(outputs) > 1 else None,
+    )
+
+
+def _outputs(codec: TextCodec, given: PreparedInput, generated: Generated) -> list[Output]:
+    return [_output(codec, sequence, given.parameters.return_scores) for sequence in generated.sequences]
+
+
+def _joined_output(outputs: Sequence[Output], given: PreparedInput) -> Output:
+    """The outputs of an input's windows as one, with what stands around them; its score is that of all their tokens."""
+    sources, parameters = given.sources, given.parameters
+    text = "".join(f"{before}{output.text}" for before, output in zip(sources.before, outputs, strict=True))
+    score = tokens = None
+    if parameters.return_scores:
+        tokens = [token for output in outputs for token in output.tokens or ()]
+        total = sum(token.log_probability for token in tokens)
+        score = outputs[0].score if len(outputs) == 1 else total / max(len(tokens), 1) ** parameters.length_penalty
+    return Output(
+        text=text + sources.after,
+        generated_tokens=sum(output.generated_tokens for output in outputs),
+        finish_reason="length" if any(output.finish_reason == "length" for output in outputs) else "eos",
+        score=score,
+        tokens=tokens,
     )
 
 
@@ -221,6 +247,7 @@ def _added(first: Result, then: Result) -> Result:
     return then.model_copy(
         update={
             "source_tokens": first.source_tokens + then.source_tokens,
+            "unknown_tokens": first.unknown_tokens,
             "generated_tokens": first.generated_tokens + then.generated_tokens,
             "timings": Timings(**times),
             "truncation": first.truncation,

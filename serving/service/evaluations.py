@@ -11,7 +11,7 @@ import logging
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
@@ -36,7 +36,7 @@ class _Record(BaseModel):
     examples: Whole
     source_language: str | None = None
     target_language: str | None = None
-    decoding: dict[str, bool | Whole | FiniteFloat] = {}
+    decoding: dict[str, bool | Whole | FiniteFloat | Literal["never"]] = {}
     scores: dict[str, FiniteFloat]
 
     @property
@@ -77,7 +77,8 @@ def _paired(records: list[_Record], student: str, teacher: str) -> list[Evaluati
 
 
 def _evaluation(record: _Record, student: Mapping[str, float], teacher: Mapping[str, float]) -> Evaluation:
-    decoding = {LENGTHS.get(name, name): value - 1 if name in LENGTHS else value for name, value in record.decoding.items()}
+    lengths = {LENGTHS[name]: max(int(value) - 1, 0) for name, value in record.decoding.items() if name in LENGTHS}
+    decoding = {**{name: value for name, value in record.decoding.items() if name not in LENGTHS}, **lengths}
     return Evaluation(
         data=record.data,
         source_language=record.source_language,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from serving.service.errors import ErrorCode, ServiceError, shown
 
@@ -67,6 +68,13 @@ def english_name(code: str) -> str | None:
     if meaning is None or not langcodes.tag_is_valid(meaning.language):
         return None
     return langcodes.get(meaning.language).display_name()
+
+
+@lru_cache(maxsize=1000)
+def script_of(code: str) -> str | None:
+    """ISO 15924 code of the script that a model's code is written in; None for one that is no language's."""
+    meaning = _meaning(code)
+    return None if meaning is None else _script(meaning)
 
 
 def short_codes(codes: Sequence[str]) -> dict[str, str]:

@@ -15,13 +15,15 @@ from typing import Protocol
 
 from quant.artifact import ArtifactError, read_artifact, sizes
 from quant.card import Card, Task
+from quant.generation import GenerationConfigError
+from quant.tokenizer_file import TokenizerError
 from serving.engine.request import Request, Result
 from serving.service.descriptions import Evaluation, ModelDescription
 from serving.service.errors import ErrorCode, ServiceError, shown
 from serving.service.evaluations import kept_evaluations
-from serving.service.generation import GenerationConfigError, GenerationDefaults
+from serving.service.generation import GenerationDefaults
 from serving.service.line import Line
-from serving.service.text import TextCodec, TokenizerError
+from serving.service.text import TextCodec
 
 
 class ModelError(ValueError):
@@ -84,11 +86,7 @@ def check_model(name: str, folder: Path, max_rows: int) -> CheckedModel:
     try:
         artifact = read_artifact(folder)
         architecture, card = artifact.architecture, artifact.card
-        positions = architecture.max_position_embeddings
-        defaults = GenerationDefaults.read(artifact.generation_config, architecture.eos_token_id, positions)
-        for key in ("eos_token_id", "forced_eos_token_id"):
-            if (token_id := getattr(defaults, key)) is not None and not 0 <= token_id < architecture.vocab_size:
-                raise GenerationConfigError(f"{key} = {token_id}: the vocabulary is 0 to {architecture.vocab_size - 1}")
+        defaults = GenerationDefaults.of(artifact)
         size = sizes(artifact)
         checked = CheckedModel(
             name=name,

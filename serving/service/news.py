@@ -73,14 +73,13 @@ async def told(model: str, work: Callable[[News], Coroutine[Any, Any, None]]) ->
 class InOrder:
     """Texts of windows that are answered side by side, told one window after the other."""
 
-    def __init__(self, separators: Sequence[str], tell: Tell) -> None:
-        """`separators`: what stands before each window's text, where that is neither empty nor the first."""
-        self._separators = separators
-        self._waiting = ["" for _ in separators]
-        self._ended = [False for _ in separators]
+    def __init__(self, before: Sequence[str], after: str, tell: Tell) -> None:
+        """`before`: what stands before each window's text; `after`: what stands behind the last."""
+        self._between = [*before, after]
+        self._waiting = ["" for _ in before]
+        self._ended = [False for _ in before]
         self._current = 0
-        self._before = ""
-        self._begun = False
+        self._before = self._between[0]
         self._tell = tell
 
     def tell(self, window: int, text: str) -> None:
@@ -95,12 +94,13 @@ class InOrder:
 
     def _flush(self) -> None:
         while self._current < len(self._waiting):
-            if text := self._waiting[self._current]:
+            ended = self._ended[self._current]
+            if (text := self._waiting[self._current]) or ended:
                 self._tell(self._before + text)
                 self._waiting[self._current] = self._before = ""
-                self._begun = True
-            if not self._ended[self._current]:
+            if not ended:
                 return
             self._current += 1
-            if self._begun and self._current < len(self._waiting):
-                self._before = self._separators[self._current]
+            self._before = self._between[self._current]
+        self._tell(self._before)
+        self._before = ""

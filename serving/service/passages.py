@@ -28,7 +28,7 @@ def passage_windows(
             windows.append(tuple(group))
             group = []
         if tokens > room:
-            windows += [(part.text,) for part in split(passage, language, room, token_starts, pack=True)]
+            windows += [(part,) for part in split(passage, language, room, token_starts)]
         else:
             used = used + between + tokens if group else tokens
             group.append(passage)

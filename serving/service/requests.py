@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag
 
+from quant.generation import LIMITS, EarlyStopping
 from serving.service.messages import Message
 
 ModelName = Field(
@@ -58,34 +59,48 @@ Contexts = Annotated[
 class GenerationParameters(Message):
     """How an output is searched for. What is left out has the model's own default, which GET /v1/models shows."""
 
-    num_beams: int | None = Field(default=None, ge=1, description="beams kept at each step; 1 is greedy search, or sampling")
-    length_penalty: float | None = Field(
+    num_beams: Annotated[int, Field(**LIMITS["num_beams"])] | None = Field(
+        default=None, description="beams kept at each step; 1 is greedy search, or sampling"
+    )
+    length_penalty: Annotated[float, Field(**LIMITS["length_penalty"])] | None = Field(
         default=None,
-        ge=-10,
-        le=10,
         description="exponent of the length that scores are divided by: above 0 prefers longer outputs, below 0 shorter",
     )
-    max_new_tokens: int | None = Field(default=None, ge=1, description="most tokens generated")
-    min_new_tokens: int | None = Field(default=None, ge=0, description="fewest tokens generated before the output may end")
-    no_repeat_ngram_size: int | None = Field(
-        default=None, ge=0, description="no sequence of this many tokens occurs twice in an output; 0 is off"
+    max_new_tokens: Annotated[int, Field(**LIMITS["max_new_tokens"])] | None = Field(
+        default=None, description="most tokens generated"
     )
-    early_stopping: bool | None = Field(default=None, description="end as soon as there are num_beams finished hypotheses")
-    repetition_penalty: float | None = Field(
-        default=None, ge=1e-3, le=1e3, description="above 1 makes tokens that the output already has less likely"
+    min_new_tokens: Annotated[int, Field(**LIMITS["min_new_tokens"])] | None = Field(
+        default=None, description="fewest tokens generated before the output may end"
+    )
+    no_repeat_ngram_size: Annotated[int, Field(**LIMITS["no_repeat_ngram_size"])] | None = Field(
+        default=None,
+        description="no sequence of this many tokens occurs twice in an output; 0 is off",
+    )
+    encoder_no_repeat_ngram_size: Annotated[int, Field(**LIMITS["encoder_no_repeat_ngram_size"])] | None = Field(
+        default=None,
+        description="no sequence of this many tokens of the source occurs in an output; 0 is off",
+    )
+    early_stopping: EarlyStopping | None = Field(
+        default=None,
+        description="with num_beams finished hypotheses, end at once (true), when a better one is unlikely (false), or when "
+        'none can come ("never")',
+    )
+    repetition_penalty: Annotated[float, Field(**LIMITS["repetition_penalty"])] | None = Field(
+        default=None,
+        description="above 1 makes tokens that the output already has less likely",
     )
     do_sample: bool | None = Field(
         default=None, description="draw tokens instead of taking the likeliest; means num_beams 1 where that is not given"
     )
-    temperature: float | None = Field(
-        default=None,
-        gt=0,
-        allow_inf_nan=False,
-        description="of draws: below 1 likelier tokens are preferred, above 1 less so",
+    temperature: Annotated[float, Field(**LIMITS["temperature"])] | None = Field(
+        default=None, description="of draws: below 1 likelier tokens are preferred, above 1 less so"
     )
-    top_k: int | None = Field(default=None, ge=0, description="draw among this many likeliest tokens; 0 is off")
-    top_p: float | None = Field(
-        default=None, gt=0, le=1, description="draw among the likeliest tokens that have this probability together; 1 is off"
+    top_k: Annotated[int, Field(**LIMITS["top_k"])] | None = Field(
+        default=None, description="draw among this many likeliest tokens; 0 is off"
+    )
+    top_p: Annotated[float, Field(**LIMITS["top_p"])] | None = Field(
+        default=None,
+        description="draw among the likeliest tokens that have this probability together; 1 is off",
     )
     seed: int | None = Field(
         default=None, ge=0, le=MAX_SEED, description="of draws: the same seed draws the same; a random one when left out"
@@ -101,14 +116,23 @@ class GenerationParameters(Message):
 Truncation = Literal["error", "end", "chunk"]
 
 
+BySentence = Annotated[
+    Truncation,
+    Field(
+        description="chunk translates sentence by sentence, whatever the length; error and end give the model the whole "
+        "text, of which it may leave sentences out, and refuse one that is too long, or cut its end off"
+    ),
+]
+"""How a translator reads an input, and what becomes of one that has more tokens than the model reads."""
+
+
 class TruncationChoice(Message):
     """What becomes of an input that has more tokens than the model reads."""
 
     truncation: Truncation = Field(
         default="error",
         description="of an input that is too long: error refuses it, end cuts its end off, chunk splits it on sentence "
-        "boundaries into windows that are answered one by one and brought together; with chunk, translations are made "
-        "sentence by sentence, whatever the length",
+        "boundaries into windows that are answered one by one and brought together",
     )
 
 
@@ -142,6 +166,7 @@ class TranslateRequest(TruncationChoice):
         max_length=200,
     )
     parameters: GenerationParameters = GenerationParameters()
+    truncation: BySentence = "chunk"
     stream: bool = Stream
 
 

@@ -62,11 +62,14 @@ class Output(Message):
 class Result(Output):
     """What one input gave: the best output, and how it came to be.
 
+    White space and symbols around a translated text, and all of it that is no sentence, are in the output as they were.
     Of an input answered in windows, tokens are counted over all of them.
     """
 
     source_tokens: int
     """Tokens that the model read, language and end tokens included."""
+    unknown_tokens: int = 0
+    """Of these, the ones that stand for what the model's vocabulary does not have: the model cannot know what was there."""
     timings: Timings
     truncation: TruncationReport
     seed: int | None = None

@@ -27,7 +27,15 @@ from serving.service.inputs import characters, check_inputs, inputs_of, numbered
 from serving.service.languages import resolve_languages
 from serving.service.models import Models, ServedModel
 from serving.service.news import News, told
-from serving.service.requests import ONE, SEVERAL, AnswerRequest, SummarizeRequest, TaskRequest, TranslateRequest
+from serving.service.requests import (
+    ONE,
+    SEVERAL,
+    AnswerRequest,
+    GenerationParameters,
+    SummarizeRequest,
+    TaskRequest,
+    TranslateRequest,
+)
 from serving.service.results import GenerateResponse, StreamEvent
 from serving.service.sources import SourceReader
 
@@ -130,6 +138,11 @@ class Service:
         """Source and target code of what the default translation model translates. Raises ServiceError (unknown_model)."""
         return self._models.choose("translation", None).checked.card.language_pairs
 
+    def best_of(self, task: Task, model: str | None, outputs: int) -> GenerationParameters:
+        """Parameters for so many outputs of an input, from as many beams at least. Raises ServiceError (unknown_model)."""
+        beams = self._models.choose(task, model).checked.defaults.num_beams
+        return GenerationParameters(num_return_sequences=outputs, num_beams=max(beams, outputs))
+
     def metrics_page(self) -> bytes:
         """Metrics of all replicas in Prometheus' text format."""
         return self._metrics.page()
@@ -170,9 +183,8 @@ class Service:
             for index, texts in enumerate(inputs):
                 try:
                     sources = reader.read(texts)
-                    parameters = model.checked.defaults.resolve(
-                        request.parameters, sources.windows[0], self._limits.max_rows
-                    )
+                    example = sources.windows[0] if sources.windows else reader.nothing()
+                    parameters = model.checked.defaults.resolve(request.parameters, example, self._limits.max_rows)
                     prepared.append(prepare(sources, parameters, model.checked.card.task, streamed))
                 except ServiceError as error:
                     raise ServiceError(error.code, numbered(index, inputs, error.message), error.field) from None

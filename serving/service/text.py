@@ -10,17 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from quant.card import SOURCE_LANGUAGE, TARGET_LANGUAGE, Card, Texts
-from quant.strange_files import StrangeFileError
+from quant.card import Card, Texts
+from quant.tokenizer_file import open_tokenizer, unknown_id
 from serving.service.errors import ErrorCode, ServiceError
 from serving.service.text_stream import TextStream
-from serving.service.tokenizer_file import TokenizerFileError, read_tokenizer, vocabulary_faults
-
-TOKENIZER_FILE = "tokenizer.json"
-
-
-class TokenizerError(ValueError):
-    """A tokenizer that is missing, unreadable or at odds with the card. The message names the file and lists every fault."""
 
 
 @dataclass(frozen=True)
@@ -30,28 +23,17 @@ class EncodedSource:
     source_ids: tuple[int, ...]
     decoder_start_token_id: int
     forced_bos_token_id: int | None
+    unknown_tokens: int = 0
+    """Of the text's, those that stand for what the vocabulary does not have."""
 
 
 class TextCodec:
     """Encodes the sources of one model and decodes its outputs. Raises TokenizerError when it cannot."""
 
     def __init__(self, folder: Path, card: Card, vocab_size: int) -> None:
-        path = folder / TOKENIZER_FILE
-        try:
-            self._tokenizer = read_tokenizer(path, vocab_size)
-        except StrangeFileError as error:
-            raise TokenizerError(str(error)) from error
-        except TokenizerFileError as error:
-            raise TokenizerError(f"{path}: {error}") from error
+        self._tokenizer = open_tokenizer(folder, card, vocab_size)
+        self._unknown_id = unknown_id(self._tokenizer)
         self._card = card
-        faults = [
-            f"the card's token {token!r} is not in the vocabulary"
-            for token in _named_tokens(card)
-            if self._tokenizer.token_to_id(token) is None
-        ]
-        faults += vocabulary_faults(self._tokenizer, vocab_size)
-        if faults:
-            raise TokenizerError(f"{path}: " + "; ".join(faults))
 
     @property
     def max_source_tokens(self) -> int:
@@ -105,12 +87,11 @@ class TextCodec:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated ids, without special tokens."""
-        text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
-        return text.strip()
+        return self._card.output_text(self._tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
     def stream(self) -> TextStream:
         """The text of ids that come one after the other."""
-        return TextStream(self._tokenizer)
+        return TextStream(self._tokenizer, self._card.clean_up_tokenization_spaces)
 
     def spelling(self, token_id: int) -> str:
         """A token as the vocabulary has it; empty for one beyond it, as a model's padded head has."""
@@ -121,16 +102,10 @@ class TextCodec:
             tuple(self._card.source_ids(text_ids, self._token_id, source_language)),
             self._card.decoder_start_id(self._token_id, target_language),
             self._card.forced_bos_id(self._token_id, target_language),
+            0 if self._unknown_id is None else text_ids.count(self._unknown_id),
         )
 
     def _token_id(self, token: str) -> int:
         found = self._tokenizer.token_to_id(token)
         assert found is not None, f"{token} was in the vocabulary when the codec was made"
         return found
-
-
-def _named_tokens(card: Card) -> list[str]:
-    named = [*card.source_prefix, *card.source_suffix, card.decoder_start, *([card.forced_bos] if card.forced_bos else [])]
-    placeholders = (SOURCE_LANGUAGE, TARGET_LANGUAGE)
-    literal = [token for token in named if token not in placeholders]
-    return literal + [language for language in card.languages if any(token in placeholders for token in named)]

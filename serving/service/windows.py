@@ -2,15 +2,13 @@
 
 Windows end where sentences end. A sentence that is longer than a window is split between words, a word that is longer at
 tokens. Sentences are found by `sentencex`, which knows the abbreviations of many languages and keeps every character; it
-looks at one paragraph at a time, with all white space as plain spaces, since it stumbles over rarer kinds. What this gives
-up: lines without a full stop, such as those of a list, count as one sentence until a blank line.
+looks at one paragraph at a time, with all white space as plain spaces, since it stumbles over rarer kinds.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
 import sentencex
@@ -26,47 +24,33 @@ BLOCK = 4000
 """Characters in which sentences are looked for at a time: the search takes their square where many quotes stay open."""
 
 
-@dataclass(frozen=True)
-class Window:
-    """A part of a text, without the white space around it."""
+def split(text: str, language: str, room: int, token_starts: TokenStarts) -> list[str]:
+    """Windows of at most `room` tokens, in order, with all of the text that is not white space around them.
 
-    text: str
-    separator: str
-    """What stands before it, to put between its answer and the one before: newlines after a paragraph, else a space."""
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """What is not split further: characters start to end, white space left out."""
-
-    start: int
-    end: int
-    tokens: int
-    separator: str
-    starts_sentence: bool
-
-
-def split(text: str, language: str, room: int, token_starts: TokenStarts, pack: bool) -> list[Window]:
-    """Windows of at most `room` tokens, in order, with all of the text that is not white space.
-
-    `language` is an ISO 639 code. With `pack` a window holds as many sentences as it has room for, else one at most. Tokens
-    are counted sentence by sentence: where a tokenizer makes more of sentences together than of each alone, a window has
-    more than `room`.
+    `language` is an ISO 639 code. A window holds as many sentences as it has room for. Tokens are counted sentence by
+    sentence: where a tokenizer makes more of sentences together than of each alone, a window has more than `room`.
     """
-    windows: list[Window] = []
-    group: list[_Piece] = []
-    for piece in _pieces(text, language, room, token_starts):
-        full = sum(each.tokens for each in group) + piece.tokens > room
-        if group and (full or (piece.starts_sentence and not pack)):
-            windows.append(_window(text, group))
-            group = []
-        group.append(piece)
-    return [*windows, _window(text, group)] if group else windows
+    pieces = (piece for start, end in sentences(text, language) for piece in fitting(text, start, end, room, token_starts))
+    return [text[start:end] for start, end in packed(pieces, room)]
 
 
-def sentences(text: str, language: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each sentence in characters, without the white space around it."""
-    for paragraph in PARAGRAPH.finditer(text):
+def packed(pieces: Iterable[tuple[int, int, int]], room: int) -> Iterator[tuple[int, int]]:
+    """Pieces of a text, given by start, end and tokens, as many together as there is room for: start and end of each lot."""
+    first: int | None = None
+    last = used = 0
+    for start, end, tokens in pieces:
+        if first is not None and used + tokens > room:
+            yield first, last
+            first, used = None, 0
+        first = start if first is None else first
+        last, used = end, used + tokens
+    if first is not None:
+        yield first, last
+
+
+def sentences(text: str, language: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+    """Start and end of each sentence in this part of a text, in characters, without the white space around it."""
+    for paragraph in PARAGRAPH.finditer(text, start, len(text) if end is None else end):
         plain = SPACE.sub(" ", paragraph[0])
         at = 0
         while at < len(plain):
@@ -79,28 +63,13 @@ def sentences(text: str, language: str) -> Iterator[tuple[int, int]]:
                 # The last one may go on in the next block.
                 found.pop()
             for sentence in found:
-                start = paragraph.start() + at + len(sentence) - len(sentence.lstrip())
+                first = paragraph.start() + at + len(sentence) - len(sentence.lstrip())
                 if stripped := sentence.strip():
-                    yield start, start + len(stripped)
+                    yield first, first + len(stripped)
                 at += len(sentence)
 
 
-def _window(text: str, pieces: list[_Piece]) -> Window:
-    return Window(text[pieces[0].start : pieces[-1].end], pieces[0].separator)
-
-
-def _pieces(text: str, language: str, room: int, token_starts: TokenStarts) -> Iterator[_Piece]:
-    before = 0
-    for start, end in sentences(text, language):
-        newlines = text[before:start].count("\n")
-        separator, starts_sentence = "\n" * newlines or " ", True
-        for piece_start, piece_end, tokens in _fitting(text, start, end, room, token_starts):
-            yield _Piece(piece_start, piece_end, tokens, separator, starts_sentence)
-            separator, starts_sentence = " ", False
-        before = end
-
-
-def _fitting(text: str, start: int, end: int, room: int, token_starts: TokenStarts) -> Iterator[tuple[int, int, int]]:
+def fitting(text: str, start: int, end: int, room: int, token_starts: TokenStarts) -> Iterator[tuple[int, int, int]]:
     """A sentence whole, else its words, else those in parts: start, end and tokens of each."""
     tokens = len(token_starts(text[start:end]))
     if tokens <= room:

@@ -68,7 +68,7 @@ class FakeEngine:
 
 def load(*new_tokens: int, gaps: tuple[float, ...] = (), sources: tuple[int, ...] = ()) -> Load:
     requests = [
-        Request((7,) * source, GenerationParameters(tokens, 2, 2, min_new_tokens=tokens))
+        Request((7,) * source, GenerationParameters(tokens, 2, (2,), min_new_tokens=tokens))
         for tokens, source in zip(new_tokens, sources or (1,) * len(new_tokens), strict=True)
     ]
     return Load(tuple(requests), gaps or (1.0,) * len(new_tokens))
@@ -138,7 +138,7 @@ def test_batches_by_length_have_the_oldest_and_those_like_it() -> None:
 
 
 def test_a_batch_is_limited_by_rows_and_never_empty() -> None:
-    wide = Request((7,), GenerationParameters(1, 2, 2, num_beams=4))
+    wide = Request((7,), GenerationParameters(1, 2, (2,), num_beams=4))
     assert StaticPolicy(8, by_length=False, drops_ended=True).take([0, 1, 2], (wide, wide, wide)) == [0, 1]
     assert StaticPolicy(2, by_length=False, drops_ended=True).take([0, 1, 2], (wide, wide, wide)) == [0]
 

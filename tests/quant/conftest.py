@@ -13,6 +13,7 @@ from torch import Tensor
 from quant.artifact import write_artifact
 from quant.card import Card
 from quant.layout import Architecture, model_layout
+from quant.normalization import STEPS
 from quant.scheme import Scheme
 from quant.structure import UNIFORM, Structure
 
@@ -81,11 +82,13 @@ def card() -> Card:
         task="summarization",
         source_template="{source}",
         passage_separator=None,
+        normalization=STEPS,
         source_prefix=("<s>",),
         source_suffix=("</s>",),
         decoder_start="</s>",
         forced_bos="<s>",
         directions=(),
+        clean_up_tokenization_spaces=False,
         max_source_tokens=23,
         teacher="teacher-tiny",
         teacher_layers="6-6",

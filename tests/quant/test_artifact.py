@@ -20,7 +20,7 @@ from quant.artifact import (
     read_artifact,
     sizes,
 )
-from quant.layout import TIED_TO_EMBEDDING, ArchitectureError, float_bytes, footprint, model_layout
+from quant.layout import TOKEN_MATRICES, ArchitectureError, float_bytes, footprint, model_layout
 from quant.numerics import Quantized, dequantize, fake_quantize
 from quant.scheme import WEIGHT_BITS, Scheme
 from quant.structure import Structure
@@ -212,7 +212,7 @@ def test_every_fault_of_the_weights_is_listed(model: Model, tmp_path: Path) -> N
         "  model.encoder.layers.0.fc1.bias has shape [16], [17] expected",
         "  model.encoder.layers.1.fc1.weight holds NaN or infinity",
         "  model.decoder.layers.0.fc2.bias holds NaN or infinity",
-        "  final_logits_bias is not zero, which is not supported",
+        "  final_logits_bias is not zero, but add_bias_logits is false",
         "  lm_head.weight differs from model.shared.weight, to which it should be tied",
         "  model.encoder.layers.2.fc1.bias is left over",
     ]
@@ -220,7 +220,7 @@ def test_every_fault_of_the_weights_is_listed(model: Model, tmp_path: Path) -> N
 
 
 def test_tied_copies_and_a_bias_of_zero_are_left_out(model: Model, tmp_path: Path) -> None:
-    tied = dict.fromkeys(TIED_TO_EMBEDDING, model.weights["model.shared.weight"])
+    tied = dict.fromkeys(TOKEN_MATRICES, model.weights["model.shared.weight"])
     weights = {**model.weights, **tied, "final_logits_bias": torch.zeros(1, 37)}
     assert read_artifact(model.write(tmp_path, weights=weights)).tensors.keys() == model.weights.keys()
 

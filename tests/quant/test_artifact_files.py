@@ -102,7 +102,7 @@ def test_a_tensor_named_twice(folder: Path) -> None:
 
 
 def test_a_model_of_too_many_weights(folder: Path) -> None:
-    rewrite_config(folder, vocab_size=2**24, d_model=12 * 2**16, max_position_embeddings=23)
+    rewrite_config(folder, vocab_size=2**24, d_model=2**16 - 4, max_position_embeddings=23)
     assert "weights, 4294967296 at most are read" in fault(folder)
 
 

@@ -135,11 +135,15 @@ def test_every_fault_is_listed(card: Card) -> None:
         ("directions", ["de_DE>de_DE"], "'de_DE>de_DE' is no direction"),
         ("directions", ["a>b>a"], "'a>b>a' is no direction"),
         ("directions", [">de_DE"], "'>de_DE' is no direction"),
+        ("normalization", ["nfd"], r"normalization is \['nfd'\], accepted are controls, invisible, .* compose, each once"),
+        ("normalization", ["spaces", "controls"], "each once and in this order"),
+        ("normalization", "spaces", "normalization is 'spaces', a list of at most 10000 such texts is expected"),
         ("passage_separator", " ", "passage_separator is ' ', for summarization null is expected"),
         ("passage_separator", 1, "passage_separator is 1, a text of at most 1000 characters or null is expected"),
         ("source_prefix", [1], r"source_prefix is \[1\], a list of at most 10000 such texts is expected"),
         ("forced_bos", 2, "forced_bos is 2, a text of at most 1000 characters or null is expected"),
         ("decoder_start", None, "decoder_start is None, a text of at most 1000 characters is expected"),
+        ("clean_up_tokenization_spaces", None, "clean_up_tokenization_spaces is None, true or false is expected"),
         ("max_source_tokens", True, "max_source_tokens is True, a whole number from 1 to 9007199254740991 is expected"),
         ("teacher_bytes", 1.5, "teacher_bytes is 1.5, a whole number from 1 to 9007199254740991 is expected"),
     ],
@@ -147,6 +151,13 @@ def test_every_fault_is_listed(card: Card) -> None:
 def test_an_entry_that_no_card_has(card: Card, name: str, value: Any, message: str) -> None:
     with pytest.raises(CardError, match=message):
         Card.from_dict({**card.to_dict(), name: value})
+
+
+def test_texts_are_normalized_and_the_template_is_not(card: Card) -> None:
+    asking = answering(card, source_template="a\u00a0{question} {context}")
+    texts = {"question": "b\u00a0c", "context": ("d\u00ad", "e\u200b")}
+    assert asking.source_text(texts) == "a\u00a0b c d ; e"
+    assert replace(asking, normalization=()).source_text(texts) == "a\u00a0b\u00a0c d\u00ad ; e\u200b"
 
 
 def test_what_stands_between_passages_is_short(card: Card) -> None:
@@ -180,3 +191,15 @@ def test_any_entries_give_a_card_or_a_card_error(card: Card, changed: dict[str, 
 
 def test_fields_of_a_template() -> None:
     assert template_fields("{question} and {{literal}} and {context}") == ["question", "context"]
+
+
+def test_an_output_is_cleaned_up_where_the_card_says_so(card: Card) -> None:
+    spelled = " Is n't it , well , ' so ' ? I 'm , we 've . "
+    assert card.output_text(spelled) == "Is n't it , well , ' so ' ? I 'm , we 've ."
+    cleaning = replace(card, clean_up_tokenization_spaces=True)
+    assert cleaning.output_text(spelled) == "Isn't it, well,'so '? I'm, we've."
+
+
+def test_the_tokens_that_a_card_names(card: Card, mbart50: Card) -> None:
+    assert card.tokens == ["<s>", "</s>", "</s>", "<s>"]
+    assert set(mbart50.tokens) == {"</s>", *mbart50.languages}

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,18 @@ from quant.whole_files import WriteError, latest, save_tensors, whole_files, who
 LARGEST = 50_000
 
 
-@pytest.fixture
+@contextmanager
 def no_large_files() -> Iterator[None]:
-    """The kernel refuses to write past LARGEST bytes of a file: writes really fail, as on a full disk."""
+    """The kernel refuses to write past LARGEST bytes of a file: writes really fail, as on a full disk.
+
+    No longer than needed, for pytest may write its report into a file that is longer.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def write_much(folder: Path) -> None:
@@ -65,11 +71,12 @@ def test_the_same_tensors_and_metadata_are_the_same_bytes(tmp_path: Path) -> Non
         assert torch.equal(file.get_tensor("b"), tensors["b"])
 
 
-def test_tensors_that_do_not_fit_leave_the_old_file(tmp_path: Path, no_large_files: None) -> None:
+def test_tensors_that_do_not_fit_leave_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_tensors(path, {"a": torch.ones(4)}, {"step": "1"})
     before = path.read_bytes()
-    with pytest.raises(WriteError, match=r"model\.safetensors cannot be written: .*; what was there before is whole"):
+    message = r"model\.safetensors cannot be written: .*; what was there before is whole"
+    with no_large_files(), pytest.raises(WriteError, match=message):
         save_tensors(path, {"a": torch.ones(LARGEST)}, {"step": "2"})
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
@@ -83,18 +90,18 @@ def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "last").iterdir()] == ["two"]
 
 
-def test_a_folder_that_does_not_fit_leaves_the_old_one(tmp_path: Path, no_large_files: None) -> None:
+def test_a_folder_that_does_not_fit_leaves_the_old_one(tmp_path: Path) -> None:
     with whole_folder(tmp_path / "last") as partial:
         (partial / "state.json").write_text("{}")
     message = r"last cannot be written: .*too large.*before is whole"
-    with pytest.raises(WriteError, match=message), whole_folder(tmp_path / "last") as partial:
+    with no_large_files(), pytest.raises(WriteError, match=message), whole_folder(tmp_path / "last") as partial:
         (partial / "state.json").write_text("x" * 2 * LARGEST)
     assert json.loads((tmp_path / "last" / "state.json").read_text()) == {}
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
 
 
-def test_a_first_write_that_fails_promises_nothing(tmp_path: Path, no_large_files: None) -> None:
-    with pytest.raises(WriteError) as failed:
+def test_a_first_write_that_fails_promises_nothing(tmp_path: Path) -> None:
+    with no_large_files(), pytest.raises(WriteError) as failed:
         save_tensors(tmp_path / "a", {"a": torch.ones(LARGEST)}, {"step": "1"})
     assert "before" not in str(failed.value)
     assert not list(tmp_path.iterdir())
@@ -111,12 +118,12 @@ def test_a_save_that_stopped_between_its_renames_is_found_and_outlived(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
 
 
-def test_files_replace_those_of_their_names_all_or_none(tmp_path: Path, no_large_files: None) -> None:
+def test_files_replace_those_of_their_names_all_or_none(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / name).write_text("old")
     with whole_files(tmp_path) as partial:
         (partial / "a").write_text("new")
         (partial / "b").write_text("new")
-    with pytest.raises(WriteError, match="too large"):
+    with no_large_files(), pytest.raises(WriteError, match="too large"):
         write_much(tmp_path)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new", "c": "old"}

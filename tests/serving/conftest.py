@@ -13,13 +13,17 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from quant.artifact import write_artifact
 from quant.card import Card
 from quant.layout import Architecture, model_layout
+from quant.normalization import STEPS
 from quant.scheme import Scheme
 from serving.observability import requests
+from tests.serving.server.running import Server, start_server
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 LANGUAGES = ("de_DE", "en_XX")
 TEXTS = ["guten morgen welt", "good morning world", "wie geht es dir", "how are you", "who wrote the book", "she wrote it"]
 POSITIONS = 64
+REQUEST_TIMEOUT = 10
+"""Of `shared_server`, in seconds."""
 
 PLAIN: dict[str, Any] = {
     "source_prefix": ("<s>",),
@@ -82,7 +86,15 @@ def write_tiny_artifact(folder: Path, name: str) -> Path:
     }
     # Without it a random model repeats one token, whatever the source.
     generation = {"max_length": 13, "num_beams": 2, "forced_eos_token_id": 2, "no_repeat_ngram_size": 2}
-    card = Card(**CARDS[name], max_source_tokens=48, teacher="none", teacher_layers="1-1", teacher_bytes=1 << 20)
+    card = Card(
+        **CARDS[name],
+        normalization=STEPS,
+        clean_up_tokenization_spaces=False,
+        max_source_tokens=48,
+        teacher="none",
+        teacher_layers="1-1",
+        teacher_bytes=1 << 20,
+    )
     scheme = Scheme.parse("8-8-8")
     generator = torch.Generator().manual_seed(5)
     weights = {
@@ -106,3 +118,11 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Name → folder of a tiny artifact of each task."""
     base = tmp_path_factory.mktemp("artifacts")
     return {name: write_tiny_artifact(base / name, name) for name in CARDS}
+
+
+@pytest.fixture(scope="session")
+def shared_server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One of all artifacts, for the tests that ask nothing special of it and leave it as it is: a start takes long."""
+    limits = ("--request-timeout", str(REQUEST_TIMEOUT), "--max-payload-bytes", "300000")
+    with start_server(tmp_path_factory.mktemp("server"), list(artifacts.values()), *limits) as server:
+        yield server

@@ -38,7 +38,7 @@ class _Truncation:
 class _TruncationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Truncation.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TRUNCATION_UNSPECIFIED: _Truncation.ValueType  # 0
-    """TRUNCATION_ERROR."""
+    """TRUNCATION_CHUNK for translations, TRUNCATION_ERROR for all else."""
     TRUNCATION_ERROR: _Truncation.ValueType  # 1
     """The call is refused (too_long)."""
     TRUNCATION_END: _Truncation.ValueType  # 2
@@ -46,14 +46,14 @@ class _TruncationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Truncation
     TRUNCATION_CHUNK: _Truncation.ValueType  # 3
     """It is split on sentence boundaries into windows that are answered one by one. Summaries are joined and summarized
     again, and of answers the one of highest score is taken. Translations are made sentence by sentence, also of texts
-    that would fit, and joined with the paragraphs of the source.
+    that would fit, and joined with the lines and paragraphs of the source.
     """
 
 class Truncation(_Truncation, metaclass=_TruncationEnumTypeWrapper):
     """What becomes of an input that has more tokens than the model reads."""
 
 TRUNCATION_UNSPECIFIED: Truncation.ValueType  # 0
-"""TRUNCATION_ERROR."""
+"""TRUNCATION_CHUNK for translations, TRUNCATION_ERROR for all else."""
 TRUNCATION_ERROR: Truncation.ValueType  # 1
 """The call is refused (too_long)."""
 TRUNCATION_END: Truncation.ValueType  # 2
@@ -61,9 +61,33 @@ TRUNCATION_END: Truncation.ValueType  # 2
 TRUNCATION_CHUNK: Truncation.ValueType  # 3
 """It is split on sentence boundaries into windows that are answered one by one. Summaries are joined and summarized
 again, and of answers the one of highest score is taken. Translations are made sentence by sentence, also of texts
-that would fit, and joined with the paragraphs of the source.
+that would fit, and joined with the lines and paragraphs of the source.
 """
 Global___Truncation: _TypeAlias = Truncation  # noqa: Y015
+
+class _EarlyStopping:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EarlyStoppingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EarlyStopping.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EARLY_STOPPING_FALSE: _EarlyStopping.ValueType  # 0
+    """When a better one is unlikely."""
+    EARLY_STOPPING_TRUE: _EarlyStopping.ValueType  # 1
+    """At once."""
+    EARLY_STOPPING_NEVER: _EarlyStopping.ValueType  # 2
+    """When none that is better can come."""
+
+class EarlyStopping(_EarlyStopping, metaclass=_EarlyStoppingEnumTypeWrapper):
+    """When beam search with num_beams finished hypotheses ends. On the wire the first two are a bool's false and true."""
+
+EARLY_STOPPING_FALSE: EarlyStopping.ValueType  # 0
+"""When a better one is unlikely."""
+EARLY_STOPPING_TRUE: EarlyStopping.ValueType  # 1
+"""At once."""
+EARLY_STOPPING_NEVER: EarlyStopping.ValueType  # 2
+"""When none that is better can come."""
+Global___EarlyStopping: _TypeAlias = EarlyStopping  # noqa: Y015
 
 class _FinishReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -130,7 +154,7 @@ class TranslateRequest(_message.Message):
     target_language: _builtins.str
     """Language to translate to. May be empty when the model has exactly two languages and the source is given."""
     truncation: Global___Truncation.ValueType
-    """What becomes of texts with more tokens than the model reads."""
+    """How texts are read, and what becomes of those with more tokens than the model reads."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Texts to translate, at least one."""
@@ -261,6 +285,7 @@ class GenerationParameters(_message.Message):
     MAX_NEW_TOKENS_FIELD_NUMBER: _builtins.int
     MIN_NEW_TOKENS_FIELD_NUMBER: _builtins.int
     NO_REPEAT_NGRAM_SIZE_FIELD_NUMBER: _builtins.int
+    ENCODER_NO_REPEAT_NGRAM_SIZE_FIELD_NUMBER: _builtins.int
     EARLY_STOPPING_FIELD_NUMBER: _builtins.int
     REPETITION_PENALTY_FIELD_NUMBER: _builtins.int
     DO_SAMPLE_FIELD_NUMBER: _builtins.int
@@ -280,8 +305,10 @@ class GenerationParameters(_message.Message):
     """Fewest tokens generated before the output may end."""
     no_repeat_ngram_size: _builtins.int
     """No sequence of this many tokens occurs twice in an output; 0 is off."""
-    early_stopping: _builtins.bool
-    """End as soon as there are num_beams finished hypotheses."""
+    encoder_no_repeat_ngram_size: _builtins.int
+    """No sequence of this many tokens of the source occurs in an output; 0 is off."""
+    early_stopping: Global___EarlyStopping.ValueType
+    """When beam search ends, once there are num_beams finished hypotheses."""
     repetition_penalty: _builtins.float
     """Above 1 makes tokens that the output already has less likely."""
     do_sample: _builtins.bool
@@ -306,7 +333,8 @@ class GenerationParameters(_message.Message):
         max_new_tokens: _builtins.int | None = ...,
         min_new_tokens: _builtins.int | None = ...,
         no_repeat_ngram_size: _builtins.int | None = ...,
-        early_stopping: _builtins.bool | None = ...,
+        encoder_no_repeat_ngram_size: _builtins.int | None = ...,
+        early_stopping: Global___EarlyStopping.ValueType | None = ...,
         repetition_penalty: _builtins.float | None = ...,
         do_sample: _builtins.bool | None = ...,
         temperature: _builtins.float | None = ...,
@@ -316,14 +344,16 @@ class GenerationParameters(_message.Message):
         num_return_sequences: _builtins.int | None = ...,
         return_scores: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_do_sample", b"_do_sample", "_early_stopping", b"_early_stopping", "_length_penalty", b"_length_penalty", "_max_new_tokens", b"_max_new_tokens", "_min_new_tokens", b"_min_new_tokens", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_num_beams", b"_num_beams", "_num_return_sequences", b"_num_return_sequences", "_repetition_penalty", b"_repetition_penalty", "_return_scores", b"_return_scores", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "do_sample", b"do_sample", "early_stopping", b"early_stopping", "length_penalty", b"length_penalty", "max_new_tokens", b"max_new_tokens", "min_new_tokens", b"min_new_tokens", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_beams", b"num_beams", "num_return_sequences", b"num_return_sequences", "repetition_penalty", b"repetition_penalty", "return_scores", b"return_scores", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_do_sample", b"_do_sample", "_early_stopping", b"_early_stopping", "_encoder_no_repeat_ngram_size", b"_encoder_no_repeat_ngram_size", "_length_penalty", b"_length_penalty", "_max_new_tokens", b"_max_new_tokens", "_min_new_tokens", b"_min_new_tokens", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_num_beams", b"_num_beams", "_num_return_sequences", b"_num_return_sequences", "_repetition_penalty", b"_repetition_penalty", "_return_scores", b"_return_scores", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "do_sample", b"do_sample", "early_stopping", b"early_stopping", "encoder_no_repeat_ngram_size", b"encoder_no_repeat_ngram_size", "length_penalty", b"length_penalty", "max_new_tokens", b"max_new_tokens", "min_new_tokens", b"min_new_tokens", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_beams", b"num_beams", "num_return_sequences", b"num_return_sequences", "repetition_penalty", b"repetition_penalty", "return_scores", b"return_scores", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_do_sample", b"_do_sample", "_early_stopping", b"_early_stopping", "_length_penalty", b"_length_penalty", "_max_new_tokens", b"_max_new_tokens", "_min_new_tokens", b"_min_new_tokens", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_num_beams", b"_num_beams", "_num_return_sequences", b"_num_return_sequences", "_repetition_penalty", b"_repetition_penalty", "_return_scores", b"_return_scores", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "do_sample", b"do_sample", "early_stopping", b"early_stopping", "length_penalty", b"length_penalty", "max_new_tokens", b"max_new_tokens", "min_new_tokens", b"min_new_tokens", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_beams", b"num_beams", "num_return_sequences", b"num_return_sequences", "repetition_penalty", b"repetition_penalty", "return_scores", b"return_scores", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_do_sample", b"_do_sample", "_early_stopping", b"_early_stopping", "_encoder_no_repeat_ngram_size", b"_encoder_no_repeat_ngram_size", "_length_penalty", b"_length_penalty", "_max_new_tokens", b"_max_new_tokens", "_min_new_tokens", b"_min_new_tokens", "_no_repeat_ngram_size", b"_no_repeat_ngram_size", "_num_beams", b"_num_beams", "_num_return_sequences", b"_num_return_sequences", "_repetition_penalty", b"_repetition_penalty", "_return_scores", b"_return_scores", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "do_sample", b"do_sample", "early_stopping", b"early_stopping", "encoder_no_repeat_ngram_size", b"encoder_no_repeat_ngram_size", "length_penalty", b"length_penalty", "max_new_tokens", b"max_new_tokens", "min_new_tokens", b"min_new_tokens", "no_repeat_ngram_size", b"no_repeat_ngram_size", "num_beams", b"num_beams", "num_return_sequences", b"num_return_sequences", "repetition_penalty", b"repetition_penalty", "return_scores", b"return_scores", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__do_sample: _TypeAlias = _typing.Literal["do_sample"]  # noqa: Y015
     _WhichOneofArgType__do_sample: _TypeAlias = _typing.Literal["_do_sample", b"_do_sample"]  # noqa: Y015
     _WhichOneofReturnType__early_stopping: _TypeAlias = _typing.Literal["early_stopping"]  # noqa: Y015
     _WhichOneofArgType__early_stopping: _TypeAlias = _typing.Literal["_early_stopping", b"_early_stopping"]  # noqa: Y015
+    _WhichOneofReturnType__encoder_no_repeat_ngram_size: _TypeAlias = _typing.Literal["encoder_no_repeat_ngram_size"]  # noqa: Y015
+    _WhichOneofArgType__encoder_no_repeat_ngram_size: _TypeAlias = _typing.Literal["_encoder_no_repeat_ngram_size", b"_encoder_no_repeat_ngram_size"]  # noqa: Y015
     _WhichOneofReturnType__length_penalty: _TypeAlias = _typing.Literal["length_penalty"]  # noqa: Y015
     _WhichOneofArgType__length_penalty: _TypeAlias = _typing.Literal["_length_penalty", b"_length_penalty"]  # noqa: Y015
     _WhichOneofReturnType__max_new_tokens: _TypeAlias = _typing.Literal["max_new_tokens"]  # noqa: Y015
@@ -352,6 +382,8 @@ class GenerationParameters(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__do_sample) -> _WhichOneofReturnType__do_sample | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__early_stopping) -> _WhichOneofReturnType__early_stopping | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__encoder_no_repeat_ngram_size) -> _WhichOneofReturnType__encoder_no_repeat_ngram_size | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__length_penalty) -> _WhichOneofReturnType__length_penalty | None: ...
     @_typing.overload
@@ -459,6 +491,7 @@ class Result(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     SEQUENCES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_TOKENS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The output; the best one where there are several."""
     source_tokens: _builtins.int
@@ -470,6 +503,8 @@ class Result(_message.Message):
     """Of the draws; asking again with it gives the same output. Only with do_sample."""
     score: _builtins.float
     """Log-probability of the output, divided by its length to the power of length_penalty. Only with return_scores."""
+    unknown_tokens: _builtins.int
+    """Of source_tokens, those that stand for what the model's vocabulary does not have."""
     @_builtins.property
     def timings(self) -> Global___Timings: ...
     @_builtins.property
@@ -495,10 +530,11 @@ class Result(_message.Message):
         score: _builtins.float | None = ...,
         tokens: _abc.Iterable[Global___Token] | None = ...,
         sequences: _abc.Iterable[Global___Output] | None = ...,
+        unknown_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_seed", b"_seed", "score", b"score", "seed", b"seed", "timings", b"timings", "truncation", b"truncation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_seed", b"_seed", "finish_reason", b"finish_reason", "generated_tokens", b"generated_tokens", "score", b"score", "seed", b"seed", "sequences", b"sequences", "source_tokens", b"source_tokens", "text", b"text", "timings", b"timings", "tokens", b"tokens", "truncation", b"truncation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "_seed", b"_seed", "finish_reason", b"finish_reason", "generated_tokens", b"generated_tokens", "score", b"score", "seed", b"seed", "sequences", b"sequences", "source_tokens", b"source_tokens", "text", b"text", "timings", b"timings", "tokens", b"tokens", "truncation", b"truncation", "unknown_tokens", b"unknown_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015

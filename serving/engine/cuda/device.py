@@ -33,6 +33,10 @@ class Availability(NamedTuple):
     """Why not; empty when it is."""
 
 
+class UnsupportedModel(ValueError):
+    """An artifact whose model asks for something that the device does not compute alike in every batch."""
+
+
 class InexactDevice(RuntimeError):
     """A device whose products of whole numbers are not exact: no promise of equal outputs would hold there."""
 

@@ -29,12 +29,12 @@ from quant.artifact import Artifact
 from quant.layout import Architecture
 from quant.numerics import Quantized
 from serving.engine.cuda.candidates import select_candidates
-from serving.engine.cuda.device import Staging, Steps, int8_product, require_exact_products
+from serving.engine.cuda.device import Staging, Steps, UnsupportedModel, int8_product, require_exact_products
 from serving.engine.cuda.int8_linear import DeviceArithmetic, aligned
 from serving.engine.cuda.slot_cache import PlacedGroups, SlotCache
 from serving.engine.pytorch.arithmetic import Arithmetic, FloatArithmetic
 from serving.engine.pytorch.encoding import Encoding
-from serving.engine.pytorch.model import Model, UnsupportedModel
+from serving.engine.pytorch.model import Model
 from serving.engine.runner import Candidates, Source, Wanted
 
 MOST_POSITIONS = 1024

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from quant.activations import ACTIVATIONS
 from quant.artifact import Artifact
 from quant.layout import block_of
 from quant.numerics import Quantized
@@ -19,7 +20,7 @@ from serving.engine.native.buffers import Buffers
 from serving.engine.native.caches import DecoderHeads, Heads
 from serving.engine.native.library import kernels
 from serving.engine.native.linear import PackedLinear
-from serving.engine.pytorch.model import activation_of, norm_of
+from serving.engine.pytorch.model import norm_of
 
 CHUNK = 128
 """Tokens that go through a feed-forward block together: its wide values stay in the second-level cache."""
@@ -35,7 +36,7 @@ class Builder:
         self.artifact = artifact
         self.architecture = artifact.architecture
         self.buffers = buffers
-        self.activation = activation_of(self.architecture)
+        self.activation = ACTIVATIONS[self.architecture.activation_function]
 
     def linear(self, *names: str) -> PackedLinear:
         weights = [self.artifact.quantized(f"{name}.weight") for name in names]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from quant.artifact import Artifact
-from quant.layout import EMBEDDING, Architecture, heads_of
+from quant.layout import DECODER_EMBEDDING, ENCODER_EMBEDDING, HEAD, LOGITS_BIAS, Architecture, heads_of
 from serving.engine.native.attention import Attend, spans
 from serving.engine.native.batch import Batch
 from serving.engine.native.buffers import Buffers
@@ -46,8 +46,26 @@ class _Encoding:
     layers_done: int = 0
 
 
+class _TokenMatrices:
+    """Matrices with a row a token, packed once each; the bias of the logits lies with the head's."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+        self._packed: dict[str, PackedLinear] = {}
+
+    def of(self, name: str) -> PackedLinear:
+        """The matrix of that stock name."""
+        artifact, architecture = self._artifact, self._artifact.architecture
+        stored = architecture.stored_as(name)
+        if stored not in self._packed:
+            biased = architecture.add_bias_logits and stored == architecture.stored_as(HEAD)
+            biases = [artifact.tensor(LOGITS_BIAS)[0]] if biased else []
+            self._packed[stored] = PackedLinear([artifact.quantized(stored)], biases, artifact.scheme.embedding_bits)
+        return self._packed[stored]
+
+
 class NativeRunner:
-    """A model over the kernels. Raises UnavailableError where they cannot be used, and UnsupportedModel."""
+    """A model over the kernels. Raises UnavailableError where they cannot be used."""
 
     def __init__(self, artifact: Artifact) -> None:
         kernels()
@@ -62,11 +80,11 @@ class NativeRunner:
         self._most_encoder_heads = Heads(max(encoder_heads), width)
         self._buffers = Buffers()
         builder = Builder(artifact, self._buffers)
-        head = PackedLinear([artifact.quantized(EMBEDDING)], [], artifact.scheme.embedding_bits)
-        self._select = Selection(head, self._buffers)
+        matrices = _TokenMatrices(artifact)
+        self._select = Selection(matrices.of(HEAD), self._buffers)
         scale = math.sqrt(architecture.d_model) if architecture.scale_embedding else 1.0
-        self._embed_source = Embedding(builder, "encoder", head, scale)
-        self._embed = Embedding(builder, "decoder", head, scale)
+        self._embed_source = Embedding(builder, "encoder", matrices.of(ENCODER_EMBEDDING), scale)
+        self._embed = Embedding(builder, "decoder", matrices.of(DECODER_EMBEDDING), scale)
         self._encoder = [EncoderLayer(builder, index, Heads(count, width)) for index, count in enumerate(encoder_heads)]
         self._decoder = [DecoderLayer(builder, index, self._decoder_heads) for index in range(architecture.decoder_layers)]
         final = architecture.normalizes_before

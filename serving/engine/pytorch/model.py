@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from quant.activations import ACTIVATIONS
 from quant.artifact import Artifact
-from quant.layout import EMBEDDING, Architecture, heads_of
+from quant.layout import DECODER_EMBEDDING, ENCODER_EMBEDDING, HEAD, LOGITS_BIAS, heads_of
 from quant.numerics import Quantized, dequantize
 from serving.engine.pytorch.arithmetic import Arithmetic, arithmetic_of
 from serving.engine.pytorch.cache import Cache, Groups, KeyValueCache, key_mask
@@ -23,24 +24,19 @@ from serving.engine.pytorch.int8_linear import Linear
 
 POSITION_OFFSET = 2
 NORM_EPSILON = 1e-5
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
-
-
-class UnsupportedModel(ValueError):
-    """An artifact whose model asks for something that the engine does not compute."""
 
 
 class Model:
-    """Encoder, decoder and head of one artifact, on the device of its tensors, by default with the arithmetic of its scheme.
-
-    Raises UnsupportedModel.
-    """
+    """Encoder, decoder and head of one artifact, on the device of its tensors; by default with its scheme's arithmetic."""
 
     def __init__(self, artifact: Artifact, arithmetic: Arithmetic | None = None) -> None:
         self.architecture = artifact.architecture
         self.arithmetic = arithmetic or arithmetic_of(artifact.scheme)
         layers = _Layers(artifact, self.arithmetic)
-        self._embeddings = {part: _Embedding(layers, part) for part in ("encoder", "decoder")}
+        self._embeddings = {
+            part: _Embedding(layers, part, name)
+            for part, name in (("encoder", ENCODER_EMBEDDING), ("decoder", DECODER_EMBEDDING))
+        }
         self._encoder = [_EncoderLayer(layers, index) for index in range(self.architecture.encoder_layers)]
         self._decoder = [_DecoderLayer(layers, index) for index in range(self.architecture.decoder_layers)]
         final = self.architecture.normalizes_before
@@ -49,7 +45,8 @@ class Model:
         """Of self attention in each layer of the decoder."""
         self.cross_heads = layers.heads("decoder", "encoder_attn")
         """Of attention to the source in each layer of the decoder."""
-        self._head = self.arithmetic.linear([artifact.quantized(EMBEDDING)], [])
+        self._head = self.arithmetic.linear([artifact.token_matrix(HEAD)], [])
+        self._bias = artifact.tensor(LOGITS_BIAS) if self.architecture.add_bias_logits else None
 
     @property
     def head_width(self) -> int:
@@ -85,7 +82,8 @@ class Model:
         masks = key_mask(own.lengths, own.padded), key_mask(cross.lengths, cross.padded)
         for index, layer in enumerate(self._decoder):
             hidden = layer(index, hidden, own, cross, groups, masks)
-        return self._head(_normalized(hidden, self._finals["decoder"]))
+        logits = self._head(_normalized(hidden, self._finals["decoder"]))
+        return logits if self._bias is None else logits.add_(self._bias)
 
 
 Norm = Callable[[Tensor], Tensor]
@@ -93,14 +91,6 @@ Norm = Callable[[Tensor], Tensor]
 
 def _normalized(hidden: Tensor, norm: Norm | None) -> Tensor:
     return hidden if norm is None else norm(hidden)
-
-
-def activation_of(architecture: Architecture) -> Callable[[Tensor], Tensor]:
-    """The activation function of feed-forward blocks. Raises UnsupportedModel."""
-    name = architecture.activation_function
-    if name not in ACTIVATIONS:
-        raise UnsupportedModel(f"activation_function is {name!r}, supported are {', '.join(sorted(ACTIVATIONS))}")
-    return ACTIVATIONS[name]
 
 
 def norm_of(artifact: Artifact, name: str) -> Norm:
@@ -116,7 +106,7 @@ class _Layers:
         self.artifact = artifact
         self.arithmetic = arithmetic
         self.architecture = artifact.architecture
-        self.activation = activation_of(self.architecture)
+        self.activation = ACTIVATIONS[self.architecture.activation_function]
 
     def linear(self, *names: str) -> Linear:
         weights = [self.artifact.quantized(f"{name}.weight") for name in names]
@@ -153,8 +143,8 @@ class _Residual:
 class _Embedding:
     """Token and position embeddings of one stack, normalized."""
 
-    def __init__(self, layers: _Layers, part: str) -> None:
-        self.tokens = layers.artifact.quantized(EMBEDDING)
+    def __init__(self, layers: _Layers, part: str, name: str) -> None:
+        self.tokens = layers.artifact.token_matrix(name)
         self.scale = math.sqrt(layers.architecture.d_model) if layers.architecture.scale_embedding else 1.0
         self.positions = dequantize(layers.artifact.quantized(f"model.{part}.embed_positions.weight"))[POSITION_OFFSET:]
         self.norm = layers.norm(f"model.{part}.layernorm_embedding")

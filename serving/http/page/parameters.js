@@ -1,4 +1,4 @@
-// The fields of a request's `parameters`, and `truncation`. An empty field is left out, and the model's default holds.
+// The fields of a request's `parameters`, and `truncation`. What is empty is left out, and the default holds.
 
 import { element } from "./elements.js";
 
@@ -10,8 +10,9 @@ const MAIN = [
 const MORE = [
   ["min_new_tokens", "Fewest tokens", "fewest tokens generated before the output may end"],
   ["no_repeat_ngram_size", "No-repeat n-gram", "no sequence of this many tokens occurs twice; 0 is off"],
+  ["encoder_no_repeat_ngram_size", "No source n-gram", "no sequence of this many tokens of the source occurs; 0 is off"],
   ["repetition_penalty", "Repetition penalty", "above 1 makes tokens that the output already has less likely"],
-  ["early_stopping", "Early stopping", "end as soon as there are as many finished hypotheses as beams"],
+  ["early_stopping", "Early stopping", "of beams: end as soon as there are as many finished outputs; never: when no better one can come"],
   ["do_sample", "Sampling", "draw tokens instead of taking the likeliest; without beams"],
   ["temperature", "Temperature", "of draws: below 1 likelier tokens are preferred"],
   ["top_k", "Top k", "draw among this many likeliest tokens; 0 is off"],
@@ -19,13 +20,14 @@ const MORE = [
   ["seed", "Seed", "of draws: the same seed draws the same"],
   ["num_return_sequences", "Outputs", "how many: the best of the beams, or as many draws"],
 ];
-const SWITCHES = new Set(["early_stopping", "do_sample"]);
-const TRUNCATIONS = [["error", "refuse it"], ["end", "cut its end"], ["chunk", "split it"]];
+const ON_OFF = new Map([["on", true], ["off", false]]);
+const SWITCHES = new Map([["early_stopping", new Map([...ON_OFF, ["never", "never"]])], ["do_sample", ON_OFF]]);
+const TRUNCATIONS = [["", "default"], ["error", "refuse it"], ["end", "cut its end"], ["chunk", "split it"]];
 
 export class Parameters {
   constructor(main, more) {
     this.fields = new Map([...MAIN, ...MORE].map(([name, , help]) => [name, field(name, help)]));
-    this.truncation = element("select", { name: "truncation", title: "truncation: a text of more tokens than the model reads" });
+    this.truncation = element("select", { name: "truncation", title: "truncation: how a text is read, and what becomes of more tokens than the model reads" });
     this.truncation.append(...TRUNCATIONS.map(([value, text]) => new Option(text, value)));
     const labelled = ([name, text]) => element("label", {}, text, this.fields.get(name));
     main.append(...MAIN.map(labelled), element("label", {}, "If too long", this.truncation));
@@ -36,7 +38,8 @@ export class Parameters {
   showDefaults(defaults) {
     for (const [name, input] of this.fields) {
       const value = defaults[name];
-      if (SWITCHES.has(name)) input.options[0].text = value == null ? "default" : `default (${value ? "on" : "off"})`;
+      const switched = [...SWITCHES.get(name) ?? []].find(([, meaning]) => meaning === value);
+      if (SWITCHES.has(name)) input.options[0].text = switched ? `default (${switched[0]})` : "default";
       else input.placeholder = value ?? (name === "seed" ? "random" : "");
     }
   }
@@ -47,10 +50,10 @@ export class Parameters {
     for (const [name, input] of this.fields) {
       const value = input.value.trim();
       if (value === "") continue;
-      if (SWITCHES.has(name)) parameters[name] = value === "on";
+      if (SWITCHES.has(name)) parameters[name] = SWITCHES.get(name).get(value);
       else parameters[name] = Number.isNaN(Number(value)) ? value : Number(value);
     }
-    return { parameters, truncation: this.truncation.value };
+    return { parameters, truncation: this.truncation.value || undefined };
   }
 }
 
@@ -58,6 +61,6 @@ function field(name, help) {
   const title = `${name}: ${help}`;
   if (!SWITCHES.has(name)) return element("input", { name, title, type: "text", inputMode: "decimal", autocomplete: "off" });
   const select = element("select", { name, title });
-  select.append(new Option("default", ""), new Option("on"), new Option("off"));
+  select.append(new Option("default", ""), ...[...SWITCHES.get(name).keys()].map((text) => new Option(text)));
   return select;
 }

@@ -30,12 +30,13 @@ function segments(times, total) {
   });
 }
 
-function notes({ truncation, finish_reason: reason, seed }) {
+function notes({ truncation, finish_reason: reason, seed, unknown_tokens: unknown }) {
   const read = `${count(truncation.source_tokens_used)} of ${count(truncation.source_tokens_total)} tokens`;
   const found = truncation.answer_window ? `, and answered from window ${truncation.answer_window}` : "";
   return [
     truncation.applied === "end" && `The input was cut: ${read} were read.`,
     truncation.applied === "chunk" && `The input was read in ${truncation.windows} window${truncation.windows > 1 ? "s" : ""}${found}.`,
+    unknown > 0 && `${count(unknown)} of the tokens read stand for what the model does not know.`,
     reason === "length" && "The output was stopped at the most tokens, and may have no end.",
     seed != null && `Drawn with seed ${seed}: the same seed draws the same.`,
   ].filter(Boolean);

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from compress.data.dataset import DatasetError, Fields, Languages, load_examples
+from compress.data.dataset import Fields, Languages, load_examples
+from compress.errors import DatasetError
 
 ROWS = [{"source": " ein ", "target": "one"}, {"source": "zwei", "target": "two"}, {"source": "", "target": "none"}]
 

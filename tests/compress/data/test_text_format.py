@@ -11,7 +11,14 @@ from compress.model.teacher import load_teacher
 from dqbart import run_command
 from serving.service.text import TextCodec
 
-TEXTS = ["guten tag", "  zwei   worte ", "was ist das?", "a", "unknown ÄÖ 漢 signs"]
+TEXTS = [
+    "guten tag",
+    "  zwei   worte ",
+    "was ist das?",
+    "a",
+    "unknown ÄÖ 漢 signs",
+    "\ufeffwas\u00a0ist\u00ad\tu\u0308ber\r\n",
+]
 
 
 @pytest.mark.parametrize("name", ["bart", "mbart50", "mbart-cc25"])
@@ -35,6 +42,12 @@ def test_training_and_service_write_the_same_ids(teachers, pairs: str, tmp_path:
             if served.forced_bos_token_id is not None:
                 assert served.forced_bos_token_id == encoded.label_ids[0]
             assert codec.decode(encoded.label_ids) == text_format.decode(encoded.label_ids) == "ja"
+
+
+def test_targets_are_normalized_as_sources_are(teachers: dict[str, str]) -> None:
+    text_format = load_teacher(teachers["bart"], "summarization").text_format
+    odd, plain = (Example({"source": text}, text) for text in ("\ufeffein\u00a0hu\u00adnd", "ein hund"))
+    assert text_format.encode([odd], 32) == text_format.encode([plain], 32)
 
 
 @pytest.mark.parametrize("template", ["question: {question} context: {context}", "{context} question: {question}"])

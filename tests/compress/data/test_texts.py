@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from compress.data.dataset import DatasetError
 from compress.data.texts import load_texts, segments
+from compress.errors import DatasetError
 from compress.model.teacher import load_teacher
 
 

@@ -17,7 +17,7 @@ from compress.model.quantized_modules import (
 from compress.model.student import build_student
 from compress.model.teacher import Teacher, load_teacher
 from quant.artifact import write_artifact
-from quant.layout import EMBEDDING, TIED_TO_EMBEDDING
+from quant.layout import EMBEDDING, TOKEN_MATRICES
 from quant.numerics import dequantize
 from quant.scheme import Granularity, Layers, Scheme
 from quant.structure import Structure
@@ -129,7 +129,7 @@ def test_tied_embeddings_share_their_learned_scales(teachers: dict[str, str]) ->
     modules = quantized_weights(model)
     shared = modules[EMBEDDING].clip_values
     assert shared is not None
-    assert all(modules[name].clip_values is shared for name in TIED_TO_EMBEDDING)
+    assert all(modules[name].clip_values is shared for name in TOKEN_MATRICES)
     names = [name for name in full_precision_weights(model) if name.endswith("clip_values")]
     assert "model.shared.clip_values" in names
     assert len(names) == 1 + 2 + 6 + 10  # embedding, positions, an encoder and a decoder layer

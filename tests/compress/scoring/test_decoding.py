@@ -1,24 +1,109 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
 
 from compress.data.text_format import Example
 from compress.model.teacher import load_teacher
-from compress.scoring.decoding import DecodingSettings, decode_alike, decoding_record, generate
+from compress.scoring.decoding import DecodingError, DecodingSettings, decode_alike, generate
 
 
 def test_settings_override_the_models_own_and_lengths_count_the_start_token(teachers: dict[str, str]) -> None:
-    model = load_teacher(teachers["bart"], "summarization").model
-    config = DecodingSettings(num_beams=3, max_new_tokens=20, min_new_tokens=4).resolved(model)
+    teacher = load_teacher(teachers["bart"], "summarization")
+    config = DecodingSettings(num_beams=3, max_new_tokens=20, min_new_tokens=4).resolved(teacher.model, teacher.text_format)
     assert (config.num_beams, config.max_length, config.min_length) == (3, 21, 5)
     assert (config.max_new_tokens, config.min_new_tokens) == (None, None)
-    untouched = decoding_record(DecodingSettings().resolved(model))
-    assert (untouched["num_beams"], untouched["max_length"]) == (2, 12)
+    assert DecodingSettings().over(teacher.model).in_effect() == {"num_beams": 2, "max_length": 12}
 
 
 def test_no_shortest_length_overrides_the_models_own(teachers: dict[str, str]) -> None:
     model = load_teacher(teachers["bart"], "summarization").model
     model.generation_config.min_length = 6
-    assert DecodingSettings().resolved(model).min_length == 6
-    assert DecodingSettings(min_new_tokens=0).resolved(model).min_length == 1
+    assert DecodingSettings().over(model).min_new_tokens == 5
+    assert DecodingSettings(min_new_tokens=0).over(model).min_new_tokens == 0
+
+
+def test_asking_for_short_outputs_lowers_the_models_own_shortest_length(teachers: dict[str, str]) -> None:
+    model = load_teacher(teachers["bart"], "summarization").model
+    model.generation_config.min_length = 9
+    settings = DecodingSettings(max_new_tokens=4).over(model)
+    assert (settings.max_new_tokens, settings.min_new_tokens) == (4, 4)
+
+
+def test_what_has_no_effect_is_not_recorded_and_not_told_to_generate(teachers: dict[str, str], tmp_path: Path) -> None:
+    teacher = load_teacher(teachers["bart"], "summarization")
+    teacher.model.generation_config.update(early_stopping="never", length_penalty=2.0, top_k=10, no_repeat_ngram_size=3)
+    greedy, beams = (DecodingSettings(num_beams=count) for count in (1, 3))
+    assert greedy.over(teacher.model).in_effect() == {"num_beams": 1, "max_length": 12, "no_repeat_ngram_size": 3}
+    assert beams.over(teacher.model).in_effect() == {
+        "num_beams": 3,
+        "max_length": 12,
+        "length_penalty": 2.0,
+        "early_stopping": "never",
+        "no_repeat_ngram_size": 3,
+    }
+    # transformers refuses to write settings that contradict each other.
+    greedy.resolved(teacher.model, teacher.text_format).save_pretrained(tmp_path)
+    # The artifact has them nonetheless: a request may ask for beams.
+    recorded = greedy.recorded(teacher.model, teacher.text_format)
+    assert (recorded["num_beams"], recorded["early_stopping"], recorded["length_penalty"]) == (1, "never", 2.0)
+
+
+def test_an_artifact_records_all_settings_and_the_tokens_that_no_request_decides(teachers: dict[str, str]) -> None:
+    bart = load_teacher(teachers["bart"], "summarization")
+    assert DecodingSettings(num_beams=4).recorded(bart.model, bart.text_format) == {
+        "max_length": 12,
+        "min_length": 0,
+        "num_beams": 4,
+        "length_penalty": 1.0,
+        "early_stopping": False,
+        "no_repeat_ngram_size": 0,
+        "encoder_no_repeat_ngram_size": 0,
+        "repetition_penalty": 1.0,
+        "do_sample": False,
+        "temperature": 1.0,
+        "top_k": 50,
+        "top_p": 1.0,
+        "eos_token_id": 2,
+        "forced_eos_token_id": 2,
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "decoder_start_token_id": 2,
+    }
+
+
+@pytest.mark.parametrize(("both", "forced"), [(False, "en_XX"), (True, None)])
+def test_a_forced_language_is_recorded_where_there_is_one_only(
+    teachers: dict[str, str], both: bool, forced: str | None
+) -> None:
+    teacher = load_teacher(teachers["mbart50"], "translation", ("de_DE", "en_XX"), both_directions=both)
+    recorded = DecodingSettings().recorded(teacher.model, teacher.text_format)
+    token_id = recorded.get("forced_bos_token_id")
+    assert (None if token_id is None else teacher.text_format.tokenizer.convert_ids_to_tokens(token_id)) == forced
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"typical_p": 0.5}, r"typical_p = 0\.5 is not supported"),
+        ({"do_sample": True}, "do_sample with num_beams = 2 is not supported"),
+        ({"max_length": 500}, "at most 499 new tokens, 1 to 63 are possible"),
+    ],
+)
+def test_settings_that_serving_cannot_follow_are_refused(
+    teachers: dict[str, str], settings: dict[str, Any], message: str
+) -> None:
+    model = load_teacher(teachers["bart"], "summarization").model
+    model.generation_config.update(**settings)
+    with pytest.raises(DecodingError, match=message):
+        DecodingSettings().over(model)
+
+
+def test_flags_may_mend_what_a_checkpoint_says(teachers: dict[str, str]) -> None:
+    model = load_teacher(teachers["bart"], "summarization").model
+    model.generation_config.update(do_sample=True, max_length=500)
+    assert DecodingSettings(num_beams=1, max_new_tokens=9).over(model).do_sample
 
 
 def test_two_models_decode_alike_with_the_settings_of_one(teachers: dict[str, str]) -> None:
@@ -26,10 +111,10 @@ def test_two_models_decode_alike_with_the_settings_of_one(teachers: dict[str, st
     bart.generation_config.update(num_beams=5, length_penalty=2.0, max_new_tokens=7, no_repeat_ngram_size=3)
     mbart.generation_config.update(min_new_tokens=4, early_stopping=True, eos_token_id=9)
     decode_alike(mbart, bart)
-    records = [decoding_record(DecodingSettings().resolved(model)) for model in (bart, mbart)]
+    records = [DecodingSettings().over(model).in_effect() for model in (bart, mbart)]
     assert records[0] == records[1]
     assert (records[1]["num_beams"], records[1]["max_length"]) == (5, 8)
-    assert mbart.generation_config.eos_token_id == 9
+    assert DecodingSettings().over(mbart).eos_token_ids == (9,)
 
 
 def test_outputs_keep_the_order_and_do_not_depend_on_the_batch(teachers: dict[str, str]) -> None:

@@ -49,3 +49,13 @@ def test_it_repeats_to_the_digit_whatever_was_drawn_before() -> None:
     first = score_differences("translation", PERFECT, WORSE, REFERENCES, 100)
     np.random.default_rng().random()
     assert score_differences("translation", PERFECT, WORSE, REFERENCES, 100) == first
+
+
+def test_languages_are_cut_as_in_the_scores() -> None:
+    references = [["東京で会談が開かれた。"], ["the cat sat on the mat today"]] * 4
+    before, after = ["東京で首脳会談が開かれた。", "the cat sat on a mat"] * 4, [each[0] for each in references]
+    languages = ["ja_XX", "en_XX"] * 4
+    differences = score_differences("translation", before, after, references, 100, languages)
+    assert differences["BLEU"].baseline == pytest.approx(score("translation", before, references, languages).values["BLEU"])
+    assert differences["BLEU"].system == pytest.approx(100.0)
+    assert differences["BLEU"].low > 0

@@ -49,7 +49,7 @@ def watched(observers: list[Watching]) -> None:
 
 def test_a_terminal_shows_the_bar_every_loss_and_the_throughput() -> None:
     shown = run(terminal=True)
-    for part in ("20/100", "total 3.500 task 1.250 hidden 2.250", "4,321 tokens/s", "step 20: BLEU 30.00 (best, packed)"):
+    for part in ("20/100", "total 3.500 task 1.250 hidden 2.250", "4,321 tokens/s", "step 20: BLEU 30.00 (best, saved)"):
         assert part in shown
 
 
@@ -57,7 +57,7 @@ def test_without_a_terminal_there_are_plain_lines() -> None:
     shown = run(terminal=False)
     assert "\x1b" not in shown
     assert shown.splitlines()[0].startswith("step 20/100  total 3.500")
-    assert shown.splitlines()[1] == "step 20: BLEU 30.00 (best, packed)"
+    assert shown.splitlines()[1] == "step 20: BLEU 30.00 (best, saved)"
 
 
 def test_all_observers_are_told_the_same_and_closed_whatever_one_raises() -> None:

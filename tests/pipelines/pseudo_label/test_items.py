@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from compress.data.dataset import DatasetError, Fields, Languages
+from compress.data.dataset import Fields, Languages
+from compress.errors import DatasetError
 from pipelines.pseudo_label.items import load_items
 
 

@@ -37,7 +37,7 @@ def test_arguments_are_sent_with_what_was_chosen_only(fake: FakeServer, capsys: 
     parameters = pb.GenerationParameters(num_beams=1)
     assert fake.asked == [
         pb.TranslateRequest(
-            texts=["eins", "zwei"], source_language="de", parameters=parameters, truncation=pb.TRUNCATION_ERROR
+            texts=["eins", "zwei"], source_language="de", parameters=parameters, truncation=pb.TRUNCATION_CHUNK
         )
     ]
     assert capsys.readouterr().out == "EINS\nZWEI\n"
@@ -56,9 +56,17 @@ def test_texts_and_contexts_are_sent_as_they_are(fake: FakeServer, text: str) ->
 
 def test_parameters_and_truncation_are_flags(fake: FakeServer) -> None:
     flags = ["--do-sample", "--top-k", "5", "--top-p", "0.9", "--temperature", "0.5", "--seed", "7"]
-    summarize(fake, "--truncation", "chunk", *flags, "--no-early-stopping", "a")
-    parameters = pb.GenerationParameters(do_sample=True, top_k=5, top_p=0.9, temperature=0.5, seed=7, early_stopping=False)
+    summarize(fake, "--truncation", "chunk", *flags, "--early-stopping", "false", "a")
+    parameters = pb.GenerationParameters(
+        do_sample=True, top_k=5, top_p=0.9, temperature=0.5, seed=7, early_stopping=pb.EARLY_STOPPING_FALSE
+    )
     assert fake.asked == [pb.SummarizeRequest(texts=["a"], truncation=pb.TRUNCATION_CHUNK, parameters=parameters)]
+
+
+def test_early_stopping_never_is_a_flag(fake: FakeServer) -> None:
+    summarize(fake, "--early-stopping", "never", "--encoder-no-repeat-ngram-size", "4", "a")
+    parameters = pb.GenerationParameters(early_stopping=pb.EARLY_STOPPING_NEVER, encoder_no_repeat_ngram_size=4)
+    assert fake.asked[0].parameters == parameters
 
 
 def test_the_key_is_sent(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +95,20 @@ def test_an_answer_to_a_line_is_one_line_and_to_an_argument_as_it_is(
     assert capsys.readouterr().out == "one two\n"
     summarize(fake, "a")
     assert capsys.readouterr().out == "one\n\ntwo\n"
+
+
+def test_inputs_with_unknown_characters_are_told(
+    fake: FakeServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.result = lambda text: pb.Result(text=text, unknown_tokens=text.count("q"))
+    give(monkeypatch, "q\na\nqq\n")
+    summarize(fake)
+    shown = capsys.readouterr()
+    assert shown.out == "q\na\nqq\n"
+    assert shown.err == "2 of 3 inputs have characters that the model does not know: line 1, line 3\n"
+    summarize(fake, "--json-lines", "a", "qq")
+    entries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [entry.get("unknown_tokens") for entry in entries] == [None, 2]
 
 
 def test_json_lines(fake: FakeServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

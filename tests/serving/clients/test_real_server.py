@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -15,6 +16,7 @@ import pytest
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from serving.clients.client import Client, ServerError
+from tests.serving.clients.relay import relay
 from tests.serving.server.running import ROOT, Server, command, start_server
 
 
@@ -75,13 +77,17 @@ def test_an_interrupted_run_is_continued(server: Server, client: Client, tmp_pat
     file, output = tmp_path / "source.txt", tmp_path / "out.txt"
     file.write_text("good morning world\n" * 2000)
     (expected,) = client.summarize("good morning world")
-    arguments = ["summarize", "--server", server.grpc_address, "--inputs-per-request", "1", "--in-flight", "1"]
-    arguments += ["--input", str(file), "--output", str(output)]
-    process = subprocess.Popen([sys.executable, "-m", "dqbart", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while not output.exists() or not output.stat().st_size:
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate()
+    arguments = ["summarize", "--inputs-per-request", "1", "--in-flight", "1", "--input", str(file), "--output", str(output)]
+    # Some 100 answers come through: the run cannot be over before it is interrupted.
+    with relay(server.grpc_address, 20_000) as address:
+        asking = [sys.executable, "-m", "dqbart", *arguments, "--server", address]
+        process = subprocess.Popen(asking, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        while not output.exists() or not output.stat().st_size:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate()
+    arguments += ["--server", server.grpc_address]
     assert (process.returncode, error) == (130, f"interrupted; the same command continues {output}\n")
     lines = output.read_text().splitlines()
     assert 0 < len(lines) < 2000

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from hypothesis import strategies as st
 from transformers import BartConfig, BartForConditionalGeneration, MBartConfig, MBartForConditionalGeneration
 
+from compress.model.embeddings import settle_embeddings
 from compress.model.heads import resize_heads
 from compress.model.quantized_modules import full_precision_weights, quantize_modules
 from quant.artifact import Artifact, read_artifact, write_artifact
@@ -37,11 +38,13 @@ CARD = Card(
     task="summarization",
     source_template="{source}",
     passage_separator=None,
+    normalization=(),
     source_prefix=(),
     source_suffix=(),
     decoder_start="</s>",
     forced_bos=None,
     directions=(),
+    clean_up_tokenization_spaces=False,
     max_source_tokens=64,
     teacher="tiny",
     teacher_layers="2-2",
@@ -76,7 +79,39 @@ class Student(NamedTuple):
     artifact: Artifact
 
 
+class Variant(NamedTuple):
+    """How a student differs from the plain one."""
+
+    config: Mapping[str, Any]
+    change: Callable[[Any], object] = lambda stock: None
+    """Done to the stock model, in place."""
+
+
+def _bias(stock: Any) -> None:
+    stock.final_logits_bias.normal_(std=2.0)
+    stock.final_logits_bias[0, 1] = -30.0  # `generate` fills up with <pad>, which is not to be told from a generated one
+
+
+def _one_embedding(stock: Any) -> None:
+    stock.model.decoder.embed_tokens.weight = stock.model.encoder.embed_tokens.weight
+
+
+ODD_SIZES = {"d_model": 60, "encoder_ffn_dim": 37, "decoder_ffn_dim": 53}
+VARIANTS = {
+    "plain": Variant({}),
+    "bias": Variant({}, _bias),
+    "untied": Variant({"tie_word_embeddings": False}),
+    "untied-head": Variant({"tie_word_embeddings": False}, _one_embedding),
+    "untied-bias": Variant({"tie_word_embeddings": False}, _bias),
+    "odd-sizes": Variant(ODD_SIZES),
+    "odd-sizes-silu": Variant({**ODD_SIZES, "activation_function": "silu"}),
+    "no-ids": Variant({"bos_token_id": None, "decoder_start_token_id": None}),
+    **{name: Variant({"activation_function": name}) for name in ("gelu_new", "quick_gelu", "swish", "relu2")},
+}
+"""Of checkpoints that people have."""
+
 BuildStudent = Callable[[str, str], Student]
+BuildVariant = Callable[[str, str, str], Student]
 BuildStructured = Callable[[str, str, Structure], Student]
 
 
@@ -110,15 +145,22 @@ def run_all() -> Run:
 
 
 @pytest.fixture(scope="session")
-def build_student(tmp_path_factory: pytest.TempPathFactory) -> BuildStudent:
-    """Architecture and scheme to a student; weights so wide that outputs vary and end by themselves now and then."""
+def build_variant(tmp_path_factory: pytest.TempPathFactory) -> BuildVariant:
+    """Architecture, scheme and name of a variant to a student; weights so wide that outputs vary and end now and then."""
     counter = itertools.count()
 
     @cache
-    def build(architecture: str, scheme: str) -> Student:
-        return _student(tmp_path_factory.mktemp(f"student{next(counter)}"), architecture, scheme, UNIFORM)
+    def build(architecture: str, scheme: str, variant: str) -> Student:
+        folder = tmp_path_factory.mktemp(f"student{next(counter)}")
+        return _student(folder, architecture, scheme, UNIFORM, VARIANTS[variant])
 
     return build
+
+
+@pytest.fixture(scope="session")
+def build_student(build_variant: BuildVariant) -> BuildStudent:
+    """Architecture and scheme to a plain student."""
+    return lambda architecture, scheme: build_variant(architecture, scheme, "plain")
 
 
 @pytest.fixture(scope="session")
@@ -140,31 +182,36 @@ def structures(build_student: BuildStudent) -> st.SearchStrategy[Structure]:
     )
 
 
-def _student(folder: Path, architecture: str, scheme: str, structure: Structure) -> Student:
+def _student(
+    folder: Path, architecture: str, scheme: str, structure: Structure, variant: Variant = VARIANTS["plain"]
+) -> Student:
     torch.manual_seed(7)
     config_class, model_class = CLASSES[architecture]
-    config = config_class(
-        vocab_size=203,
-        d_model=64,
-        encoder_layers=2,
-        decoder_layers=2,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        encoder_ffn_dim=96,
-        decoder_ffn_dim=96,
-        max_position_embeddings=64,
-        scale_embedding=architecture == "mbart",
-        init_std=0.3,
-        forced_eos_token_id=None,
-        decoder_start_token_id=2,
-    )
+    shape = {
+        "vocab_size": 203,
+        "d_model": 64,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 96,
+        "decoder_ffn_dim": 96,
+        "max_position_embeddings": 64,
+        "scale_embedding": architecture == "mbart",
+        "init_std": 0.3,
+        "forced_eos_token_id": None,
+        "decoder_start_token_id": 2,
+    }
+    config = config_class(**{**shape, **variant.config})
     stock = model_class(config)
+    variant.change(stock)
+    settle_embeddings(stock, missing=())
     _diversify(stock)
     resize_heads(stock, structure.heads)
     stock.eval()
     parsed = Scheme.parse(scheme)
     weights = {name: tensor.clone() for name, tensor in full_precision_weights(stock).items()}
-    write_artifact(folder, weights, config.to_dict(), {}, parsed, "sha256:0", CARD, structure)
+    write_artifact(folder, weights, stock.config.to_dict(), {}, parsed, "sha256:0", CARD, structure)
     quantize_modules(stock, parsed, structure)
     return Student(stock, read_artifact(folder))
 
@@ -188,7 +235,8 @@ def _diversify(stock: BartForConditionalGeneration | MBartForConditionalGenerati
                 parameter -= parameter.mean(1, keepdim=True)
             elif name.endswith("embed_positions.weight"):
                 parameter *= 2
-        stock.model.shared.weight[2] *= 1.5
+        for weight in {stock.model.shared.weight, stock.model.decoder.embed_tokens.weight, stock.lm_head.weight}:
+            weight[2] *= 1.5
 
 
 @pytest.fixture(scope="session")

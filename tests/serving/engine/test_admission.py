@@ -29,7 +29,7 @@ ARCHITECTURE = Architecture(
     eos_token_id=2,
     decoder_start_token_id=2,
 )
-GOOD = Request((5, 6, 2), GenerationParameters(max_new_tokens=15, decoder_start_token_id=2, eos_token_id=2, num_beams=4))
+GOOD = Request((5, 6, 2), GenerationParameters(max_new_tokens=15, decoder_start_token_id=2, eos_token_ids=(2,), num_beams=4))
 
 
 def check(request: Request) -> None:
@@ -80,7 +80,7 @@ def test_a_source_beyond_the_positions_is_named_as_such() -> None:
         ("repetition_penalty", -1.0),
         ("repetition_penalty", float("nan")),
         ("repetition_penalty", 1001),
-        ("early_stopping", "never"),
+        ("early_stopping", "always"),
         ("do_sample", 1),
         ("return_scores", None),
         ("temperature", 0.0),
@@ -104,7 +104,11 @@ def test_a_source_beyond_the_positions_is_named_as_such() -> None:
         ("num_return_sequences", 5),
         ("num_return_sequences", 1.0),
         ("decoder_start_token_id", 50),
-        ("eos_token_id", -1),
+        ("eos_token_ids", ()),
+        ("eos_token_ids", (2, -1)),
+        ("bad_words_ids", ((),)),
+        ("bad_words_ids", ((5,), (6, 50))),
+        ("encoder_no_repeat_ngram_size", -1),
         ("forced_bos_token_id", 50),
         ("forced_eos_token_id", 50),
     ],

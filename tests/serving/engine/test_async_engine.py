@@ -19,7 +19,7 @@ from serving.engine.request import GenerationParameters, Request, Result
 from serving.engine.row_search import RowSearch
 from serving.engine.settings import EngineSettings
 
-PARAMETERS = GenerationParameters(max_new_tokens=8, min_new_tokens=8, decoder_start_token_id=2, eos_token_id=2)
+PARAMETERS = GenerationParameters(max_new_tokens=8, min_new_tokens=8, decoder_start_token_id=2, eos_token_ids=(2,))
 Start = Callable[..., AsyncEngine]
 
 REQUEST = Request((5, 6, 7, 2), PARAMETERS)

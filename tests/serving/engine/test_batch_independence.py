@@ -30,7 +30,7 @@ def mixed_request(draw: random.Random) -> Request:
             **draw.choice(searches),
             max_new_tokens=draw.randrange(1, 32),
             decoder_start_token_id=2,
-            eos_token_id=2,
+            eos_token_ids=(2,),
             length_penalty=draw.choice([0.0, 1.0, 2.0, -1.0]),
             early_stopping=draw.random() < 0.3,
             no_repeat_ngram_size=draw.choice([0, 0, 2, 3]),

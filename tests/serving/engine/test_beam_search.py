@@ -13,11 +13,13 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from transformers import (
+    EncoderNoRepeatNGramLogitsProcessor,
     ForcedBOSTokenLogitsProcessor,
     ForcedEOSTokenLogitsProcessor,
     GenerationMixin,
     LogitsProcessorList,
     MinNewTokensLengthLogitsProcessor,
+    NoBadWordsLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
 )
@@ -30,7 +32,7 @@ EOS, START = 0, 4
 
 
 def parameters(**changes: Any) -> GenerationParameters:
-    given = {"max_new_tokens": 5, "decoder_start_token_id": START, "eos_token_id": EOS, "return_scores": True, **changes}
+    given = {"max_new_tokens": 5, "decoder_start_token_id": START, "eos_token_ids": (EOS,), "return_scores": True, **changes}
     return GenerationParameters(**given)
 
 
@@ -114,6 +116,7 @@ def test_there_is_an_answer_even_when_nothing_may_follow() -> None:
 
 
 VOCABULARY = 40
+SOURCE = tuple(range(1, VOCABULARY, 3)) * 2 + tuple(range(20, 0, -1))
 OPTIONAL_TOKEN = st.sampled_from([None, 7])
 
 
@@ -123,9 +126,14 @@ OPTIONAL_TOKEN = st.sampled_from([None, 7])
     max_new_tokens=st.integers(1, 9),
     min_new_tokens=st.integers(0, 3),
     length_penalty=st.sampled_from([0.0, 0.5, 1.0, 2.0, -1.0, 7.5]),
-    early_stopping=st.booleans(),
+    early_stopping=st.sampled_from([False, True, "never"]),
     repetition_penalty=st.sampled_from([1.0, 1.3, 0.7]),
     no_repeat_ngram_size=st.integers(0, 3),
+    encoder_no_repeat_ngram_size=st.integers(0, 3),
+    bad_words_ids=st.sampled_from(
+        [(), ((9,), (EOS,)), ((3, 5), (EOS, 3), (START, 8)), ((11,), (2, 6, 7), (6, EOS), (START, 9, 3, 1))]
+    ),
+    eos_token_ids=st.sampled_from([(EOS,), (EOS, 6), (6, EOS, 31)]),
     forced_bos_token_id=OPTIONAL_TOKEN,
     forced_eos_token_id=st.sampled_from([None, EOS]),
 )
@@ -134,8 +142,10 @@ def test_the_same_sequences_and_score_bits_as_generate(seed: int, min_new_tokens
     # Where all of a sequence is forced, the copies of the first beam tie, and generate returns any of them.
     assume(wanted.max_new_tokens > 2)
     table = 2 * torch.randn(wanted.max_new_tokens, VOCABULARY, VOCABULARY, generator=torch.Generator().manual_seed(seed))
-    table[:, :, EOS] += 1.5
-    search = BeamSearch(GenerationParameters(**{**wanted.__dict__, "num_return_sequences": wanted.num_beams}), VOCABULARY)
+    table[:, :, list(wanted.eos_token_ids)] += 1.5
+    search = BeamSearch(
+        GenerationParameters(**{**wanted.__dict__, "num_return_sequences": wanted.num_beams}), VOCABULARY, SOURCE
+    )
     for logits in table:
         (found,) = select_candidates(logits[search.tokens], [len(search.tokens)], [search.wanted()])
         if not search.advance(found):
@@ -160,16 +170,17 @@ def generate(table: torch.Tensor, wanted: GenerationParameters) -> list[tuple[tu
     improvable = torch.ones(1, 1, dtype=torch.bool)
     indices = torch.full((1, beams, longest - 1), -1, dtype=torch.int32)
     best_indices = indices.clone()
-    top_mask = torch.arange(2 * beams) < beams
+    considered = (1 + len(wanted.eos_token_ids)) * beams
+    top_mask = torch.arange(considered) < beams
     length, going_on = 1, True
     while going_on:
         ids = running[0, :, :length]
         log_probabilities = processors(ids, torch.log_softmax(table[length - 1, ids[:, -1]], -1))
         summed = (log_probabilities + running_scores[0].unsqueeze(1)).view(1, -1)
         top_scores, top_sequences, top_indices = mixin._get_top_k_continuations(
-            summed, running, indices, length, 1, False, 2 * beams, beams, 1
+            summed, running, indices, length, 1, False, considered, beams, 1
         )
-        stops = (top_sequences[:, :, length] == EOS) | (length + 1 >= longest)
+        stops = torch.isin(top_sequences[:, :, length], torch.tensor(wanted.eos_token_ids)) | (length + 1 >= longest)
         running, running_scores, indices = mixin._get_running_beams_for_next_iteration(
             top_scores, top_sequences, top_indices, stops, beams
         )
@@ -206,7 +217,12 @@ def processors_of(wanted: GenerationParameters, longest: int) -> LogitsProcessor
     processors = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(wanted.repetition_penalty)])
     if wanted.no_repeat_ngram_size:
         processors.append(NoRepeatNGramLogitsProcessor(wanted.no_repeat_ngram_size))
-    processors.append(MinNewTokensLengthLogitsProcessor(1, wanted.min_new_tokens, EOS))
+    if wanted.encoder_no_repeat_ngram_size:
+        processors.append(EncoderNoRepeatNGramLogitsProcessor(wanted.encoder_no_repeat_ngram_size, torch.tensor([SOURCE])))
+    ends = list(wanted.eos_token_ids)
+    if words := [list(word) for word in wanted.bad_words_ids if word not in {(end,) for end in ends}]:
+        processors.append(NoBadWordsLogitsProcessor(words, ends))
+    processors.append(MinNewTokensLengthLogitsProcessor(1, wanted.min_new_tokens, ends))
     if wanted.forced_bos_token_id is not None:
         processors.append(ForcedBOSTokenLogitsProcessor(wanted.forced_bos_token_id))
     if wanted.forced_eos_token_id is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -24,8 +25,12 @@ Sources = list[tuple[int, ...]]
 
 
 def parameters(**changes: Any) -> GenerationParameters:
-    return GenerationParameters(**{"max_new_tokens": 18, "decoder_start_token_id": 2, "eos_token_id": 2, **changes})
+    return GenerationParameters(**{"max_new_tokens": 18, "decoder_start_token_id": 2, "eos_token_ids": (2,), **changes})
 
+
+ENDS = (2, *range(60, 100, 4))
+"""So many that sequences end by others than the usual one."""
+BAD_WORDS = ((2,), (5,), (17,), *((token, token + 1) for token in range(20, 200, 2)), (7, 30, 40), (2, 7, 11))
 
 BASIC = {
     "greedy": parameters(),
@@ -68,6 +73,33 @@ PARAMETERS = {
         repetition_penalty=1.2,
         max_new_tokens=7,
     ),
+    "greedy-ends": parameters(eos_token_ids=ENDS, min_new_tokens=5, forced_eos_token_id=2),
+    "greedy-bad-words": parameters(bad_words_ids=BAD_WORDS, encoder_no_repeat_ngram_size=2, max_new_tokens=30),
+    "greedy-no-source-tokens": parameters(encoder_no_repeat_ngram_size=1),
+    "beams-4-ends": parameters(num_beams=4, num_return_sequences=4, eos_token_ids=ENDS, min_new_tokens=3),
+    "beams-3-ends-early": parameters(num_beams=3, eos_token_ids=ENDS, early_stopping=True),
+    "beams-4-never": parameters(num_beams=4, early_stopping="never", max_new_tokens=30),
+    "beams-2-never-penalty-2": parameters(num_beams=2, early_stopping="never", length_penalty=2.0),
+    "beams-3-never-negative-penalty": parameters(num_beams=3, early_stopping="never", length_penalty=-1.0),
+    "beams-5-bad-words": parameters(num_beams=5, num_return_sequences=2, bad_words_ids=BAD_WORDS, max_new_tokens=30),
+    "beams-4-no-source-ngrams": parameters(num_beams=4, encoder_no_repeat_ngram_size=2, max_new_tokens=30),
+    **{
+        f"beams-{beams}-everything": parameters(
+            num_beams=beams,
+            eos_token_ids=ENDS,
+            early_stopping="never",
+            length_penalty=1.5,
+            bad_words_ids=BAD_WORDS,
+            encoder_no_repeat_ngram_size=2,
+            no_repeat_ngram_size=3,
+            repetition_penalty=1.2,
+            min_new_tokens=4,
+            forced_bos_token_id=7,
+            forced_eos_token_id=2,
+            max_new_tokens=24,
+        )
+        for beams in range(1, 7)
+    },
     "one-token": parameters(num_beams=4, max_new_tokens=1),
     "other-start": parameters(num_beams=2, decoder_start_token_id=9),
 }
@@ -177,6 +209,7 @@ def check_log_probabilities(
     assert sequence.token_log_probabilities == pytest.approx(expected, abs=CLOSE)
 
 
+@cache  # each runner is compared with the same
 def generate(stock: Any, source: tuple[int, ...], parameters: GenerationParameters) -> list[GeneratedSequence]:
     """What `generate` returns, with the log-probabilities that it had."""
     with torch.inference_mode():
@@ -190,9 +223,11 @@ def generate(stock: Any, source: tuple[int, ...], parameters: GenerationParamete
             num_return_sequences=parameters.num_return_sequences,
             repetition_penalty=parameters.repetition_penalty,
             decoder_start_token_id=parameters.decoder_start_token_id,
-            eos_token_id=parameters.eos_token_id,
+            eos_token_id=list(parameters.eos_token_ids),
             pad_token_id=1,
             no_repeat_ngram_size=parameters.no_repeat_ngram_size,
+            encoder_no_repeat_ngram_size=parameters.encoder_no_repeat_ngram_size,
+            bad_words_ids=[list(word) for word in parameters.bad_words_ids] or None,
             forced_bos_token_id=parameters.forced_bos_token_id,
             forced_eos_token_id=parameters.forced_eos_token_id,
             return_dict_in_generate=True,
@@ -243,6 +278,7 @@ def score_under(stock: Any, source: tuple[int, ...], ids: tuple[int, ...], param
     return sum(log_probabilities(stock, source, ids, parameters)) / len(ids) ** parameters.length_penalty
 
 
+@cache
 def log_probabilities(
     stock: Any, source: tuple[int, ...], ids: tuple[int, ...], parameters: GenerationParameters
 ) -> tuple[float, ...]:

@@ -22,7 +22,7 @@ BEAMS: st.SearchStrategy[dict[str, Any]] = st.integers(2, 4).flatmap(
         {
             "num_beams": st.just(beams),
             "num_return_sequences": st.integers(1, beams),
-            "early_stopping": st.booleans(),
+            "early_stopping": st.sampled_from([False, True, "never"]),
         }
     )
 )
@@ -40,6 +40,8 @@ OFTEN_NOT: dict[str, st.SearchStrategy[Any]] = {
     "length_penalty": st.sampled_from([1.0, 0.0, 2.0, -1.0]),
     "no_repeat_ngram_size": st.sampled_from([0, 1, 2]),
     "repetition_penalty": st.sampled_from([1.0, 1.3]),
+    "encoder_no_repeat_ngram_size": st.sampled_from([0, 1, 2]),
+    "bad_words_ids": st.just(((9,), (7, 30), (50, 60, 70))),
     "forced_bos_token_id": st.sampled_from([None, 7]),
     "forced_eos_token_id": st.sampled_from([None, 2]),
 }
@@ -61,7 +63,7 @@ def visits(draw: st.DrawFn) -> Visit:
         max_new_tokens=longest,
         min_new_tokens=draw(st.integers(0, longest)),
         decoder_start_token_id=2,
-        eos_token_id=2,
+        eos_token_ids=draw(st.sampled_from([(2,), (2, 60, 61, 62)])),
         return_scores=True,
         **draw(st.one_of(GREEDY, BEAMS, DRAWS)),
         **draw(st.fixed_dictionaries({}, optional=OFTEN_NOT)),

@@ -24,11 +24,13 @@ CARD = Card(
     task="translation",
     source_template="{source}",
     passage_separator=None,
+    normalization=(),
     source_prefix=("{source_language}",),
     source_suffix=("</s>",),
     decoder_start="</s>",
     forced_bos="{target_language}",
     directions=("de_DE>en_XX",),
+    clean_up_tokenization_spaces=False,
     max_source_tokens=256,
     teacher="mbart-de-en",
     teacher_layers="6-6",
@@ -47,7 +49,7 @@ def test_same_translations_as_generate(tmp_path: Path, scheme: str) -> None:
     write_artifact(tmp_path, weights, student.config.to_dict(), {}, Scheme.parse(scheme), "sha256:0", CARD)
     quantize_modules(student, Scheme.parse(scheme))
     english = tokenizer.convert_tokens_to_ids("en_XX")
-    parameters = GenerationParameters(40, 2, 2, num_beams=4, forced_bos_token_id=english, forced_eos_token_id=2)
+    parameters = GenerationParameters(40, 2, (2,), num_beams=4, forced_bos_token_id=english, forced_eos_token_id=2)
     engine = load_engine(tmp_path, EngineSettings(max_batch_rows=96))
     requests = {engine.submit(Request(source, parameters)): source for source in sources}
     while engine.has_work:

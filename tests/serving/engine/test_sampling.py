@@ -20,6 +20,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from serving.engine.history import History
 from serving.engine.pytorch.candidates import select_candidates
 from serving.engine.request import GenerationParameters
 from serving.engine.row_search import RowSearch
@@ -41,14 +42,20 @@ def test_the_distribution_is_that_of_transformers(seed: int, **sampling: Any) ->
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(2, 12, (1, 8), generator=generator)
     logits = 3 * torch.randn(1, VOCABULARY, generator=generator)
-    search = RowSearch(GenerationParameters(20, START, EOS, do_sample=True, **sampling), VOCABULARY)
-    (candidates,) = select_candidates(logits, [1], [search._constraints.wanted(ids.tolist())])
-    summed = summed_weights(candidates.values[0], sampling["temperature"], sampling["top_p"])
+    search = RowSearch(GenerationParameters(20, START, (EOS,), do_sample=True, **sampling), VOCABULARY)
+    constraints = search._constraints
+    history = History.of([])
+    for token in ids[0].tolist():
+        history.append(token)
+        constraints.noted(history)
+    (found,) = select_candidates(logits, [1], [constraints.wanted([history])])
+    values, tokens = found.values[0].tolist(), found.tokens[0]
+    summed = summed_weights(values, sampling["temperature"], sampling["top_p"])
     # Where a sum is at top_p to the last bits, float32 may keep a token more or less.
-    whole = summed_weights(candidates.values[0], sampling["temperature"], 1.0)
+    whole = summed_weights(values, sampling["temperature"], 1.0)
     assume(sampling["top_p"] == 1.0 or all(abs(each / whole[-1] - sampling["top_p"]) > 1e-5 for each in whole))
     ours = torch.zeros(VOCABULARY)
-    kept = candidates.tokens[0][: len(summed)]
+    kept = torch.from_numpy(tokens[: len(summed)])
     ours[kept] = torch.tensor(summed).diff(prepend=torch.zeros(1)) / summed[-1]
     theirs = torch.softmax(warped(ids, logits, **sampling), -1)[0]
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -93,7 +100,7 @@ def test_extreme_temperatures() -> None:
 
 
 def test_banned_tokens_are_never_drawn() -> None:
-    sampler = Sampler(GenerationParameters(20, START, EOS, do_sample=True, temperature=100.0), 0)
+    sampler = Sampler(GenerationParameters(20, START, (EOS,), do_sample=True, temperature=100.0), 0)
     assert {sampler.draw([1.0, 0.5, -math.inf, -math.inf]) for _ in range(200)} == {0, 1}
     assert sampler.draw([-math.inf, -math.inf]) == 0
 
@@ -102,7 +109,7 @@ def test_draws_have_their_frequencies() -> None:
     """20,000 draws with a fixed seed: each count within four standard deviations."""
     draws = 20_000
     shares = [0.4, 0.3, 0.2, 0.07, 0.03]
-    sampler = Sampler(GenerationParameters(20, START, EOS, do_sample=True, seed=11), 0)
+    sampler = Sampler(GenerationParameters(20, START, (EOS,), do_sample=True, seed=11), 0)
     counts = Counter(sampler.draw([math.log(share) for share in shares]) for _ in range(draws))
     for place, share in enumerate(shares):
         assert abs(counts[place] - draws * share) < 4 * math.sqrt(draws * share * (1 - share))

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from serving.engine.beam_search import BeamSearch
-from serving.engine.request import GenerationParameters
+from serving.engine.request import GenerationParameters, Request
 from serving.engine.row_search import RowSearch
 from serving.engine.search import rows_of, search_for
 
 
 def parameters(**changes: Any) -> GenerationParameters:
-    return GenerationParameters(max_new_tokens=5, decoder_start_token_id=4, eos_token_id=0, **changes)
+    return GenerationParameters(max_new_tokens=5, decoder_start_token_id=4, eos_token_ids=(0,), **changes)
 
 
 def test_beams_decide() -> None:
-    assert isinstance(search_for(parameters(), 50), RowSearch)
-    assert isinstance(search_for(parameters(do_sample=True), 50), RowSearch)
-    assert isinstance(search_for(parameters(num_beams=2), 50), BeamSearch)
+    assert isinstance(search_for(Request((1,), parameters()), 50), RowSearch)
+    assert isinstance(search_for(Request((1,), parameters(do_sample=True)), 50), RowSearch)
+    assert isinstance(search_for(Request((1,), parameters(num_beams=2)), 50), BeamSearch)
 
 
 def test_rows_are_beams_or_sequences() -> None:

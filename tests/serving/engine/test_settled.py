@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from serving.engine.beam_search import BeamSearch
 from serving.engine.pytorch.candidates import select_candidates
-from serving.engine.request import GenerationParameters
+from serving.engine.request import GenerationParameters, Request
 from serving.engine.search import Search, search_for
 
 EOS, START = 0, 4
 
 
 def parameters(**changes: Any) -> GenerationParameters:
-    return GenerationParameters(**{"max_new_tokens": 5, "decoder_start_token_id": START, "eos_token_id": EOS, **changes})
+    return GenerationParameters(**{"max_new_tokens": 5, "decoder_start_token_id": START, "eos_token_ids": (EOS,), **changes})
 
 
 def advance(search: Search, *rows: list[float]) -> tuple[int, ...]:
@@ -41,7 +41,7 @@ def test_an_end_that_may_win_holds_back_what_the_beams_share() -> None:
     search = BeamSearch(parameters(num_beams=2, length_penalty=1.0), 5)
     assert advance(search, [0.0, 0.6, 0.4, 0.0, 0.0]) == ()
     assert advance(search, [0.0, 0.3, 0.3, 0.2, 0.2], [0.9, 0.0, 0.05, 0.05, 0.0]) == ()
-    assert [beam.ids[1] for beam in search._running] == [1, 1]
+    assert [beam.history.ids[1] for beam in search._running] == [1, 1]
     assert advance(search, [0.9, 0.1, 0.0, 0.0, 0.0], [0.9, 0.1, 0.0, 0.0, 0.0]) == (2, EOS)
     assert search.sequences()[0].token_ids == (2, EOS)
 
@@ -55,7 +55,7 @@ def test_a_forced_beginning_is_settled_at_once() -> None:
 
 VOCABULARY = 40
 SEARCHES: st.SearchStrategy[dict[str, Any]] = st.one_of(
-    st.fixed_dictionaries({"num_beams": st.integers(1, 6), "early_stopping": st.booleans()}),
+    st.fixed_dictionaries({"num_beams": st.integers(1, 6), "early_stopping": st.sampled_from([False, True, "never"])}),
     st.fixed_dictionaries({"do_sample": st.just(True), "seed": st.integers(0, 9), "top_k": st.sampled_from([0, 3])}),
 )
 
@@ -71,6 +71,9 @@ SEARCHES: st.SearchStrategy[dict[str, Any]] = st.one_of(
     length_penalty=st.sampled_from([0.0, 0.5, 1.0, 2.0, -1.0, 7.5]),
     repetition_penalty=st.sampled_from([1.0, 1.3, 0.7]),
     no_repeat_ngram_size=st.integers(0, 3),
+    encoder_no_repeat_ngram_size=st.sampled_from([0, 2]),
+    bad_words_ids=st.sampled_from([(), ((3,), (4, 5), (2, 1))]),
+    eos_token_ids=st.sampled_from([(EOS,), (EOS, 3)]),
     forced_bos_token_id=st.sampled_from([None, 5]),
     forced_eos_token_id=st.sampled_from([None, EOS]),
 )
@@ -87,7 +90,10 @@ def test_what_was_settled_is_the_beginning_of_the_answer_and_all_of_it_at_the_en
     generator = torch.Generator().manual_seed(table_seed)
     table = sharpness * torch.randn(wanted.max_new_tokens, vocabulary, vocabulary, generator=generator)
     table[:, :, EOS] += end
-    streamed, unstreamed = search_for(wanted, vocabulary), search_for(wanted, vocabulary)
+    streamed, unstreamed = (
+        search_for(Request((1, 2, 3, 5, 1, 5, 2), wanted), vocabulary),
+        search_for(Request((1, 2, 3, 5, 1, 5, 2), wanted), vocabulary),
+    )
     told: list[tuple[int, ...]] = []
     for logits in table:
         rows = [run(search, logits) for search in (streamed, unstreamed)]

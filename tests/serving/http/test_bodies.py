@@ -3,81 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from fastapi import HTTPException
-from hypothesis import given
-from hypothesis import strategies as st
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers
 
-from serving.http.bodies import MAX_DEPTH, Departed, read_body, read_json
+from serving.http import bodies
+from serving.http.bodies import ON_LOOP_BYTES, Departed, form_value, json_value, read_body
 from serving.service.errors import ErrorCode, ServiceError
-
-TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
-    max_leaves=20,
-)
-
-
-@given(VALUES, st.booleans())
-def test_json_is_read(value: Any, escaped: bool) -> None:
-    assert read_json(json.dumps(value, ensure_ascii=escaped).encode()) == value
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        (b'{"a": 1, "a": 2}', "an object has the same name twice"),
-        (b'{"a": {"b": 1, "b": 1}}', "an object has the same name twice"),
-        (b'{"a": NaN}', "NaN is no number"),
-        (b"[-Infinity]", "-Infinity is no number"),
-        (b"1e999", "a number is too large or has too many digits"),
-        (b"1" * 5000, "a number has more than 100 digits"),
-        (b"0." + b"1" * 5000, "a number is too large or has too many digits"),
-        (b'"\\ud800"', "half a surrogate pair is no text"),
-        (b'{"\\uDFFF": 1}', "half a surrogate pair is no text"),
-        (b'"\xed\xa0\x80"', "it is not UTF-8"),
-        (b'"\xff"', "it is not UTF-8"),
-        (b'"a\\u0000b"', "a NUL character"),
-        (b'{"\\u0000": 1}', "a NUL character"),
-        (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "more than 32 lists and objects within one another"),
-        (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "more than 32 lists and objects within one another"),
-        (b"[" * 200_000, "more than 32 lists and objects within one another"),
-        (b'{"a":' * 200_000, "more than 32 lists and objects within one another"),
-        (b"", "Expecting value"),
-        (b'{"a": 1} x', "Extra data"),
-    ],
-)
-def test_what_is_no_good_json_is_refused(body: bytes, message: str) -> None:
-    with pytest.raises(json.JSONDecodeError) as refused:
-        read_json(body)
-    assert refused.value.msg == message
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        rb'"\ud83d\ude00"',
-        rb'"\\u0000"',
-        rb'"\\ud800"',
-        b"[" * MAX_DEPTH + b"]" * MAX_DEPTH,
-        b'{"a":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH,
-    ],
-)
-def test_what_only_looks_like_it_is_read(body: bytes) -> None:
-    assert read_json(body) == json.loads(body)
-
-
-@given(st.binary())
-def test_any_bytes_are_read_or_refused(body: bytes) -> None:
-    with contextlib.suppress(json.JSONDecodeError):
-        read_json(body)
+from serving.service.service import describe_faults
 
 
 def read(
@@ -150,15 +88,32 @@ def test_headers_that_make_no_sense_here(headers: dict[str, str], status: int) -
     assert refused.value.status_code == status
 
 
-@pytest.mark.parametrize(
-    ("body", "fault"),
-    [
-        (b'{"text": [' + b"[]," * 1_000_000 + b"[]]}", "more than 1000000 opening brackets"),
-        (b"[" + b"0," * 20_000 + b"0]", "more than 20000 entries of lists and objects"),
-        (b"[" + b'{"a": 0, "b": 0},' * 7_000 + b"0]", "more than 20000 entries of lists and objects"),
-    ],
-)
-def test_a_body_of_very_many_entries_is_refused_in_one_line(body: bytes, fault: str) -> None:
-    """Of a body of 20 MB with an empty list every three bytes, validation made 8 GB of faults."""
-    with pytest.raises(json.JSONDecodeError, match=fault):
-        read_json(body)
+@pytest.mark.parametrize("size", [10, 10 * ON_LOOP_BYTES])
+def test_json_is_read_and_faults_are_the_requests(size: int) -> None:
+    spaces = b" " * size
+    assert asyncio.run(json_value(b"[1" + spaces + b"]", 10)) == [1]
+    with pytest.raises(RequestValidationError) as refused:
+        asyncio.run(json_value(b"[1" + spaces, 10))
+    assert describe_faults(refused.value.errors()).message == "the body is no valid JSON: Expecting ',' delimiter"
+    with pytest.raises(ServiceError, match="a text has more than the 10 characters that are accepted") as too_long:
+        asyncio.run(json_value(spaces + b'["' + b"a" * 5000 + b'"]', 10))
+    assert too_long.value.code == ErrorCode.TOO_LONG
+
+
+def test_large_bodies_are_read_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    monkeypatch.setattr(bodies, "read_json", lambda body, most: threads.append(threading.current_thread()))
+    for size in (ON_LOOP_BYTES, ON_LOOP_BYTES + 1):
+        asyncio.run(json_value(b" " * size, 10))
+    assert threads[0] is threading.main_thread()
+    assert threads[1] is not threading.main_thread()
+
+
+def test_forms_are_read_and_faults_are_the_requests() -> None:
+    assert asyncio.run(form_value(b"q=a+b&q=%41", 3, 10)) == {"q": ["a b", "A"]}
+    with pytest.raises(RequestValidationError) as refused:
+        asyncio.run(form_value(b"q=a&q=a&q=a&q=a", 3, 10))
+    assert describe_faults(refused.value.errors()).message == "a form of UTF-8 texts with 3 fields at most is expected"
+    with pytest.raises(ServiceError, match="a text has more than the 10 characters") as too_long:
+        asyncio.run(form_value(b"q=" + b"a" * 5000, 3, 10))
+    assert too_long.value.code == ErrorCode.TOO_LONG

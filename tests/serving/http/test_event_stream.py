@@ -66,6 +66,7 @@ def test_events_have_their_names_and_data_on_one_line() -> None:
         "finish_reason": "eos",
         "source_tokens": 5,
         "timings": {"queue": 0.1, "encode": 0.2, "decode": 0.3},
+        "unknown_tokens": 0,
         "truncation": {"applied": "none", "windows": 1, "source_tokens_total": 5, "source_tokens_used": 5},
     }
     first, second, third, done, rest = response.text.split("\n\n")

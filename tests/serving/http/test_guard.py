@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from serving.http.routes import build_app
+from serving.http import bodies
+from serving.http.guard import UNKNOWN_BYTES
+from serving.http.routes import KEYS, build_app
 from serving.observability.metrics import Metrics
 from serving.observability.requests import current_request
 from serving.observability.traces import Traces
@@ -104,6 +106,83 @@ def test_a_key_may_be_in_the_body_where_clients_put_it(service: Service) -> None
     without = call(service, gate, "POST", "/translate", json=body)
     assert (without.status_code, type(without.json()["error"])) == (401, str)
     assert call(service, gate, "POST", "/translate", json={**body, "api_key": KEY}).status_code == 404
+
+
+def routes() -> list[tuple[str, str]]:
+    """Every method and path that the application has, its routers' too."""
+
+    def walk(routes: Iterable[Any]) -> Iterator[tuple[str, str]]:
+        for route in routes:
+            if hasattr(route, "original_router"):
+                yield from walk(route.original_router.routes)
+            else:
+                yield from ((method, route.path.replace("{model}", "any")) for method in sorted(route.methods))
+
+    found = list(walk(build_app(Service(Models(), Limits(1, 10, 1, 1, 60.0), Metrics())).routes))
+    assert {("POST", "/translate"), ("POST", "/v1/answer"), ("POST", "/huggingface/any"), ("GET", "/")} <= set(found)
+    return found
+
+
+@pytest.mark.parametrize(("method", "path"), [*routes(), ("POST", "/nowhere")])
+def test_no_route_asks_for_a_body_before_the_key_is_known(
+    service: Service, method: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But those whose clients send it there: of their bodies a part is read, and nothing understood."""
+
+    def understood(*_: Any) -> None:
+        raise AssertionError("a body was looked into")
+
+    monkeypatch.setattr(bodies, "read_json", understood)
+    monkeypatch.setattr(bodies, "read_form", understood)
+    gate = Gate(GateSettings(keys=(KNOWN,)))
+    asked: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        asked.append(1)
+        return {"type": "http.request", "body": b"x" * (64 << 10), "more_body": True}
+
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": headers,
+    }
+    asyncio.run(build_app(service, gate)({**scope, "root_path": ""}, receive, send))
+    status = sent[0]["status"]
+    if path in KEYS:
+        assert (status, len(asked)) == (401, (UNKNOWN_BYTES // (64 << 10)) + 1)
+    else:
+        assert (status if asked else 401) == 401
+        assert not asked
+
+
+@pytest.mark.parametrize("size", [10, UNKNOWN_BYTES])
+def test_a_body_without_a_known_key_is_not_looked_into(service: Service, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "read_json", lambda *_: pytest.fail("it was"))
+    gate = Gate(GateSettings(keys=(KNOWN,)))
+    for wrong in (b"", b"dqb_" + b"a" * 43, KEY.encode() + b"a"):
+        content = b'{"api_key":"' + wrong + b'","q":"' + b"a" * size
+        response = call(service, gate, "POST", "/translate", content=content, headers={"content-type": "application/json"})
+        assert response.status_code == 401
+
+
+def test_a_key_in_the_body_is_found_in_any_form(service: Service) -> None:
+    gate = Gate(GateSettings(keys=(KNOWN,)))
+    fields = {"q": "a", "source": "de", "target": "en", "api_key": KEY}
+    assert call(service, gate, "POST", "/translate", data=fields).status_code == 404
+    assert call(service, gate, "POST", f"/translate?api_key={KEY}", data={"q": "a"}).status_code == 422
+
+
+def test_languages_need_no_key(service: Service) -> None:
+    assert call(service, Gate(GateSettings(keys=(KNOWN,))), "GET", "/languages").status_code == 404
 
 
 def test_other_servers_clients_are_told_in_a_text(service: Service) -> None:

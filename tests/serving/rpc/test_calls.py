@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2
 from pydantic import ValidationError
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
+from quant.generation import EarlyStopping
 from serving.observability.metrics import Metrics
 from serving.rpc.calls import Rpc, answer_request, model_message, response_message, summarize_request, translate_request
 from serving.service.descriptions import Evaluation, ModelDescription, Score
@@ -19,7 +20,7 @@ from serving.service.models import Models
 from serving.service.requests import AnswerRequest, GenerationParameters, SummarizeRequest, TranslateRequest
 from serving.service.results import GenerateResponse, Output, Result, Timings, Token, TruncationReport
 from serving.service.service import Limits, Service
-from tests.serving.rpc.ray_context import Context
+from tests.serving.rpc.ray_context import Context, unread
 
 
 class FailingService(Service):
@@ -41,7 +42,7 @@ class FailingService(Service):
 
 def failed(fault: Exception) -> Context:
     context = Context()
-    message = asyncio.run(Rpc(FailingService(fault)).summarize(pb.SummarizeRequest(texts=["a"]), context))
+    message = asyncio.run(Rpc(FailingService(fault)).summarize(unread(pb.SummarizeRequest(texts=["a"])), context))
     assert message == pb.GenerateResponse()
     return context
 
@@ -57,14 +58,14 @@ def test_an_unexpected_fault_shows_nothing_of_the_inside() -> None:
     assert context.status == grpc.StatusCode.INTERNAL
     assert "secret" not in context.details
     listed = Context()
-    asyncio.run(Rpc(FailingService(RuntimeError("/root/secret"))).list_models(pb.ListModelsRequest(), listed))
+    asyncio.run(Rpc(FailingService(RuntimeError("/root/secret"))).list_models(unread(pb.ListModelsRequest()), listed))
     assert listed.status == grpc.StatusCode.INTERNAL
 
 
 def test_wrong_parameters_are_named_and_counted() -> None:
     service, context = FailingService(AssertionError("the service was asked")), Context()
     wrong = pb.SummarizeRequest(texts=["a"], parameters=pb.GenerationParameters(num_beams=0))
-    asyncio.run(Rpc(service).summarize(wrong, context))
+    asyncio.run(Rpc(service).summarize(unread(wrong), context))
     assert context.status == grpc.StatusCode.INVALID_ARGUMENT
     assert context.details == "parameters.num_beams: should be greater than or equal to 1"
     assert b'outcome="bad_parameter",protocol="grpc"' in service.metrics_page()
@@ -72,7 +73,7 @@ def test_wrong_parameters_are_named_and_counted() -> None:
 
 def test_a_stopped_engine_is_not_serving() -> None:
     rpc = Rpc(FailingService(ServiceError(ErrorCode.UNAVAILABLE, "stopped")))
-    response = asyncio.run(rpc.check(health_pb2.HealthCheckRequest(), Context()))
+    response = asyncio.run(rpc.check(unread(health_pb2.HealthCheckRequest()), Context()))
     assert response.status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
@@ -82,14 +83,33 @@ def test_absent_fields_are_left_to_the_defaults() -> None:
 
 
 def test_set_fields_are_kept_zeros_too() -> None:
-    parameters = pb.GenerationParameters(min_new_tokens=0, early_stopping=False, length_penalty=-1.5)
+    parameters = pb.GenerationParameters(
+        min_new_tokens=0, early_stopping=pb.EARLY_STOPPING_FALSE, length_penalty=-1.5, encoder_no_repeat_ngram_size=0
+    )
     message = pb.TranslateRequest(
         texts=["a", "b"], model="m", source_language="de", target_language="en", parameters=parameters
     )
-    expected = GenerationParameters(min_new_tokens=0, early_stopping=False, length_penalty=-1.5)
+    expected = GenerationParameters(
+        min_new_tokens=0, early_stopping=False, length_penalty=-1.5, encoder_no_repeat_ngram_size=0
+    )
     assert translate_request(message) == TranslateRequest(
         text=["a", "b"], model="m", source_language="de", target_language="en", parameters=expected
     )
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [(pb.EARLY_STOPPING_FALSE, False), (pb.EARLY_STOPPING_TRUE, True), (pb.EARLY_STOPPING_NEVER, "never")],
+)
+def test_each_kind_of_early_stopping_is_kept(sent: pb.EarlyStopping.ValueType, meant: EarlyStopping) -> None:
+    message = pb.SummarizeRequest(texts=["a"], parameters=pb.GenerationParameters(early_stopping=sent))
+    assert summarize_request(message).parameters == GenerationParameters(early_stopping=meant)
+
+
+def test_a_kind_of_early_stopping_that_there_is_not_is_refused() -> None:
+    message = pb.SummarizeRequest(texts=["a"], parameters=pb.GenerationParameters(early_stopping=3))  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="early_stopping"):
+        summarize_request(message)
 
 
 def test_parameters_of_sampling_are_kept() -> None:
@@ -98,15 +118,19 @@ def test_parameters_of_sampling_are_kept() -> None:
     assert summarize_request(message).parameters == GenerationParameters.model_validate(parameters)
 
 
-@pytest.mark.parametrize(
-    ("sent", "truncation"),
-    [(pb.TRUNCATION_UNSPECIFIED, "error"), (pb.TRUNCATION_ERROR, "error"), (pb.TRUNCATION_END, "end"), (3, "chunk")],
-)
+@pytest.mark.parametrize(("sent", "truncation"), [(pb.TRUNCATION_ERROR, "error"), (pb.TRUNCATION_END, "end"), (3, "chunk")])
 def test_truncation_is_read_from_every_request(sent: pb.Truncation.ValueType, truncation: str) -> None:
     question = pb.Question(question="q", contexts=["c"])
     assert translate_request(pb.TranslateRequest(texts=["a"], truncation=sent)).truncation == truncation
     assert summarize_request(pb.SummarizeRequest(texts=["a"], truncation=sent)).truncation == truncation
     assert answer_request(pb.AnswerRequest(questions=[question], truncation=sent)).truncation == truncation
+
+
+def test_without_a_truncation_the_tasks_own_holds() -> None:
+    question = pb.Question(question="q", contexts=["c"])
+    assert translate_request(pb.TranslateRequest(texts=["a"])).truncation == "chunk"
+    assert summarize_request(pb.SummarizeRequest(texts=["a"])).truncation == "error"
+    assert answer_request(pb.AnswerRequest(questions=[question])).truncation == "error"
 
 
 def test_an_unknown_truncation_is_refused() -> None:
@@ -124,6 +148,11 @@ def result(**optional: Any) -> Result:
         truncation=TruncationReport(applied="chunk", windows=2, source_tokens_total=9, source_tokens_used=8),
         **optional,
     )
+
+
+def test_unknown_tokens_are_told() -> None:
+    (message,) = response_message(GenerateResponse(model="m", results=[result(unknown_tokens=2)])).results
+    assert message.unknown_tokens == 2
 
 
 def test_a_plain_result_has_nothing_that_was_not_asked_for() -> None:
@@ -195,7 +224,7 @@ def test_a_description_is_converted_whole() -> None:
             Evaluation(
                 data="d",
                 examples=10,
-                decoding=GenerationParameters(num_beams=2),
+                decoding=GenerationParameters(num_beams=2, early_stopping="never"),
                 scores=[Score(metric="BLEU", student=46.5), Score(metric="chrF", student=0.0, teacher=61.0)],
             )
         ],
@@ -207,5 +236,6 @@ def test_a_description_is_converted_whole() -> None:
     assert not message.defaults.HasField("max_new_tokens")
     (evaluation,) = message.evaluations
     assert (evaluation.source_language, evaluation.decoding.num_beams) == ("", 2)
+    assert evaluation.decoding.early_stopping == pb.EARLY_STOPPING_NEVER
     assert [(score.metric, score.student) for score in evaluation.scores] == [("BLEU", 46.5), ("chrF", 0.0)]
     assert [score.HasField("teacher") for score in evaluation.scores] == [False, True]

@@ -34,7 +34,11 @@ def test_keys_come_from_the_environment_and_a_file(tmp_path: Path, monkeypatch: 
     assert Serve().gate.keys == (KNOWN, OTHER)
 
 
-@pytest.mark.parametrize("given", [[KEY], KEY, f"alice:{KEY}", {"alice": KEY}, [{"alice": KEY}], 5])
+@pytest.mark.parametrize(
+    "given",
+    [[KEY], KEY, f"alice:{KEY}", {"alice": KEY}, [{"alice": KEY}], 5],
+    ids=["list", "text", "line", "map", "list of maps", "number"],
+)
 def test_a_key_in_place_of_its_hash_is_refused_and_never_repeated(
     given: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

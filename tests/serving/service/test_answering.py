@@ -68,7 +68,7 @@ class Rig:
 
         async def answer() -> Result:
             sources = reader.read(texts)
-            resolved = checked.defaults.resolve(GenerationParameters(**parameters), sources.windows[0], 8)
+            resolved = checked.defaults.resolve(GenerationParameters(**parameters), reader.nothing(), 8)
             answering = Answering(self.model, self.metrics, most_at_a_time, read)
             return await answering.answer(prepare(sources, resolved, checked.card.task))
 
@@ -180,7 +180,6 @@ def test_the_answer_of_highest_score_is_taken(rig: Any) -> None:
     assert [output.text for output in asked.sequences] == [result.text] * 2
 
 
-@pytest.mark.parametrize("name", ["translator", "summarizer"])
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -188,14 +187,49 @@ def test_the_answer_of_highest_score_is_taken(rig: Any) -> None:
         ({"return_scores": True}, r"return_scores = true: an output made of those of \d windows has no score"),
     ],
 )
-def test_what_an_output_of_several_windows_cannot_have_is_refused(
-    rig: Any, name: str, parameters: dict[str, Any], message: str
+def test_what_a_summary_of_several_windows_cannot_have_is_refused(
+    rig: Any, parameters: dict[str, Any], message: str
 ) -> None:
     engine = Repeating()
     with pytest.raises(ServiceError, match=message) as refused:
-        rig(name, engine).answer({"source": ". ".join(SENTENCES)}, **parameters)
+        rig("summarizer", engine).answer({"source": ". ".join(SENTENCES)}, **parameters)
     assert (refused.value.code, engine.requests) == (ErrorCode.BAD_PARAMETER, [])
-    rig(name, engine).answer({"source": "guten morgen"}, **parameters)
+    rig("summarizer", engine).answer({"source": "guten morgen"}, **parameters)
+
+
+def test_several_outputs_of_windows_are_joined_rank_by_rank(rig: Any) -> None:
+    class Ranking(Repeating):
+        async def generate(self, request: Request) -> Generated:
+            result = await super().generate(request)
+            first = result.sequences[0]
+            second = GeneratedSequence(first.token_ids[-2:], "length", -3.0, (-2.0, -1.0))
+            return Generated((first, second), 0.0, 0.0, 0.0)
+
+    asked = {"num_return_sequences": 2, "return_scores": True, "length_penalty": 0.5}
+    result = rig("translator", Ranking()).answer({"source": "\n- good morning\n- how are you 😊"}, **asked)
+    assert result.sequences is not None
+    best, second = result.sequences
+    assert (result.text, best.text) == ("\n- good morning\n- how are you 😊",) * 2
+    assert (best.finish_reason, second.finish_reason) == ("eos", "length")
+    assert second.text.startswith("\n- ")
+    assert second.text.endswith(" 😊")
+    assert best.tokens is not None
+    # The formula of one output, over the tokens of both windows.
+    assert best.score == pytest.approx(-0.5 * len(best.tokens) / len(best.tokens) ** 0.5)
+    assert second.score == pytest.approx(-6.0 / 4**0.5)
+
+
+def test_a_text_without_a_sentence_is_its_own_translation(rig: Any) -> None:
+    engine = Repeating()
+    result = rig("translator", engine).answer({"source": " 42 😊\n"}, num_return_sequences=2, return_scores=True)
+    assert (result.text, result.score, result.tokens, engine.requests) == (" 42 😊\n", 0.0, [], [])
+    assert (result.source_tokens, result.generated_tokens, result.truncation.windows) == (0, 0, 1)
+    assert result.sequences is not None
+    assert [each.text for each in result.sequences] == [" 42 😊\n"] * 2
+
+
+def test_unknown_tokens_of_all_windows_are_told(rig: Any) -> None:
+    assert rig("translator", Repeating()).answer({"source": "good q\ngood morning\nhow z are"}).unknown_tokens == 2
 
 
 def test_scores_and_tokens_are_told_when_asked_for(rig: Any) -> None:

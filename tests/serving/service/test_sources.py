@@ -69,15 +69,39 @@ def test_translations_are_split_into_sentences(reader: Any, codecs: dict[str, Te
     expected = ["guten morgen.", "wie geht es dir.", *[SENTENCE.strip()] * 4]
     encoded = tuple(codecs["translator"].encode({"source": each}, "en_XX", "de_DE") for each in expected)
     assert (sources.windows, sources.applied) == (encoded, "chunk")
-    assert sources.separators == (" ", " ", "\n\n", " ", " ", " ")
+    assert (sources.before, sources.after) == (("", " ", "\n\n", " ", " ", " "), " ")
     assert sources.used_tokens == sources.total_tokens > MOST
 
 
 def test_so_are_translations_of_texts_that_would_fit(reader: Any, codecs: dict[str, TextCodec]) -> None:
     sources = reader("translator", "chunk").read({"source": "guten morgen. wie geht es dir"})
     assert (len(sources.windows), sources.applied) == (2, "chunk")
-    alone = reader("translator", "chunk").read({"source": " guten morgen\nwelt\n"})
-    assert (len(alone.windows), alone.applied) == (1, "none")
+    lines = reader("translator", "chunk").read({"source": " - guten morgen\nwelt\n"})
+    assert (len(lines.windows), lines.applied, lines.before, lines.after) == (2, "chunk", (" - ", "\n"), "\n")
+    alone = reader("translator", "chunk").read({"source": " guten morgen welt\n"})
+    assert (len(alone.windows), alone.applied, alone.before, alone.after) == (1, "none", (" ",), "\n")
+
+
+@pytest.mark.parametrize("truncation", ["error", "end", "chunk"])
+def test_what_is_no_sentence_is_not_translated(reader: Any, codecs: dict[str, TextCodec], truncation: str) -> None:
+    sources = reader("translator", truncation).read({"source": "\tguten morgen 😊\n"})
+    assert sources.windows == (codecs["translator"].encode({"source": "guten morgen"}, "en_XX", "de_DE"),)
+    assert (sources.before, sources.after, sources.windows[0].unknown_tokens) == (("\t",), " 😊\n", 0)
+    nothing = reader("translator", truncation).read({"source": " 42 😊 東京"})
+    assert (nothing.windows, nothing.before, nothing.after, nothing.applied) == ((), (), " 42 😊 東京", "none")
+    assert reader("translator", truncation).nothing().decoder_start_token_id == sources.windows[0].decoder_start_token_id
+
+
+def test_a_translation_in_one_is_cut_or_refused(reader: Any) -> None:
+    text = f" {SENTENCE * 9}\n"
+    cut = reader("translator", "end").read({"source": text})
+    assert (len(cut.windows[0].source_ids), cut.applied, cut.before, cut.after) == (MOST, "end", (" ",), " \n")
+    with pytest.raises(ServiceError, match="the model reads 48 at most"):
+        reader("translator", "error").read({"source": text})
+
+
+def test_unknown_tokens_are_counted(codecs: dict[str, TextCodec]) -> None:
+    assert codecs["translator"].encode({"source": "guten ж morgen\u00a0q"}, "de_DE", "en_XX").unknown_tokens == 2
 
 
 def test_windows_of_other_tasks_are_filled(reader: Any, codecs: dict[str, TextCodec]) -> None:

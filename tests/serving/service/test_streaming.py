@@ -25,7 +25,7 @@ from tests.serving.service.rig import LIMITS, Build
 LONG = "good morning world. how are you.\n\nwho wrote the book. she wrote it. "
 """A little more than the 48 tokens that the models read."""
 GREEDY = GenerationParameters(num_beams=1, max_new_tokens=40, min_new_tokens=40)
-SHORT = EngineParameters(max_new_tokens=5, min_new_tokens=5, decoder_start_token_id=2, eos_token_id=2)
+SHORT = EngineParameters(max_new_tokens=5, min_new_tokens=5, decoder_start_token_id=2, eos_token_ids=(2,))
 
 
 class Scripted:
@@ -82,6 +82,8 @@ def ends(service: Service) -> dict[str, float]:
         SummarizeRequest(text="good", parameters=GenerationParameters(do_sample=True, seed=3, return_scores=True)),
         SummarizeRequest(text=LONG * 5, truncation="chunk"),
         TranslateRequest(text=[LONG, "how are you"], source_language="en", truncation="chunk"),
+        TranslateRequest(text=["\n- good morning 😊\n\n 42\n", " 42 😊"], source_language="en"),
+        TranslateRequest(text=" good morning 😊\n", source_language="en", truncation="end"),
         AnswerRequest(question=["who", "how"], context="she wrote it"),
         AnswerRequest(question="who", context=LONG * 2, truncation="chunk"),
     ],

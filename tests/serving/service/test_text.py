@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from quant.artifact import read_artifact
 from quant.card import Card
+from quant.tokenizer_file import TokenizerError
 from serving.service.errors import ErrorCode, ServiceError
-from serving.service.text import TextCodec, TokenizerError
+from serving.service.text import TextCodec
 
 
 @pytest.fixture(scope="module")

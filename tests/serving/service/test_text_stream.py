@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 
+from quant.card import cleaned_up
 from serving.service.text_stream import TextStream
 
 SHIPPED = sorted((Path(__file__).parents[3] / "models").glob("*/tokenizer.json"))
@@ -90,3 +91,28 @@ def test_a_character_comes_when_it_is_whole() -> None:
 def test_white_space_comes_with_what_follows_it() -> None:
     told = told_in_steps(byte_fallback(), ["▁ ", "\n", "a", "x▁", "\n", "▁b c", "</s>"])
     assert told == ["", "", "a", "x", "", " \n b c", ""]
+
+
+CONTRACTIONS = [" ", "'", "n", "t", ".", ",", "s", " '", " n", "n't", "ve", " 've", "m", "r", "e", "?", "!"]
+
+
+@given(pieces=st.lists(st.sampled_from(CONTRACTIONS), max_size=14))
+def test_a_text_that_is_cleaned_up_comes_as_it_is_whole(pieces: list[str]) -> None:
+    tokenizer = Tokenizer(models.WordLevel({piece: number for number, piece in enumerate(CONTRACTIONS)}, CONTRACTIONS[0]))
+    tokenizer.decoder = decoders.Fuse()
+    whole = cleaned_up("".join(pieces)).strip()
+    stream, told = TextStream(tokenizer, cleans_up=True), ""
+    for piece in pieces:
+        told += stream.add([CONTRACTIONS.index(piece)])
+        assert whole.startswith(told)
+    assert told + stream.end(whole) == whole
+
+
+def test_what_a_contraction_may_take_a_space_from_is_held_back() -> None:
+    tokenizer = Tokenizer(
+        models.WordLevel({piece: number for number, piece in enumerate(["It", " is", " n", "'t", " so", " .", "x"])}, "x")
+    )
+    tokenizer.decoder = decoders.Fuse()
+    stream = TextStream(tokenizer, cleans_up=True)
+    assert [stream.add([token_id]) for token_id in range(6)] == ["", "", "It", "", " isn", "'"]
+    assert stream.end("It isn't so.") == "t so."

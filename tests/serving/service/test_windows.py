@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.service.windows import BLOCK, Window, sentences, split
+from serving.service.windows import BLOCK, sentences, split
 
 
 def words(text: str) -> list[int]:
@@ -18,8 +18,8 @@ def characters(text: str) -> list[int]:
     return list(range(len(text)))
 
 
-def texts(text: str, room: int, pack: bool, language: str = "de") -> list[str]:
-    return [window.text for window in split(text, language, room, words, pack)]
+def texts(text: str, room: int, language: str = "de") -> list[str]:
+    return split(text, language, room, words)
 
 
 def found(text: str, language: str = "de") -> list[str]:
@@ -48,70 +48,55 @@ def test_sentences_longer_than_a_block_are_kept_and_followed_by_others() -> None
 
 
 def test_windows_hold_as_many_sentences_as_have_room() -> None:
-    assert texts("Eins zwei. Drei vier fünf. Sechs. Sieben acht.", room=5, pack=True) == [
+    assert texts("Eins zwei. Drei vier fünf. Sechs. Sieben acht.", room=5) == [
         "Eins zwei. Drei vier fünf.",
         "Sechs. Sieben acht.",
     ]
 
 
-def test_or_one_sentence_each() -> None:
-    assert texts("Eins zwei. Drei vier fünf. Sechs.", room=5, pack=False) == ["Eins zwei.", "Drei vier fünf.", "Sechs."]
-
-
 def test_a_sentence_that_is_too_long_is_split_at_words() -> None:
-    assert texts("Eins. Zwei drei vier fünf sechs. Sieben.", room=3, pack=True) == [
+    assert texts("Eins. Zwei drei vier fünf sechs. Sieben.", room=3) == [
         "Eins. Zwei drei",
         "vier fünf sechs.",
-        "Sieben.",
-    ]
-    assert texts("Eins. Zwei drei vier fünf sechs. Sieben.", room=3, pack=False) == [
-        "Eins.",
-        "Zwei drei vier",
-        "fünf sechs.",
         "Sieben.",
     ]
 
 
 def test_a_word_that_is_too_long_is_split_at_tokens() -> None:
-    windows = split("abcdefgh ij", "de", 3, characters, True)
-    assert [window.text for window in windows] == ["abc", "def", "gh", "ij"]
+    assert split("abcdefgh ij", "de", 3, characters) == ["abc", "def", "gh", "ij"]
 
 
 def test_tokens_of_one_character_are_not_torn_apart() -> None:
-    windows = split("ßß", "de", 1, lambda text: [place for place in range(len(text)) for _ in range(2)], True)
-    assert [window.text for window in windows] == ["ß", "ß"]
+    assert split("ßß", "de", 1, lambda text: [place for place in range(len(text)) for _ in range(2)]) == ["ß", "ß"]
 
 
-def test_newlines_between_paragraphs_are_kept_as_separators() -> None:
-    windows = split("Eins.\nZwei.\n\n\nDrei. Vier", "de", 1, words, False)
-    assert windows == [Window("Eins.", " "), Window("Zwei.", "\n"), Window("Drei.", "\n\n\n"), Window("Vier", " ")]
+def test_a_window_keeps_what_stands_between_its_sentences() -> None:
+    assert texts("Eins.\nZwei.\n\n\nDrei. Vier", room=3) == ["Eins.\nZwei.\n\n\nDrei.", "Vier"]
 
 
-def test_line_breaks_within_a_sentence_separate_nothing() -> None:
-    assert split("eins zwei\ndrei", "de", 2, words, True) == [Window("eins zwei", " "), Window("drei", " ")]
+def test_a_part_of_a_text_has_sentences_too() -> None:
+    text = "Eins. Zwei. Drei. Vier."
+    assert [text[start:end] for start, end in sentences(text, "de", 6, 17)] == ["Zwei.", "Drei."]
 
 
 def test_unknown_languages_have_sentences_too() -> None:
-    assert texts("One. Two.", room=1, pack=True, language="deu") == ["One.", "Two."]
+    assert texts("One. Two.", room=1, language="deu") == ["One.", "Two."]
 
 
 def test_a_blank_text_has_no_window() -> None:
-    assert split(" \n\n ", "en", 5, words, True) == []
+    assert split(" \n\n ", "en", 5, words) == []
 
 
 @given(
     st.text(st.sampled_from("aB1 .!?„“\"'()«»\n\r\t\u2028\u00a0\u200b。…ß😀"), max_size=60),
     st.integers(1, 8),
-    st.booleans(),
     st.sampled_from(["de", "en", "ja", "xx"]),
 )
-def test_windows_have_the_whole_text_and_no_more_than_there_is_room_for(
-    text: str, room: int, pack: bool, language: str
-) -> None:
-    windows = split(text, language, room, characters, pack)
-    assert re.sub(r"\s", "", "".join(window.text for window in windows)) == re.sub(r"\s", "", text)
+def test_windows_have_the_whole_text_and_no_more_than_there_is_room_for(text: str, room: int, language: str) -> None:
+    windows = split(text, language, room, characters)
+    assert re.sub(r"\s", "", "".join(windows)) == re.sub(r"\s", "", text)
     # White space between the pieces of a window is not counted, since pieces are counted alone.
-    assert all(len(re.sub(r"\s", "", window.text)) <= room for window in windows)
+    assert all(len(re.sub(r"\s", "", window)) <= room for window in windows)
 
 
 @pytest.mark.parametrize("pattern", ["„", "« ", "a\n \n", " \n"])

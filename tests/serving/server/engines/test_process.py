@@ -21,7 +21,7 @@ from serving.engine.settings import EngineSettings
 from serving.observability.logs import LogSettings
 from serving.server.engines.process import EngineProcess
 
-PARAMETERS = GenerationParameters(max_new_tokens=8, decoder_start_token_id=2, eos_token_id=2, min_new_tokens=8)
+PARAMETERS = GenerationParameters(max_new_tokens=8, decoder_start_token_id=2, eos_token_ids=(2,), min_new_tokens=8)
 REQUEST = Request((5, 6, 7, 2), PARAMETERS)
 BEAMS = replace(REQUEST, parameters=replace(PARAMETERS, num_beams=3, return_scores=True))
 ENDLESS = replace(REQUEST, parameters=replace(PARAMETERS, max_new_tokens=63, min_new_tokens=63))
@@ -95,16 +95,27 @@ def test_beyond_the_queue_requests_are_refused(process: EngineProcess, artifacts
     engine.close()
 
 
-def test_a_cancelled_request_is_dropped(engine: AsyncEngine) -> None:
+def test_cancelled_requests_are_dropped(process: EngineProcess, artifacts: dict[str, Path]) -> None:
+    rows: list[int] = []
+    settings = EngineSettings(max_batch_rows=1)
+    engine = AsyncEngine(process.open(artifacts["summarizer"], settings, "auto"), rows.append)
+
     async def left() -> None:
-        request = asyncio.create_task(engine.generate(ENDLESS))
-        await asyncio.sleep(0.02)
-        request.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await request
+        # While the process stands still none of them can be done before it is cancelled.
+        os.kill(process.pid, signal.SIGSTOP)
+        requests = [asyncio.create_task(engine.generate(ENDLESS)) for _ in range(50)]
+        await asyncio.sleep(0)
+        for request in requests:
+            request.cancel()
+        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+        os.kill(process.pid, signal.SIGCONT)
+        assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
+        await engine.generate(REQUEST)
 
     asyncio.run(left())
     wait_until_idle(engine)
+    assert sum(rows) < 50 * 63
+    engine.close()
 
 
 def test_the_observer_sees_every_step(process: EngineProcess, artifacts: dict[str, Path]) -> None:

@@ -29,7 +29,7 @@ from serving.server.engines.wire import (
     told,
 )
 
-PARAMETERS = GenerationParameters(max_new_tokens=8, decoder_start_token_id=2, eos_token_id=2)
+PARAMETERS = GenerationParameters(max_new_tokens=8, decoder_start_token_id=2, eos_token_ids=(2,))
 RESULT = Result((GeneratedSequence((5, 6, 2), "eos", -0.25, (-0.5, -0.0, -0.25)),), 0.25, 0.5, 1.0, 0.75)
 
 floats = st.floats(allow_nan=False)
@@ -38,8 +38,10 @@ parameters = st.builds(
     GenerationParameters,
     max_new_tokens=ids,
     decoder_start_token_id=ids,
-    eos_token_id=ids,
+    eos_token_ids=st.lists(ids, min_size=1).map(tuple),
     length_penalty=floats,
+    early_stopping=st.sampled_from([False, True, "never"]),
+    bad_words_ids=st.lists(st.lists(ids, min_size=1).map(tuple)).map(tuple),
     do_sample=st.booleans(),
     seed=st.integers(0, 2**63 - 1),
     forced_bos_token_id=st.none() | ids,

@@ -1,4 +1,7 @@
-"""A tokenizer.json that a stranger may have made, read within limits.
+"""A model's tokenizer.json, which a stranger may have made, read within limits and checked against the model.
+
+`compress` checks by this before it trains what `serving` opens by it. It is the one module of `quant` that needs
+`tokenizers`.
 
 `tokenizers` trusts its file. What it may name can make megabytes of a short text (replacements one after the other, each
 longer than what it replaces), take hours for a line (regular expressions), or stop with a panic, which is no Exception. So
@@ -13,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from tokenizers.models import Unigram
 
+from quant.card import Card
 from quant.strange_files import StrangeFileError, parse_json, read_bytes
+
+TOKENIZER_FILE = "tokenizer.json"
 
 BYTES_PER_TOKEN, OTHER_BYTES, MOST_BYTES = 256, 2**22, 2**26
 """A file may have so many bytes for each token of the model and so many more, and never more than the last. Those of BART
@@ -41,11 +48,45 @@ INNER = ("normalizers", "pretokenizers", "decoders")
 PATTERNS = {" {2,}", r"\s+"}
 """Regular expressions for what is replaced; conversions from SentencePiece write them."""
 
+_NOWHERE = "\U0010fffd"
+
 TRIAL = "A trial:  über 12 ﬁxed, “quoted” words, 東京 \u0301\u200b\ufffd and 🙂.\n\tThe end."
+
+
+class TokenizerError(ValueError):
+    """A tokenizer that is missing, unreadable or at odds with the model. The message names the file, and every fault."""
 
 
 class TokenizerFileError(ValueError):
     """A file that is not read. The message does not name it, and lists every fault."""
+
+
+def open_tokenizer(folder: Path, card: Card, vocab_size: int) -> Tokenizer:
+    """The tokenizer of a model of so many tokens that the card is of. Raises TokenizerError."""
+    path = folder / TOKENIZER_FILE
+    try:
+        tokenizer = read_tokenizer(path, vocab_size)
+    except StrangeFileError as error:
+        raise TokenizerError(str(error)) from error
+    except TokenizerFileError as error:
+        raise TokenizerError(f"{path}: {error}") from error
+    unknown = [token for token in card.tokens if tokenizer.token_to_id(token) is None]
+    faults = [f"the card's token {token!r} is not in the vocabulary" for token in unknown]
+    faults += vocabulary_faults(tokenizer, vocab_size)
+    if faults:
+        raise TokenizerError(f"{path}: " + "; ".join(faults))
+    return tokenizer
+
+
+def unknown_id(tokenizer: Tokenizer) -> int | None:
+    """The token of what a vocabulary does not have; None for one that has everything, as bytes."""
+    name = getattr(tokenizer.model, "unk_token", None)
+    if name is not None:
+        return tokenizer.token_to_id(name)
+    if isinstance(tokenizer.model, Unigram) and len(found := tokenizer.model.tokenize(_NOWHERE)) == 1:
+        # This kind does not tell; what it makes of a character that no text has does.
+        return int(found[0].id)
+    return None
 
 
 def read_tokenizer(path: Path, vocab_size: int) -> Tokenizer:

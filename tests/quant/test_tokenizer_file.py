@@ -6,20 +6,39 @@ import base64
 import json
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from quant.card import Card
 from quant.strange_files import StrangeFileError
-from serving.service.tokenizer_file import TokenizerFileError, read_tokenizer, vocabulary_faults
+from quant.tokenizer_file import (
+    TokenizerError,
+    TokenizerFileError,
+    open_tokenizer,
+    read_tokenizer,
+    unknown_id,
+    vocabulary_faults,
+)
+
+TEXTS = ["guten morgen welt", "wie geht es dir", "good morning world", "how are you"]
 
 
 @pytest.fixture
-def file(artifacts: dict[str, Path], tmp_path: Path) -> Path:
+def file(tmp_path: Path) -> Path:
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer.train_from_iterator(
+        TEXTS, trainers.UnigramTrainer(vocab_size=60, special_tokens=special, unk_token="<unk>", show_progress=False)
+    )
+    tokenizer.enable_truncation(max_length=8)
     path = tmp_path / "tokenizer.json"
-    path.write_bytes((artifacts["translator"] / "tokenizer.json").read_bytes())
+    tokenizer.save(str(path))
     return path
 
 
@@ -79,8 +98,43 @@ def test_tokens_that_the_model_does_not_have(file: Path) -> None:
     assert faults[-1] == "it has a token of 300 characters, 256 at most are accepted"
 
 
+def unigram(byte_fallback: bool) -> models.Unigram:
+    spelled = [(f"<0x{byte:02X}>", -9.0) for byte in range(256)]
+    return models.Unigram([("<s>", 0.0), ("<unk>", 0.0), *spelled], 1, byte_fallback)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (models.BPE({"<unk>": 0, "a": 1}, [], unk_token="<unk>"), 0),
+        (models.BPE({"a": 0}, []), None),
+        (models.WordPiece({"a": 0, "[UNK]": 1}, unk_token="[UNK]"), 1),
+        (models.WordLevel({"a": 0, "?": 1}, unk_token="?"), 1),
+        (unigram(byte_fallback=False), 1),
+        (unigram(byte_fallback=True), None),
+    ],
+)
+def test_what_stands_for_the_unknown(model: models.Model, expected: int | None) -> None:
+    assert unknown_id(Tokenizer(model)) == expected
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[" * 100_000, b'{"model": 1, "model": 2}'])
 def test_what_is_no_tokenizer(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises((StrangeFileError, TokenizerFileError)):
         read_tokenizer(file, 100)
+
+
+def test_a_whole_tokenizer_is_opened_without_its_truncation(file: Path, card: Card) -> None:
+    tokenizer = open_tokenizer(file.parent, card, 100)
+    assert len(tokenizer.encode(" ".join(TEXTS), add_special_tokens=False).ids) > 8
+
+
+def test_a_tokenizer_without_the_tokens_of_its_card(file: Path, card: Card) -> None:
+    with pytest.raises(TokenizerError, match=r"tokenizer.json: the card's token '\[CLS\]' is not in the vocabulary; it has"):
+        open_tokenizer(file.parent, replace(card, source_prefix=("[CLS]",)), 10)
+
+
+def test_a_folder_without_a_tokenizer(tmp_path: Path, card: Card) -> None:
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json"):
+        open_tokenizer(tmp_path, card, 10)

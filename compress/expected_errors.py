@@ -1,0 +1,10 @@
+"""What the commands report without a traceback."""
+
+from __future__ import annotations
+
+from compress.errors import CompressError
+from quant.artifact import ArtifactError
+from quant.evaluation_file import EvaluationFileError
+
+EXPECTED_ERRORS = (CompressError, ArtifactError, EvaluationFileError, OSError)
+"""Anything else is a defect and keeps its traceback."""
