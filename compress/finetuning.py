@@ -133,8 +133,8 @@ def finetune(
             teacher.text_format.tokenizer.save_pretrained(partial)
 
     folder = output / "training"
+    scored = valid() if group.rank == 0 else []
     with shared_examples(folder / "examples", train, group) as examples:
-        scored = valid() if group.rank == 0 else []
         if group.rank == 0:
             run.origin = origin("finetune", flags, plan.training.seed, device, teacher, examples, scored)
             console.print(teacher.text_format.summary("train", examples, plan.max_target_tokens), soft_wrap=True)

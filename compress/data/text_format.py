@@ -11,8 +11,8 @@ from quant.card import Card, Texts
 from quant.normalization import normalized
 
 _PROBE = "a"
-
 _CHUNK = 1000
+"""Examples whose ids are in memory at a time."""
 
 
 @dataclass(frozen=True)
