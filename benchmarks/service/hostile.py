@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote_plus
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
@@ -26,12 +26,13 @@ class Sent(NamedTuple):
         return not self.target.startswith("/")
 
 
-def sent(size: int, inputs: int, characters: int) -> Iterator[Sent]:
-    """Each in about `size` bytes; and what is within the limits of a request's inputs and their characters."""
+def sent(size: int, inputs: int, characters: int, tokens: int) -> Iterator[Sent]:
+    """Each in about `size` bytes; and what is within the limits of a request's inputs, their characters and new tokens."""
     yield from _json(size)
     yield from _forms(size)
     yield from _messages(size)
     yield from _allowed(inputs, characters)
+    yield from _answers(inputs, tokens)
 
 
 def _json(size: int) -> Iterator[Sent]:
@@ -50,7 +51,7 @@ def _json(size: int) -> Iterator[Sent]:
     yield Sent("fractions", TRANSLATE, texts(b"1.5e300"))
     yield Sent("words", TRANSLATE, texts(b"null"))
     yield Sent("one number", TRANSLATE, b'{"text":' + b"9" * (size - 9) + b"}")
-    yield Sent("names", TRANSLATE, b"{" + b",".join(b'"%x":1' % place for place in range(size // 9)) + b"}")
+    yield Sent("names", TRANSLATE, b"{" + b",".join(b'"%x":1' % place for place in range(size // 12)) + b"}")
     yield Sent("20,000 wrong texts", TRANSLATE, b'{"text":[' + b",".join([b"1"] * 19_990) + b"]}")
     yield Sent("20,000 unknown fields", TRANSLATE, json.dumps({f"a{place}": 1 for place in range(19_990)}).encode())
     yield Sent("20,000 texts of 1 kB", TRANSLATE, b'{"text":[' + b",".join([b'"%s"' % (b"a" * 1000)] * 19_990) + b"]}")
@@ -109,16 +110,19 @@ def _allowed(inputs: int, characters: int) -> Iterator[Sent]:
             body = {"text": texts, "source_language": "de", "target_language": "en", "truncation": truncation}
             yield Sent(f"{inputs} of {name}, {truncation}", TRANSLATE, json.dumps(body).encode())
     texts = [kinds["sentences"]] * inputs
-    message = pb.TranslateRequest(texts=texts, source_language="de", target_language="en", truncation="TRUNCATION_CHUNK")
+    message = pb.TranslateRequest(texts=texts, source_language="de", target_language="en", truncation=pb.TRUNCATION_CHUNK)
     yield Sent(f"{inputs} of sentences, chunk", "Translate", message.SerializeToString())
     form = f"source=de&target=en&q={quote_plus(kinds['another script'])}"
     yield Sent("form of another script", FOREIGN, form.encode(), FORM)
+
+
+def _answers(inputs: int, tokens: int) -> Iterator[Sent]:
     for outputs in (1, 64):
-        asked = {"return_scores": True, "max_new_tokens": 1000, "num_return_sequences": outputs, "do_sample": True}
-        body = {"text": ["Hallo"] * inputs, "source_language": "de", "target_language": "en", "parameters": asked}
-        yield Sent(f"{inputs} answers of {outputs} outputs of 1,000 tokens", TRANSLATE, json.dumps(body).encode())
-        parameters = pb.GenerationParameters(**asked)
-        message = pb.TranslateRequest(
-            texts=["Hallo"] * inputs, source_language="de", target_language="en", parameters=parameters
-        )
-        yield Sent(f"{inputs} answers of {outputs} outputs of 1,000 tokens", "Translate", message.SerializeToString())
+        asked: dict[str, Any] = {"return_scores": True, "max_new_tokens": tokens, "num_return_sequences": outputs}
+        asked["do_sample"] = True
+        texts = ["Hallo"] * inputs
+        languages: dict[str, Any] = {"source_language": "de", "target_language": "en"}
+        name = f"{inputs} answers of {outputs} outputs of {tokens} tokens"
+        yield Sent(name, TRANSLATE, json.dumps({"text": texts, **languages, "parameters": asked}).encode())
+        message = pb.TranslateRequest(texts=texts, parameters=pb.GenerationParameters(**asked), **languages)
+        yield Sent(name, "Translate", message.SerializeToString())

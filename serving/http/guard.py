@@ -85,7 +85,8 @@ class Guard:
     async def _pass(self, scope: Scope, headers: Headers, receive: Receive, send: Send, record: RequestRecord) -> None:
         try:
             if self._is_open(scope["path"]):
-                await self._app(scope, receive, send)
+                with self._gate.place("others"):
+                    await self._app(scope, receive, send)
                 return
             unknown = self._identify(scope["path"], headers, record)
             with self._gate.place() as place:

@@ -21,7 +21,8 @@ from pydantic import ValidationError
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from quant.card import Task
 from quant.generation import EarlyStopping
-from serving.rpc.guard import CallGuard, fail, guarded, guarded_stream
+from serving.rpc.guard import Call, CallGuard, fail, guarded, guarded_stream
+from serving.rpc.health import Health
 from serving.service.descriptions import ModelDescription
 from serving.service.errors import ServiceError, internal_error
 from serving.service.gate import Gate
@@ -31,8 +32,6 @@ from serving.service.service import Service
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Seq2Seq"].full_name
 HEALTHY_SERVICES = ("", SERVICE_NAME)
-WATCH_SECONDS = 0.2
-"""How soon a watcher learns that the health has changed."""
 
 FINISH_REASONS = {"eos": pb.FINISH_REASON_EOS, "length": pb.FINISH_REASON_LENGTH}
 TRUNCATIONS = {
@@ -61,68 +60,64 @@ class Rpc:
 
     def __init__(self, service: Service, gate: Gate | None = None) -> None:
         self._service = service
+        self._health = Health(service)
         self.guard = CallGuard(gate or Gate(), service)
 
-    @guarded("dqbart.v1.Seq2Seq/Translate", pb.GenerateResponse, "translation")
+    @guarded(Call("dqbart.v1.Seq2Seq/Translate", pb.TranslateRequest, "translation"), pb.GenerateResponse)
     async def translate(self, message: pb.TranslateRequest, context: Any) -> pb.GenerateResponse:
         return await self._generate("translation", lambda: translate_request(message), context)
 
-    @guarded("dqbart.v1.Seq2Seq/Summarize", pb.GenerateResponse, "summarization")
+    @guarded(Call("dqbart.v1.Seq2Seq/Summarize", pb.SummarizeRequest, "summarization"), pb.GenerateResponse)
     async def summarize(self, message: pb.SummarizeRequest, context: Any) -> pb.GenerateResponse:
         return await self._generate("summarization", lambda: summarize_request(message), context)
 
-    @guarded("dqbart.v1.Seq2Seq/Answer", pb.GenerateResponse, "question-answering")
+    @guarded(Call("dqbart.v1.Seq2Seq/Answer", pb.AnswerRequest, "question-answering"), pb.GenerateResponse)
     async def answer(self, message: pb.AnswerRequest, context: Any) -> pb.GenerateResponse:
         return await self._generate("question-answering", lambda: answer_request(message), context)
 
-    @guarded_stream("dqbart.v1.Seq2Seq/TranslateStream", pb.StreamEvent, "translation")
+    @guarded_stream(Call("dqbart.v1.Seq2Seq/TranslateStream", pb.TranslateRequest, "translation"), pb.StreamEvent)
     def translate_stream(self, message: pb.TranslateRequest, context: Any) -> AsyncGenerator[pb.StreamEvent]:
         return self._stream("translation", lambda: translate_request(message), context)
 
-    @guarded_stream("dqbart.v1.Seq2Seq/SummarizeStream", pb.StreamEvent, "summarization")
+    @guarded_stream(Call("dqbart.v1.Seq2Seq/SummarizeStream", pb.SummarizeRequest, "summarization"), pb.StreamEvent)
     def summarize_stream(self, message: pb.SummarizeRequest, context: Any) -> AsyncGenerator[pb.StreamEvent]:
         return self._stream("summarization", lambda: summarize_request(message), context)
 
-    @guarded_stream("dqbart.v1.Seq2Seq/AnswerStream", pb.StreamEvent, "question-answering")
+    @guarded_stream(Call("dqbart.v1.Seq2Seq/AnswerStream", pb.AnswerRequest, "question-answering"), pb.StreamEvent)
     def answer_stream(self, message: pb.AnswerRequest, context: Any) -> AsyncGenerator[pb.StreamEvent]:
         return self._stream("question-answering", lambda: answer_request(message), context)
 
-    @guarded("dqbart.v1.Seq2Seq/ListModels", pb.ListModelsResponse)
+    @guarded(Call("dqbart.v1.Seq2Seq/ListModels", pb.ListModelsRequest), pb.ListModelsResponse)
     async def list_models(self, message: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
         async def models() -> pb.ListModelsResponse:
             return pb.ListModelsResponse(models=[model_message(model) for model in self._service.models().models])
 
         return await _answered(models, pb.ListModelsResponse, context)
 
-    @guarded("grpc.health.v1.Health/Check", health_pb2.HealthCheckResponse)
+    @guarded(
+        Call("grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest, places="others"), health_pb2.HealthCheckResponse
+    )
     async def check(self, message: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
         """Health of the whole server (service "") or of dqbart.v1.Seq2Seq."""
         if message.service not in HEALTHY_SERVICES:
             context.set_code(StatusCode.NOT_FOUND)
             context.set_details(f"unknown service; known are {SERVICE_NAME} and the empty name")
             return health_pb2.HealthCheckResponse()
-        return health_pb2.HealthCheckResponse(status=self._health())
+        return health_pb2.HealthCheckResponse(status=self._health.status())
 
-    @guarded_stream("grpc.health.v1.Health/Watch", health_pb2.HealthCheckResponse)
+    @guarded_stream(
+        Call("grpc.health.v1.Health/Watch", health_pb2.HealthCheckRequest, places="watchers"), health_pb2.HealthCheckResponse
+    )
     async def watch(
         self, message: health_pb2.HealthCheckRequest, context: Any
     ) -> AsyncGenerator[health_pb2.HealthCheckResponse]:
         """The health now and whenever it changes. The stream stays open; its end is the news that the replica is gone."""
-        known = message.service in HEALTHY_SERVICES
-        told = None
-        while True:
-            status = self._health() if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-            if status != told:
+        if message.service not in HEALTHY_SERVICES:
+            yield health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
+            await asyncio.Event().wait()
+        async with aclosing(self._health.watched()) as statuses:
+            async for status in statuses:
                 yield health_pb2.HealthCheckResponse(status=status)
-                told = status
-            await asyncio.sleep(WATCH_SECONDS)
-
-    def _health(self) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
-        try:
-            self._service.check_ready()
-        except ServiceError:
-            return health_pb2.HealthCheckResponse.NOT_SERVING
-        return health_pb2.HealthCheckResponse.SERVING
 
     async def _generate(self, task: Task, convert: Callable[[], TaskRequest], context: Any) -> pb.GenerateResponse:
         async def generate() -> pb.GenerateResponse:

@@ -1,4 +1,5 @@
-"""What stands before every call: the request's id, its key, a place, its time limit, its log line and its span.
+"""What stands before every call: the request's id, its key, a place, its time limit, its log line and its span. Only then is
+its message read.
 
 A decorator of the methods of `Rpc`. A refused call ends as every failed one does: with a status, details and trailers set in
 Ray's context, and an empty message.
@@ -8,30 +9,31 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, aclosing, contextmanager
-from typing import Any, Protocol, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
+from google.protobuf.message import Message
 from grpc import StatusCode
 
 from quant.card import Task
 from serving.observability.logs import log_request
 from serving.observability.requests import REQUEST_ID_HEADER, TIMEOUT_HEADER, RequestRecord, begin_request, read_time_limit
 from serving.observability.traces import no_tracing
-from serving.rpc.servicers import Unreadable
+from serving.rpc.messages import Unread, read_message
 from serving.rpc.statuses import GRPC_STATUS
 from serving.service.access import bearer
-from serving.service.errors import ErrorCode, ServiceError
-from serving.service.gate import Gate
+from serving.service.errors import ServiceError
+from serving.service.gate import Gate, Places
 from serving.service.service import Service
 
 ERROR_CODE_TRAILER = "dqbart-error-code"
 RETRY_AFTER_TRAILER = "retry-after"
 RAYS_REQUEST_ID = "request_id"
 KEY_METADATA = "x-api-key"
-HEALTH_CALLS = "grpc.health."
 
-M = TypeVar("M")
+M = TypeVar("M", bound=Message)
 
 
 class CallGuard:
@@ -41,53 +43,61 @@ class CallGuard:
         self._gate = gate
         self._service = service
 
-    @contextmanager
-    def around(self, call: str, task: Task | None, message: Any, context: Any) -> Iterator[RequestRecord | None]:
-        """The call's record; None where it may go no further, for the reason that the context then has."""
+    @asynccontextmanager
+    async def around(self, call: Call[Any], unread: Unread, context: Any) -> AsyncIterator[Any]:
+        """The call's record and message; None where it may go no further, for the reason that the context then has."""
         metadata = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
         given = metadata.get(REQUEST_ID_HEADER) or dict(context.trailing_metadata() or ()).get(RAYS_REQUEST_ID)
-        record = begin_request(given, "grpc", call)
-        health = call.startswith(HEALTH_CALLS)
-        tracing = no_tracing if health else self._gate.tracing
+        record = begin_request(given, "grpc", call.name)
+        tracing = no_tracing if call.health else self._gate.tracing
         with tracing(record, metadata), ExitStack() as held:
             try:
-                if self._admitted(task, health, metadata, message, record, held, context):
-                    yield record
-                else:
+                admitted = await self._admitted(call, metadata, unread, record, held)
+                if isinstance(admitted, ServiceError):
+                    if call.task is not None:
+                        self._service.count_refused(call.task, "grpc", admitted.code, record.seconds)
+                    fail(context, admitted)
+                    name_request(context, record)
                     yield None
+                else:
+                    yield record, admitted
                 record.outcome = record.outcome or _outcome(context)
             finally:
                 record.outcome = record.outcome or "cancelled"
                 name_request(context, record)
-                log_request(record, logging.DEBUG if health else logging.INFO)
+                log_request(record, logging.DEBUG if call.health else logging.INFO)
 
-    def _admitted(
-        self,
-        task: Task | None,
-        health: bool,
-        metadata: dict[str, str],
-        message: Any,
-        record: RequestRecord,
-        held: ExitStack,
-        context: Any,
-    ) -> bool:
+    async def _admitted(
+        self, call: Call[M], metadata: dict[str, str], unread: Unread, record: RequestRecord, held: ExitStack
+    ) -> M | ServiceError:
+        """The message of a call that has a key, a place and room for it; else why it has not."""
         settings = self._gate.settings
         try:
-            if not (health and settings.open_health):
+            if not (call.health and settings.open_health):
                 key = bearer(metadata.get("authorization")) or metadata.get(KEY_METADATA)
                 record.key_name = self._gate.access.name_of(key)
-            if isinstance(message, Unreadable):
-                raise ServiceError(ErrorCode.BAD_PARAMETER, "the message cannot be read: it is not what the .proto says")
-            if not health:
+            if not call.health:
                 record.time_limit = read_time_limit(metadata.get(TIMEOUT_HEADER))
-                held.enter_context(self._gate.place()).hold(message.ByteSize())
+            held.enter_context(self._gate.place(call.places)).hold(len(unread.content))
+            return await read_message(call.kind, unread, self._service.limits.max_source_characters)
         except ServiceError as error:
-            if task is not None:
-                self._service.count_refused(task, "grpc", error.code, record.seconds)
-            fail(context, error)
-            name_request(context, record)
-            return False
-        return True
+            return error
+
+
+@dataclass(frozen=True)
+class Call(Generic[M]):
+    """What is guarded."""
+
+    name: str
+    kind: type[M]
+    """Of its message."""
+    task: Task | None = None
+    """What refused ones are counted under."""
+    places: Places = "requests"
+
+    @property
+    def health(self) -> bool:
+        return self.places != "requests"
 
 
 class Guarded(Protocol):
@@ -97,36 +107,38 @@ class Guarded(Protocol):
 
 
 R = TypeVar("R", bound=Guarded)
-Unary = Callable[[R, Any, Any], Awaitable[M]]
-Streaming = Callable[[R, Any, Any], AsyncGenerator[M]]
+A = TypeVar("A")
+Unary = Callable[[R, M, Any], Awaitable[A]]
+GuardedUnary = Callable[[R, Unread, Any], Awaitable[A]]
+Streaming = Callable[[R, M, Any], AsyncGenerator[A]]
+GuardedStreaming = Callable[[R, Unread, Any], AsyncGenerator[A]]
 
 
-def guarded(call: str, empty: Callable[[], M], task: Task | None = None) -> Callable[[Unary[R, M]], Unary[R, M]]:
-    """Guard a method that answers with one message; `task` is what refused requests are counted under."""
+def guarded(call: Call[M], empty: Callable[[], A]) -> Callable[[Unary[R, M, A]], GuardedUnary[R, A]]:
+    """Guard a method that answers with one message."""
 
-    def decorate(method: Unary[R, M]) -> Unary[R, M]:
+    def decorate(method: Unary[R, M, A]) -> GuardedUnary[R, A]:
         @functools.wraps(method)
-        async def answer(self: R, message: Any, context: Any) -> M:
-            with self.guard.around(call, task, message, context) as record:
-                return empty() if record is None else await method(self, message, context)
+        async def answer(self: R, unread: Unread, context: Any) -> A:
+            async with self.guard.around(call, unread, context) as admitted:
+                return empty() if admitted is None else await method(self, admitted[1], context)
 
         return answer
 
     return decorate
 
 
-def guarded_stream(
-    call: str, empty: Callable[[], M], task: Task | None = None
-) -> Callable[[Streaming[R, M]], Streaming[R, M]]:
+def guarded_stream(call: Call[M], empty: Callable[[], A]) -> Callable[[Streaming[R, M, A]], GuardedStreaming[R, A]]:
     """Guard a method that answers with several messages."""
 
-    def decorate(method: Streaming[R, M]) -> Streaming[R, M]:
+    def decorate(method: Streaming[R, M, A]) -> GuardedStreaming[R, A]:
         @functools.wraps(method)
-        async def answer(self: R, message: Any, context: Any) -> AsyncGenerator[M]:
-            with self.guard.around(call, task, message, context) as record:
-                if record is None:
+        async def answer(self: R, unread: Unread, context: Any) -> AsyncGenerator[A]:
+            async with self.guard.around(call, unread, context) as admitted:
+                if admitted is None:
                     yield empty()
                     return
+                record, message = admitted
                 async with aclosing(method(self, message, context)) as items:
                     async for item in items:
                         # Ray's own proxy takes trailers over with a message only.

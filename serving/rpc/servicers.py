@@ -1,24 +1,19 @@
-"""How the services are registered with Ray's gRPC servers: bytes that are no message come to us, to be refused as any fault.
+"""How the services are registered with Ray's gRPC servers: messages come to us unread, for the guard stands before that.
 
-The servers themselves would end such a call as UNKNOWN, tell the client the name of a Python class, and log a traceback.
+The servers themselves would read them first. And of bytes that are no message they would end the call as UNKNOWN, tell the
+client the name of a Python class, and log a traceback.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2_grpc
 
 from protos.dqbart.v1 import seq2seq_pb2_grpc
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """In the place of a message that could not be read."""
+from serving.rpc.messages import Unread
 
 
 def add_seq2seq(servicer: Any, server: Any) -> None:
@@ -41,19 +36,6 @@ class _Registrar:
         """Nothing: the same ones come once more, by name."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        reading = {
-            name: handler._replace(request_deserializer=_read(handler.request_deserializer))
-            for name, handler in handlers.items()
-        }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, reading),))
-        self._server.add_registered_method_handlers(service, reading)
-
-
-def _read(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    def read(message: bytes) -> Any:
-        try:
-            return deserialize(message)
-        except DecodeError:
-            return Unreadable()
-
-    return read
+        unread = {name: handler._replace(request_deserializer=Unread) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, unread),))
+        self._server.add_registered_method_handlers(service, unread)

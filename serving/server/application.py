@@ -22,9 +22,14 @@ from serving.observability.metrics import MULTIPROCESS_VARIABLE
 from serving.server.ingress import Ingress
 from serving.server.model_table import ModelTable
 from serving.server.settings import Serve
+from serving.service.gate import MAX_OTHERS
 
-OTHER_REQUESTS = 100
-"""Requests besides those that generate (health, models, metrics, refused ones) that a replica may hold at a time."""
+REFUSED_REQUESTS = 200
+"""Requests that a replica may hold at a time beside those that have a place: they are being refused."""
+
+WAITING_REQUESTS = 1000
+"""Requests that may wait until Ray hands them to the replica, whose loop is busy; Ray refuses more. By default it would let
+all wait, and without an end where others stay."""
 
 HEALTH_CHECK_SECONDS = 0.5
 """How often Ray asks a replica for its health. A process that is gone is noticed at once, a dead engine by this."""
@@ -57,7 +62,8 @@ def application(settings: Serve, table: ModelTable | None, metrics_folder: str) 
     configured: Application = deployment.options(
         num_replicas=settings.replicas,
         # Ray's own limit must be above ours, which refuses with a better message instead of letting requests wait.
-        max_ongoing_requests=settings.max_concurrent_requests + OTHER_REQUESTS,
+        max_ongoing_requests=settings.max_concurrent_requests + settings.max_watchers + MAX_OTHERS + REFUSED_REQUESTS,
+        max_queued_requests=WAITING_REQUESTS,
         graceful_shutdown_timeout_s=settings.grace,
         health_check_period_s=HEALTH_CHECK_SECONDS,
         user_config=table.model_dump(mode="json") if table else None,

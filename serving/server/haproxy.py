@@ -105,14 +105,15 @@ def _edited(section: str, folder: str) -> str:
     elif heading == "backend default_grpc_backend":
         lines = ["http-request return status 503 default-errorfiles"]
     elif heading.startswith("backend http-"):
-        # A 500 of ours is JSON. The other ones are Ray's, from its fallback proxy, for a request whose replica has died. A
-        # 400 of another kind is uvicorn's, for what HAProxy takes for HTTP and uvicorn does not.
+        # A 500 of ours is JSON. The other ones are Ray's, from its fallback proxy, for a request whose replica has died, and
+        # its 503 is for one too many. A 400 of another kind is uvicorn's, for what HAProxy takes for HTTP and uvicorn does
+        # not.
         foreign = "!{ res.hdr(content-type) -m beg application/json }"
         lines = [
             WHOLE_REQUEST_HTTP,
             REQUEST_TIMEOUT,
             NO_UPGRADE,
-            f"http-response return status 503 default-errorfiles if {{ status 500 }} {foreign}",
+            f"http-response return status 503 default-errorfiles if {{ status 500 503 }} {foreign}",
             f"http-response return status 400 default-errorfiles if {{ status 400 }} {foreign}",
         ]
     elif heading.startswith("backend grpc-"):

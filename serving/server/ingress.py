@@ -22,7 +22,6 @@ from grpc_health.v1 import health_pb2
 from ray import serve
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
-from serving.engine.async_engine import AsyncEngine
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.http.routes import build_app
 from serving.observability.exporter import expose
@@ -30,8 +29,9 @@ from serving.observability.logs import LogSettings, configure_logs
 from serving.observability.metrics import Metrics
 from serving.observability.traces import Traces, no_tracing, otlp_exporter, traces_wanted
 from serving.rpc.calls import Rpc
+from serving.rpc.messages import Unread
 from serving.server.engines.process import EngineProcess
-from serving.server.live_models import LiveModels
+from serving.server.live_models import LiveModels, open_model
 from serving.server.model_table import ModelTable
 from serving.service.gate import Gate, GateSettings
 from serving.service.models import CheckedModel, ModelError, Models, ServedModel
@@ -67,8 +67,11 @@ class Ingress:
         self._models = models = Models()
 
         def opened(model: CheckedModel) -> ServedModel:
-            port = engines.open(model.folder, engine_settings, runner)
-            return ServedModel(model, model.codec(), AsyncEngine(port, metrics.watch(model, port.stats)))
+            return open_model(
+                model,
+                lambda model: engines.open(model.folder, engine_settings, runner),
+                lambda port: metrics.watch(model, port.stats),
+            )
 
         self._live = LiveModels(models, opened, limits.max_rows)
         self._service = Service(models, limits, metrics)
@@ -116,39 +119,37 @@ class Ingress:
             raise ModelError("the deployment's user_config names no models")
         self._service.check_health()
 
-    async def Translate(self, request: pb.TranslateRequest, grpc_context: Any) -> pb.GenerateResponse:
+    async def Translate(self, request: Unread, grpc_context: Any) -> pb.GenerateResponse:
         return await self._rpc.translate(request, grpc_context)
 
-    async def Summarize(self, request: pb.SummarizeRequest, grpc_context: Any) -> pb.GenerateResponse:
+    async def Summarize(self, request: Unread, grpc_context: Any) -> pb.GenerateResponse:
         return await self._rpc.summarize(request, grpc_context)
 
-    async def Answer(self, request: pb.AnswerRequest, grpc_context: Any) -> pb.GenerateResponse:
+    async def Answer(self, request: Unread, grpc_context: Any) -> pb.GenerateResponse:
         return await self._rpc.answer(request, grpc_context)
 
-    async def TranslateStream(self, request: pb.TranslateRequest, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
+    async def TranslateStream(self, request: Unread, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
         async with aclosing(self._rpc.translate_stream(request, grpc_context)) as events:
             async for event in events:
                 yield event
 
-    async def SummarizeStream(self, request: pb.SummarizeRequest, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
+    async def SummarizeStream(self, request: Unread, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
         async with aclosing(self._rpc.summarize_stream(request, grpc_context)) as events:
             async for event in events:
                 yield event
 
-    async def AnswerStream(self, request: pb.AnswerRequest, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
+    async def AnswerStream(self, request: Unread, grpc_context: Any) -> AsyncIterator[pb.StreamEvent]:
         async with aclosing(self._rpc.answer_stream(request, grpc_context)) as events:
             async for event in events:
                 yield event
 
-    async def ListModels(self, request: pb.ListModelsRequest, grpc_context: Any) -> pb.ListModelsResponse:
+    async def ListModels(self, request: Unread, grpc_context: Any) -> pb.ListModelsResponse:
         return await self._rpc.list_models(request, grpc_context)
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, grpc_context: Any) -> health_pb2.HealthCheckResponse:
+    async def Check(self, request: Unread, grpc_context: Any) -> health_pb2.HealthCheckResponse:
         return await self._rpc.check(request, grpc_context)
 
-    async def Watch(
-        self, request: health_pb2.HealthCheckRequest, grpc_context: Any
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+    async def Watch(self, request: Unread, grpc_context: Any) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         async for response in self._rpc.watch(request, grpc_context):
             yield response
 

@@ -114,6 +114,10 @@ class Serve(Command):
         default=GateSettings.max_concurrent_requests,
         description="requests that a replica answers at a time; more are refused at once (429)",
     )
+    max_watchers: Positive = Field(
+        default=GateSettings.max_watchers,
+        description="streams over gRPC that a replica tells its health (Health/Watch); more are refused at once",
+    )
     max_payload_bytes: Positive = Field(
         default=GateSettings.max_payload_bytes, description="bytes of a request's body or message (413)"
     )

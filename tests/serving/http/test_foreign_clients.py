@@ -20,7 +20,7 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 from libretranslatepy import LibreTranslateAPI
 
-from tests.serving.server.running import Server, metrics
+from tests.serving.server.running import PATIENCE, Server, metrics
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def huggingface(server: Server, name: str) -> InferenceClient:
 
 def ours(server: Server, task: str, **body: Any) -> list[str]:
     """Texts of the same request to our own interface."""
-    response = httpx.post(f"{server.url}/v1/{task}", json=body, timeout=30).raise_for_status()
+    response = httpx.post(f"{server.url}/v1/{task}", json=body, timeout=PATIENCE).raise_for_status()
     return [result["text"] for result in response.json()["results"]]
 
 
@@ -190,7 +190,7 @@ def test_foreign_requests_are_counted_as_ours(server: Server) -> None:
     client.translate("guten morgen", "de", "en")
     huggingface(server, "translation").translation("guten morgen", src_lang="de", tgt_lang="en")
     for wrong in ({"source": "fr"}, {"source": "de", "format": "html"}):
-        httpx.post(f"{server.url}/translate", json={"q": "guten morgen", "target": "en", **wrong})
+        httpx.post(f"{server.url}/translate", json={"q": "guten morgen", "target": "en", **wrong}, timeout=PATIENCE)
     assert (count("ok"), count("unknown_language"), count("bad_parameter")) == (before[0] + 2, before[1] + 1, before[2] + 1)
 
 
@@ -217,7 +217,7 @@ def test_a_stranger_calls_by_what_reflection_describes(
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=GetMessageClass(method.output_type).FromString,
     )
-    texts = [result.text for result in call(request, timeout=30).results]
+    texts = [result.text for result in call(request, timeout=PATIENCE).results]
     assert texts == ours(server, "translate", text="guten morgen", source_language="de")
     assert {name for name, each in service.methods_by_name.items() if each.server_streaming} == {
         "TranslateStream",

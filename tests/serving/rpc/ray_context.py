@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import grpc
+from google.protobuf.message import Message
+
+from serving.rpc.messages import Unread
+
+
+def unread(message: Message) -> Unread:
+    """As Ray hands it over."""
+    return Unread(message.SerializeToString())
 
 
 class Context:

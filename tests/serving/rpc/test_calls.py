@@ -20,7 +20,7 @@ from serving.service.models import Models
 from serving.service.requests import AnswerRequest, GenerationParameters, SummarizeRequest, TranslateRequest
 from serving.service.results import GenerateResponse, Output, Result, Timings, Token, TruncationReport
 from serving.service.service import Limits, Service
-from tests.serving.rpc.ray_context import Context
+from tests.serving.rpc.ray_context import Context, unread
 
 
 class FailingService(Service):
@@ -42,7 +42,7 @@ class FailingService(Service):
 
 def failed(fault: Exception) -> Context:
     context = Context()
-    message = asyncio.run(Rpc(FailingService(fault)).summarize(pb.SummarizeRequest(texts=["a"]), context))
+    message = asyncio.run(Rpc(FailingService(fault)).summarize(unread(pb.SummarizeRequest(texts=["a"])), context))
     assert message == pb.GenerateResponse()
     return context
 
@@ -58,14 +58,14 @@ def test_an_unexpected_fault_shows_nothing_of_the_inside() -> None:
     assert context.status == grpc.StatusCode.INTERNAL
     assert "secret" not in context.details
     listed = Context()
-    asyncio.run(Rpc(FailingService(RuntimeError("/root/secret"))).list_models(pb.ListModelsRequest(), listed))
+    asyncio.run(Rpc(FailingService(RuntimeError("/root/secret"))).list_models(unread(pb.ListModelsRequest()), listed))
     assert listed.status == grpc.StatusCode.INTERNAL
 
 
 def test_wrong_parameters_are_named_and_counted() -> None:
     service, context = FailingService(AssertionError("the service was asked")), Context()
     wrong = pb.SummarizeRequest(texts=["a"], parameters=pb.GenerationParameters(num_beams=0))
-    asyncio.run(Rpc(service).summarize(wrong, context))
+    asyncio.run(Rpc(service).summarize(unread(wrong), context))
     assert context.status == grpc.StatusCode.INVALID_ARGUMENT
     assert context.details == "parameters.num_beams: should be greater than or equal to 1"
     assert b'outcome="bad_parameter",protocol="grpc"' in service.metrics_page()
@@ -73,7 +73,7 @@ def test_wrong_parameters_are_named_and_counted() -> None:
 
 def test_a_stopped_engine_is_not_serving() -> None:
     rpc = Rpc(FailingService(ServiceError(ErrorCode.UNAVAILABLE, "stopped")))
-    response = asyncio.run(rpc.check(health_pb2.HealthCheckRequest(), Context()))
+    response = asyncio.run(rpc.check(unread(health_pb2.HealthCheckRequest()), Context()))
     assert response.status == health_pb2.HealthCheckResponse.NOT_SERVING
 
 

@@ -13,15 +13,16 @@ from grpc_health.v1 import health_pb2
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from serving.observability.metrics import Metrics
 from serving.observability.requests import current_request
+from serving.rpc import guard
 from serving.rpc.calls import Rpc
 from serving.service.access import make_key
 from serving.service.gate import Gate, GateSettings
 from serving.service.models import Models
 from serving.service.service import Limits, Service
-from tests.serving.rpc.ray_context import Context
+from tests.serving.rpc.ray_context import Context, unread
 
 KEY, KNOWN = make_key("alice")
-MESSAGE = pb.SummarizeRequest(texts=["a secret"])
+MESSAGE = unread(pb.SummarizeRequest(texts=["a secret"]))
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_calls_without_a_key_are_refused_and_counted(service: Service) -> None:
         assert context.status == grpc.StatusCode.UNAUTHENTICATED
         assert ("dqbart-error-code", "unauthenticated") in context.trailers
     listed = Context()
-    asyncio.run(Rpc(service, gate).list_models(pb.ListModelsRequest(), listed))
+    asyncio.run(Rpc(service, gate).list_models(unread(pb.ListModelsRequest()), listed))
     assert listed.status == grpc.StatusCode.UNAUTHENTICATED
     assert b'outcome="unauthenticated",protocol="grpc",task="summarization"} 3.0' in service.metrics_page()
 
@@ -67,7 +68,7 @@ def test_a_stream_without_a_key_ends_with_an_empty_message(service: Service) -> 
 def test_health_is_open_or_closed_by_setting(service: Service, open_health: bool, status: Any) -> None:
     context = Context()
     gate = Gate(GateSettings(keys=(KNOWN,), open_health=open_health))
-    asyncio.run(Rpc(service, gate).check(health_pb2.HealthCheckRequest(), context))
+    asyncio.run(Rpc(service, gate).check(unread(health_pb2.HealthCheckRequest()), context))
     assert context.status == status
 
 
@@ -81,7 +82,7 @@ def test_beyond_the_places_calls_are_refused_at_once(service: Service) -> None:
 
 
 def test_beyond_the_bytes_in_flight_calls_are_refused_at_once(service: Service) -> None:
-    gate = Gate(GateSettings(max_payload_bytes_in_flight=MESSAGE.ByteSize()))
+    gate = Gate(GateSettings(max_payload_bytes_in_flight=len(MESSAGE.content)))
     with gate.place() as place:
         place.hold(1)
         context = summarize(service, gate)
@@ -148,3 +149,49 @@ def test_the_time_limit_is_known(service: Service) -> None:
     summarize(asked, Gate(), x_request_timeout_seconds="2")
     assert summarize(asked, Gate(), x_request_timeout_seconds="soon").status == grpc.StatusCode.INVALID_ARGUMENT
     assert limits == [2.0]
+
+
+def test_a_message_is_not_read_before_the_key_is_known(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "read_message", lambda *_: pytest.fail("it was read"))
+    gate = Gate(GateSettings(keys=(KNOWN,), open_health=False))
+    rpc = Rpc(service, gate)
+    calls = [each for each in vars(Rpc).values() if hasattr(each, "__wrapped__")]
+    assert len(calls) == 9
+
+    async def status(call: Any) -> Any:
+        context = Context()
+        answer = call(rpc, MESSAGE, context)
+        await (anext(answer) if hasattr(answer, "__anext__") else answer)
+        return context.status
+
+    for call in calls:
+        assert asyncio.run(status(call)) == grpc.StatusCode.UNAUTHENTICATED
+
+
+async def watching(rpc: Rpc) -> tuple[Any, Context]:
+    context = Context()
+    watch = rpc.watch(unread(health_pb2.HealthCheckRequest()), context)
+    await anext(watch)
+    return watch, context
+
+
+def test_watchers_have_places_of_their_own(service: Service) -> None:
+    gate = Gate(GateSettings(max_watchers=2, max_concurrent_requests=1))
+    rpc = Rpc(service, gate)
+
+    async def watch() -> None:
+        watches = [await watching(rpc) for _ in range(3)]
+        assert [context.status for _, context in watches] == [None, None, grpc.StatusCode.RESOURCE_EXHAUSTED]
+        assert ("retry-after", "1") in watches[2][1].trailers
+        context = Context()
+        await rpc.summarize(MESSAGE, context)
+        assert context.status == grpc.StatusCode.NOT_FOUND
+        await rpc.check(unread(health_pb2.HealthCheckRequest()), checked := Context())
+        assert checked.status is None
+        for each, _ in watches:
+            await each.aclose()
+        again, context = await watching(rpc)
+        assert context.status is None
+        await again.aclose()
+
+    asyncio.run(watch())

@@ -16,7 +16,7 @@ from serving.service.errors import ErrorCode, ServiceError
 from serving.service.models import Models
 from serving.service.results import InputResult, Result, StreamEvent, TextDelta, Timings, TruncationReport
 from serving.service.service import Limits, Service
-from tests.serving.rpc.ray_context import Context
+from tests.serving.rpc.ray_context import Context, unread
 
 RESULT = Result(
     text="ab",
@@ -56,7 +56,10 @@ def ask(service: Service, message: pb.SummarizeRequest | None = None) -> tuple[l
     context = Context()
 
     async def collect() -> list[pb.StreamEvent]:
-        return [event async for event in Rpc(service).summarize_stream(message or pb.SummarizeRequest(texts=["a"]), context)]
+        return [
+            event
+            async for event in Rpc(service).summarize_stream(unread(message or pb.SummarizeRequest(texts=["a"])), context)
+        ]
 
     return asyncio.run(collect()), context
 
@@ -97,7 +100,7 @@ def test_leaving_the_call_leaves_the_stream() -> None:
     service = Scripted(EVENTS[:1], hangs=True)
 
     async def leave() -> None:
-        async with aclosing(Rpc(service).summarize_stream(pb.SummarizeRequest(texts=["a"]), Context())) as events:
+        async with aclosing(Rpc(service).summarize_stream(unread(pb.SummarizeRequest(texts=["a"])), Context())) as events:
             await anext(events)
         assert service.left
 
