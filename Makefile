@@ -6,7 +6,7 @@ VENV := .venv
 KERNELS := $(wildcard serving/engine/native/kernels/*)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
-# tests/conftest.py says which worker runs what, and in which order. More than four would want more memory than most machines have.
+# tests/conftest.py says which worker runs what. More than four would want more memory than most machines have.
 WORKERS := --numprocesses=logical --maxprocesses=4 --no-loadscope-reorder
 
 .PHONY: help serve test full-test check image-test k8s-test cluster-test audit
