@@ -82,7 +82,7 @@ def test_two_processes_train_as_one_does(teachers, pairs, tmp_path: Path) -> Non
     assert two.losses == pytest.approx(alone.losses, rel=1e-3)
 
 
-@pytest.mark.slow  # Ray starts its processes twice
+@pytest.mark.slow  # what the test above runs, but for the command
 def test_two_processes_finetune_as_one_does(teachers, pairs, tmp_path: Path) -> None:
     steps = ["--accumulate", "2", "--max-steps", "6"]
     alone = Run(teachers["mbart50"], pairs, tmp_path / "alone", *steps, command="finetune")
@@ -100,6 +100,7 @@ def test_two_processes_finetune_as_one_does(teachers, pairs, tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.slow  # Ray starts its processes twice
 def test_a_killed_worker_does_not_change_the_result(teachers, pairs, tmp_path: Path) -> None:
     steps = ["--accumulate", "2", "--max-steps", "60", "--validate-every", "20"]
     steps += ["--prune-heads", "0.25", "--measure-batches", "1"]  # what rank 0 finds is what all of them have
