@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from compress.data.batches import Batch, collate, epoch_batches
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 from compress.model.token_losses import terms_of, weighed
 from compress.training.loop import TrainingSettings
 from compress.training.losses import LayerMap, LossWeights, with_states

@@ -109,13 +109,13 @@ def _prepare(side: Side, settings: BenchTraining, tell: Callable[[int], None]) -
     import torch
 
     from compress.data.dataset import Fields, Languages, load_examples
-    from compress.device import quick_at_bf16
     from compress.model.quantized_modules import quantize_modules
     from compress.model.student import build_student, spaced_layers
     from compress.model.teacher import load_teacher
     from compress.training.allocation import keep_freed_memory
     from compress.training.loop import StepReport, Trainer, TrainingSettings
     from compress.training.losses import LayerMap, LossWeights
+    from compress.training.precision import bf16_by_device, faster_at_bf16
     from quant.scheme import Layers, Scheme
 
     torch.set_num_threads(settings.threads)
@@ -142,7 +142,7 @@ def _prepare(side: Side, settings: BenchTraining, tell: Callable[[int], None]) -
         batch_tokens=settings.batch_tokens,
         accumulate=1,
         clip_norm=1.0,
-        bf16=quick_at_bf16(torch.device("cpu")),
+        bf16="auto",
         seed=0,
         validate_every=None,
         losses=LossWeights(attention=settings.attention_weight, hidden=settings.hidden_weight),
@@ -154,6 +154,8 @@ def _prepare(side: Side, settings: BenchTraining, tell: Callable[[int], None]) -
         return lambda told: train(student, teacher.model, kept, encoded, training, rounds, told)
     keep_freed_memory()
     trainer = Trainer(student, teacher.model, kept, encoded, training)
+    known = bf16_by_device(training.bf16, student.device)
+    trainer.bf16 = faster_at_bf16(trainer, Console().print) if known is None else known
 
     def run(told: Callable[[float], Any]) -> None:
         def report(report: StepReport) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import torch
 from rich.console import Console
 from transformers import set_seed
 
-from compress.data.text_format import Encoded, Example
+from compress.data.encoded import Encoded
+from compress.data.text_format import Example
 from compress.manifest import Manifest, write_manifest
 from compress.model.embeddings import save_checkpoint
 from compress.model.quantized_modules import (
@@ -33,7 +34,9 @@ from compress.training.loop import Trainer, TrainingSettings
 from compress.training.losses import LayerMap
 from compress.training.observers import LOG_ONLY, Observation
 from compress.training.origin import origin
+from compress.training.progress import advancing
 from compress.training.run import TrainingRun
+from compress.training.shared_examples import shared_examples
 from quant.artifact import is_artifact, write_artifact
 from quant.checking import card_faults, weight_faults
 from quant.evaluation_file import EVALUATION_FILE
@@ -41,6 +44,9 @@ from quant.layout import Architecture, model_layout
 from quant.scheme import Layers, Scheme
 from quant.structure import UNIFORM
 from quant.whole_files import save_tensors, whole_files
+
+Load = Callable[[], Sequence[Example]]
+"""Reads the examples of a split."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +92,29 @@ class Compression:
         self.student.to(device)
         teacher.model.to(device)
 
-    def run(self, train: Sequence[Example], valid: Sequence[Example], resume: bool) -> int:
-        """Returns the exit code: 0 when trained to the end, 130 when interrupted (and saved)."""
-        run = self._training_run(train, valid)
+    def run(self, train: Load, valid: Load, resume: bool) -> int:
+        """Returns the exit code: 0 when trained to the end, 130 when interrupted (and saved).
+
+        Texts are read by rank 0 alone, and those to train on are in memory until they are encoded.
+        """
+        run = self._training_run()
         run.check(resume)
         self._check()
-        encoded = self._encode(train, "train")
-        self._encode(valid, "valid")  # each validation encodes anew; here, what is cut off is shown
+        scored = valid() if self.group.rank == 0 else []
+        folder = self.output / "training" / "examples"
+        with shared_examples(folder, lambda: self._encoded(train(), scored, run), self.group) as encoded:
+            if self.group.rank == 0:
+                self._summarize("train", encoded)
+                self._summarize("valid", self.teacher.text_format.encode(scored, self.plan.max_target_tokens))
+            return self._train(encoded, scored, run)
+
+    def _encoded(self, train: Sequence[Example], valid: Sequence[Example], run: TrainingRun) -> Iterator[Encoded]:
+        seed, device = self.plan.training.seed, self.student.device
+        run.origin = origin("compress", self.flags, seed, device, self.teacher, train, valid)
+        with advancing(self.console, "encoding", len(train)) as advance:
+            yield from self.teacher.text_format.encode_all(train, self.plan.max_target_tokens, advance)
+
+    def _train(self, encoded: Sequence[Encoded], valid: Sequence[Example], run: TrainingRun) -> int:
         layers = self._quantize(encoded, run)
         trainer = Trainer(
             self.student,
@@ -164,10 +186,8 @@ class Compression:
     def _bad_batches(self) -> Path:
         return self.output / "training" / "bad_batch"
 
-    def _encode(self, examples: Sequence[Example], split: str) -> list[Encoded]:
-        encoded = self.teacher.text_format.encode(examples, self.plan.max_target_tokens)
+    def _summarize(self, split: str, encoded: Sequence[Encoded]) -> None:
         self.console.print(self.teacher.text_format.summary(split, encoded, self.plan.max_target_tokens), soft_wrap=True)
-        return encoded
 
     def _quantize(self, encoded: Sequence[Encoded], run: TrainingRun) -> LayerMap:
         """Make the student what it is trained and packed as; returns what of the teacher it is compared with."""
@@ -189,7 +209,7 @@ class Compression:
             clip=plan.scales.bound,
         )
         found = search.structure(self.student, self.teacher.model, layers, self.group, run.found)
-        run.found, self.structure = found.to_dict(), found.structure
+        run.found, self.structure = {**run.found, **found.to_dict()}, found.structure
         quantize_modules(self.student, plan.scheme, self.structure, plan.scales)
         return replace(layers, kept_heads=found.kept_heads)
 
@@ -199,7 +219,6 @@ class Compression:
             self.student, self.teacher.text_format, valid, self.plan.decoding, tokens, self.plan.max_target_tokens, advance
         )
 
-    def _training_run(self, train: Sequence[Example], valid: Sequence[Example]) -> TrainingRun:
+    def _training_run(self) -> TrainingRun:
         plan = {**asdict(self.plan), "layers": str(self.plan.layers), "scheme": str(self.plan.scheme or "full")}
-        given = origin("compress", self.flags, self.plan.training.seed, self.student.device, self.teacher, train, valid)
-        return TrainingRun(self.output, {**plan, "teacher": self.teacher.digest}, self.console, given, self.observation)
+        return TrainingRun(self.output, {**plan, "teacher": self.teacher.digest}, self.console, self.observation)

@@ -18,8 +18,3 @@ def pick_device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceError(f"device is {name!r}, but PyTorch finds no CUDA device here")
     return torch.device(name)
-
-
-def quick_at_bf16(device: torch.device) -> bool:
-    """Whether bf16 autocast is likely to be faster than float32 there."""
-    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,8 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTr
 
 from compress.data.batches import collate, length_batches
 from compress.data.denoising import Denoising
-from compress.data.text_format import Encoded, Example
+from compress.data.encoded import Encoded
+from compress.data.text_format import Example
 from compress.errors import CompressError
 from compress.model.checkpoint import CheckpointError, check_architecture, load_checkpoint
 from compress.model.embeddings import save_checkpoint, settle_embeddings
@@ -30,12 +31,13 @@ from compress.model.token_losses import TokenWeights, token_losses
 from compress.model.vocabulary import extend_positions, train_tokenizer, use_vocabulary
 from compress.scoring.decoding import DecodingSettings
 from compress.scoring.evaluation import evaluate
-from compress.training.group import Group
+from compress.training.group import Alone, Group
 from compress.training.loop import Noise, Trainer, TrainingSettings
 from compress.training.losses import LayerMap, outputs_of
 from compress.training.observers import LOG_ONLY, Observation
 from compress.training.origin import origin
 from compress.training.run import TrainingRun, Validate
+from compress.training.shared_examples import shared_examples
 from quant.layout import ArchitectureError
 from quant.whole_files import whole_files, whole_folder
 
@@ -96,8 +98,8 @@ def write_initial(
 
 def finetune(
     teacher: Teacher,
-    train: Sequence[Encoded],
-    valid: Sequence[Encoded] | Sequence[Example],
+    train: Callable[[], Iterable[Encoded]],
+    valid: Callable[[], Sequence[Encoded] | Sequence[Example]],
     plan: FinetunePlan,
     output: Path,
     device: torch.device,
@@ -107,10 +109,11 @@ def finetune(
     observation: Observation = LOG_ONLY,
     group: Group | None = None,
 ) -> int:
-    """Train the teacher's model; `valid` are examples to score, or segments to denoise. Returns the exit code of the run.
+    """Train the teacher's model; `valid` gives examples to score, or segments to denoise. Returns the exit code of the run.
 
-    `flags` are for the manifest.
+    Data is read by rank 0 of the group alone. `flags` are for the manifest.
     """
+    group = group or Alone()
     model = teacher.model.to(device)
     for name in ("dropout", "attention_dropout", "activation_dropout"):
         _set_dropout(model, name, plan.dropout if name == "dropout" else 0.0)
@@ -118,14 +121,10 @@ def finetune(
     if plan.objective == "denoising":
         card = teacher.text_format.card
         noise = Denoising(teacher.text_format.tokenizer, len(card.source_prefix), len(card.source_suffix))
-    given = origin("finetune", flags, plan.training.seed, device, teacher, train, valid)
-    run = TrainingRun(output, {**asdict(plan), "initial": teacher.digest}, console, given, observation)
+    run = TrainingRun(output, {**asdict(plan), "initial": teacher.digest}, console, observation)
     run.check(resume)
     plan.decoding.over(model)  # what it cannot generate by is an error before the work
     set_seed(plan.training.seed)
-    trainer = Trainer(model, None, LayerMap([], []), train, plan.training, noise, group, output / "training" / "bad_batch")
-    console.print(teacher.text_format.summary("train", train, plan.max_target_tokens), soft_wrap=True)
-    validate = _denoised(model, noise, valid, plan) if noise else _scored(teacher, valid, plan, console)
 
     def keep_best(_: int) -> None:
         model.generation_config = plan.decoding.resolved(model, teacher.text_format)
@@ -133,7 +132,15 @@ def finetune(
             save_checkpoint(model, partial)
             teacher.text_format.tokenizer.save_pretrained(partial)
 
-    return run.train(trainer, len(valid), validate, keep_best)
+    folder = output / "training"
+    scored = valid() if group.rank == 0 else []
+    with shared_examples(folder / "examples", train, group) as examples:
+        if group.rank == 0:
+            run.origin = origin("finetune", flags, plan.training.seed, device, teacher, examples, scored)
+            console.print(teacher.text_format.summary("train", examples, plan.max_target_tokens), soft_wrap=True)
+        trainer = Trainer(model, None, LayerMap([], []), examples, plan.training, noise, group, folder / "bad_batch")
+        validate = _denoised(trainer, noise, scored) if noise else _scored(teacher, scored, plan, console)
+        return run.train(trainer, len(scored), validate, keep_best)
 
 
 def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan, console: Console) -> Validate:
@@ -148,11 +155,12 @@ def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan, console: Console) 
     return validate
 
 
-def _denoised(model: PreTrainedModel, noise: Noise, valid: Any, plan: FinetunePlan) -> Validate:
+def _denoised(trainer: Trainer, noise: Noise, valid: Any) -> Validate:
     """Cross-entropy and perplexity a token, under the same noise at every validation."""
+    model, settings = trainer.student, trainer.settings
     noisy = [noise(example, random.Random(index)) for index, example in enumerate(valid)]
     order = sorted(range(len(noisy)), key=lambda index: len(noisy[index].source_ids))
-    batches = length_batches(noisy, order, plan.training.batch_tokens)
+    batches = length_batches(noisy, order, settings.batch_tokens)
 
     @torch.inference_mode()
     def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
@@ -161,7 +169,7 @@ def _denoised(model: PreTrainedModel, noise: Noise, valid: Any, plan: FinetunePl
         for indices in batches:
             batch = collate([noisy[index] for index in indices], model.config.pad_token_id).to(model.device)
             outputs, labels = (
-                outputs_of(model, batch, plan.training.losses, plan.training.bf16),
+                outputs_of(model, batch, settings.losses, trainer.bf16),
                 batch.labels[batch.target_mask],
             )
             total += float(token_losses(outputs.head, labels, None, TokenWeights())["task"]) * len(labels)

@@ -12,8 +12,7 @@ OUTPUT/sensitivity.json   loss that each block adds at fewer bits, and the bits 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,15 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from compress.data.batches import Batch, collate, epoch_batches
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 from compress.model.bit_budget import spend
 from compress.model.heads import heads_to_keep, keep_heads, score_heads
 from compress.model.sensitivity import FEWER_BITS, Objective, Sensitivity, losses_measured, measure_sensitivity
 from compress.training.group import Group
 from compress.training.loop import TrainingSettings
 from compress.training.losses import LayerMap, LossWeights, joint_losses, outputs_of
-from compress.training.progress import progress_bar
+from compress.training.precision import bf16_by_device
+from compress.training.progress import advancing
 from quant.file_size import file_bytes
 from quant.layout import Architecture, blocks
 from quant.numerics import CLIP
@@ -100,7 +100,8 @@ class StructureSearch:
         kept: Heads = known["kept_heads"] if known else group.from_first(lambda: self._heads(student))
         keep_heads(student, kept)
         settings = self.training
-        objective = joint_objective(teacher, settings.losses, replace(layers, kept_heads=kept), settings.bf16)
+        bf16 = bf16_by_device(settings.bf16, student.device) or False  # float32 where training has yet to find out
+        objective = joint_objective(teacher, settings.losses, replace(layers, kept_heads=kept), bf16)
         bits = known["block_bits"] if known else group.from_first(lambda: self._bits(student, _counts(kept), objective))
         return Found(kept, bits)
 
@@ -116,7 +117,7 @@ class StructureSearch:
         if share == 0:
             return {}
         batches = self._batches(student)
-        with _advancing(self.console, "scoring heads", len(batches)) as advance:
+        with advancing(self.console, "scoring heads", len(batches)) as advance:
             scores = score_heads(student, batches, advance)
         kept = heads_to_keep(scores, share)
         self._write(HEADS_FILE, {"share": share, "scores": _lists(scores), "kept": kept})
@@ -132,7 +133,7 @@ class StructureSearch:
         spend({block: dict.fromkeys(FEWER_BITS, 0.0) for block in blocks(architecture)}, *self._budget(architecture, heads))
         batches = self._batches(student)
         total = losses_measured(len(blocks(architecture)), len(batches))
-        with _advancing(self.console, "measuring blocks", total) as advance:
+        with advancing(self.console, "measuring blocks", total) as advance:
             measured = measure_sensitivity(student, self.scheme, batches, objective, advance, self.clip)
         structure = spend(measured.increase, *self._budget(architecture, heads))
         size = file_bytes(architecture, self.scheme, structure)
@@ -169,13 +170,6 @@ def joint_objective(teacher: PreTrainedModel, weights: LossWeights, layers: Laye
         return loss
 
     return objective
-
-
-@contextmanager
-def _advancing(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    with progress_bar(console) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda finished: bar.advance(task, finished)
 
 
 def _counts(kept: Heads) -> dict[str, int]:

@@ -124,7 +124,7 @@ class TrainingFlags(DataFlags):
     batch_tokens: Count = Field(4096, description="padded source or target tokens in a batch, whichever are more")
     accumulate: Count = Field(1, description="batches whose gradients make one optimizer step")
     clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="largest gradient norm")
-    bf16: Literal["auto", "on", "off"] = Field("auto", description="bf16 autocast; auto: where the device is quick at it")
+    bf16: Literal["auto", "on", "off"] = Field("auto", description="bf16 autocast; auto: where a step is faster with it")
     seed: int = Field(0, description="seed of data order and dropout")
     validate_every: Count | None = Field(None, description="steps between validations (default: once an epoch)")
     valid_examples: Count = Field(500, description="validation examples used, from the start of the data")

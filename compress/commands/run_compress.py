@@ -12,7 +12,7 @@ from compress.commands.flags import TrainingFlags
 from compress.commands.outcome import exit_code
 from compress.compression import Compression, Plan
 from compress.data.dataset import Languages, load_examples
-from compress.device import quick_at_bf16
+from compress.data.text_format import Example
 from compress.model.quantized_modules import WeightScales
 from compress.model.teacher import load_teacher
 from compress.model_card import departures
@@ -70,7 +70,7 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         layers=Layers.parse(settings.layers),
         single_layer=settings.single_layer,
         scheme=None if settings.bits == FULL_PRECISION else Scheme.parse(settings.bits),
-        training=training_settings(settings, device, _losses(settings)),
+        training=training_settings(settings, _losses(settings)),
         decoding=settings.decoding(),
         max_target_tokens=min(settings.max_target_tokens, teacher.architecture.max_position_embeddings),
         scales=WeightScales(learned=settings.scales == "learned", clip=settings.clip),
@@ -80,17 +80,18 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
     flags = recorded_flags(settings)
     compression = Compression(teacher, plan, settings.output, device, console, group, flags, observation)
     fields, tell = settings.fields(), partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    train = [
-        example
-        for name in settings.train
-        for example in load_examples(name, "train", settings.task, fields, languages, settings.limit, tell)
-    ]
-    valid = load_examples(settings.valid, "validation", settings.task, fields, languages, settings.valid_examples, tell)
-    return compression.run(train, valid, resume)
+
+    def train() -> list[Example]:
+        return [example for name in settings.train for example in load(name, "train", settings.limit)]
+
+    def load(name: str, split: str, limit: int | None) -> list[Example]:
+        return load_examples(name, split, settings.task, fields, languages, limit, tell)
+
+    return compression.run(train, lambda: load(settings.valid, "validation", settings.valid_examples), resume)
 
 
-def training_settings(settings: TrainingFlags, device: torch.device, losses: LossWeights) -> TrainingSettings:
-    """What the flags shared by all training commands say, for `device`."""
+def training_settings(settings: TrainingFlags, losses: LossWeights) -> TrainingSettings:
+    """What the flags shared by all training commands say."""
     return TrainingSettings(
         epochs=settings.epochs,
         max_steps=settings.max_steps,
@@ -101,7 +102,7 @@ def training_settings(settings: TrainingFlags, device: torch.device, losses: Los
         batch_tokens=settings.batch_tokens,
         accumulate=settings.accumulate,
         clip_norm=settings.clip_norm,
-        bf16=settings.bf16 == "on" or (settings.bf16 == "auto" and quick_at_bf16(device)),
+        bf16="auto" if settings.bf16 == "auto" else settings.bf16 == "on",
         seed=settings.seed,
         validate_every=settings.validate_every,
         losses=losses,

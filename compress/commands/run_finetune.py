@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from compress.commands.finetune import Finetune
 from compress.commands.outcome import exit_code
 from compress.commands.run_compress import training_settings
 from compress.data.dataset import Languages, load_examples
+from compress.data.encoded import Encoded
 from compress.data.text_format import Example
 from compress.data.texts import load_texts, segments
 from compress.finetuning import FinetunePlan, finetune, write_initial
@@ -21,6 +22,7 @@ from compress.training.group import Group
 from compress.training.losses import LossWeights
 from compress.training.observers import Observation
 from compress.training.origin import recorded_flags
+from compress.training.progress import advancing
 from compress.training.workers import train_in_workers
 from quant.card import passages
 
@@ -61,7 +63,7 @@ def _train(settings: Finetune, initial: Path, group: Group, device: torch.device
     )
     plan = FinetunePlan(
         objective=settings.objective,
-        training=training_settings(settings, device, LossWeights(task=1.0, logits=0.0, attention=0.0, hidden=0.0)),
+        training=training_settings(settings, LossWeights(task=1.0, logits=0.0, attention=0.0, hidden=0.0)),
         decoding=settings.decoding(),
         max_target_tokens=min(settings.max_target_tokens, teacher.architecture.max_position_embeddings),
         dropout=settings.dropout,
@@ -70,16 +72,23 @@ def _train(settings: Finetune, initial: Path, group: Group, device: torch.device
     if settings.objective == "denoising":
         fields = settings.fields()
         length = min(settings.segment_tokens, teacher.architecture.max_position_embeddings)
-        splits = [(settings.train, "train", settings.limit), (settings.valid, "validation", settings.valid_examples)]
-        train, valid = (
-            segments(load_texts(names, split, fields.source, most, fields.reading), teacher.text_format, length)
-            for names, split, most in splits
+
+        def cut(names: Sequence[str], split: str, most: int | None) -> Iterator[Encoded]:
+            return segments(load_texts(names, split, fields.source, most, fields.reading), teacher.text_format, length)
+
+        train = partial(cut, settings.train, "train", settings.limit)
+        valid = partial(cut, settings.valid, "validation", settings.valid_examples)
+        return finetune(
+            teacher, train, lambda: list(valid()), plan, settings.output, device, console, resume, flags, observation, group
         )
-        return finetune(teacher, train, valid, plan, settings.output, device, console, resume, flags, observation, group)
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    examples = _examples(settings, settings.train, "train", settings.limit, tell)
-    encoded = teacher.text_format.encode(examples, plan.max_target_tokens)
-    scored = _examples(settings, settings.valid, "validation", settings.valid_examples, tell)
+
+    def encoded() -> Iterator[Encoded]:
+        examples = _examples(settings, settings.train, "train", settings.limit, tell)
+        with advancing(console, "encoding", len(examples)) as advance:
+            yield from teacher.text_format.encode_all(examples, plan.max_target_tokens, advance)
+
+    scored = partial(_examples, settings, settings.valid, "validation", settings.valid_examples, tell)
     return finetune(teacher, encoded, scored, plan, settings.output, device, console, resume, flags, observation, group)
 
 

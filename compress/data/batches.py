@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded, in_chunks, lengths_of
 
 IGNORED_LABEL = -100
 CHUNK = 8192
@@ -37,7 +39,7 @@ class Batch:
         return Batch(*(getattr(self, field).to(device, non_blocking=True) for field in self.__dataclass_fields__))
 
 
-def epoch_batches(examples: Sequence[Encoded], batch_tokens: int, seed: int, epoch: int) -> list[list[int]]:
+def epoch_batches(examples: Sequence[Encoded], batch_tokens: int, seed: int, epoch: int) -> list[Sequence[int]]:
     """Indices of one epoch's batches, the same for the same seed and epoch.
 
     Examples are shuffled, sorted by length within chunks of 8,192, cut where a batch would exceed `batch_tokens` padded
@@ -45,30 +47,25 @@ def epoch_batches(examples: Sequence[Encoded], batch_tokens: int, seed: int, epo
     """
     # One generator an epoch: an interrupted run resumes in the middle of an epoch without replaying earlier ones.
     generator = random.Random(f"{seed}/{epoch}")
-    order = list(range(len(examples)))
+    lengths = lengths_of(examples)
+    order = array("i", range(len(examples)))  # four bytes an example, where a list has 36
     generator.shuffle(order)
-    batches: list[list[int]] = []
-    for start in range(0, len(order), CHUNK):
-        chunk = sorted(order[start : start + CHUNK], key=lambda index: _lengths(examples[index]))
-        batches += length_batches(examples, chunk, batch_tokens)
+    batches: list[Sequence[int]] = []
+    for chunk in in_chunks(len(order), CHUNK):
+        indices = np.asarray(order[chunk])
+        source, target = lengths[indices].T
+        by_length = indices[np.lexsort((target, source))]
+        batches += [
+            array("i", batch) for batch in _cut(by_length.tolist(), lengths[by_length].max(1).tolist(), batch_tokens)
+        ]
     generator.shuffle(batches)
     return batches
 
 
 def length_batches(examples: Sequence[Encoded], order: Sequence[int], batch_tokens: int) -> list[list[int]]:
     """Cut indices, in their order, into batches of at most `batch_tokens` padded tokens (at least one example each)."""
-    batches: list[list[int]] = []
-    current: list[int] = []
-    longest = 0
-    for index in order:
-        longest = max(longest, *_lengths(examples[index]))
-        if current and longest * (len(current) + 1) > batch_tokens:
-            batches.append(current)
-            current, longest = [], max(_lengths(examples[index]))
-        current.append(index)
-    if current:
-        batches.append(current)
-    return batches
+    lengths = lengths_of(examples).max(1)
+    return _cut(order, lengths[list(order)].tolist(), batch_tokens)
 
 
 def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
@@ -83,8 +80,20 @@ def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
     )
 
 
-def _lengths(example: Encoded) -> tuple[int, int]:
-    return len(example.source_ids), len(example.label_ids)
+def _cut(order: Sequence[int], lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """`lengths` are of the entries of `order`: of each, the longer of source and target."""
+    batches: list[list[int]] = []
+    current: list[int] = []
+    longest = 0
+    for index, length in zip(order, lengths, strict=True):
+        longest = max(longest, length)
+        if current and longest * (len(current) + 1) > batch_tokens:
+            batches.append(current)
+            current, longest = [], length
+        current.append(index)
+    if current:
+        batches.append(current)
+    return batches
 
 
 def _padded(rows: Sequence[list[int]], fill: int) -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 from compress.errors import CompressError
 
 MASKED_SHARE = 0.3

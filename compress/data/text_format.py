@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compress.data.encoded import Encoded, in_chunks, lengths_of, truncated_of
 from quant.card import Card, Texts
 from quant.normalization import normalized
 
 _PROBE = "a"
+_CHUNK = 1000
+"""Examples whose ids are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,6 @@ class Example:
     @property
     def references(self) -> tuple[str, ...]:
         return (self.target, *self.more_references)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """An example as ids: source with prefix and suffix; decoder inputs and the labels they predict, of one length."""
-
-    source_ids: list[int]
-    decoder_ids: list[int]
-    label_ids: list[int]
-    truncated: bool
 
 
 class TextFormat:
@@ -74,10 +67,17 @@ class TextFormat:
             encoded.append(Encoded(source_ids, decoder, labels, truncated))
         return encoded
 
+    def encode_all(
+        self, examples: Sequence[Example], max_target_tokens: int, advance: Callable[[int], None] = lambda _: None
+    ) -> Iterator[Encoded]:
+        """As `encode`, with the ids of a thousand examples in memory; `advance` is called with numbers of examples."""
+        for chunk in in_chunks(len(examples), _CHUNK):
+            yield from self.encode(examples[chunk], max_target_tokens)
+            advance(chunk.stop - chunk.start)
+
     def summary(self, split: str, encoded: Sequence[Encoded], max_target_tokens: int) -> str:
         """What `encode` made of a split, for the user: how much it is, and how much of it was cut off."""
-        tokens = sum(len(example.source_ids) + len(example.label_ids) for example in encoded)
-        truncated = sum(example.truncated for example in encoded)
+        tokens, truncated = int(lengths_of(encoded).sum()), truncated_of(encoded)
         shown = f"{split}: {len(encoded):,} examples, {tokens:,} tokens, {truncated:,} truncated"
         if not truncated:
             return shown

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from compress.data.encoded import Encoded, in_chunks
 from compress.data.tables import AS_FOUND, Reading, is_local, load_table
 from compress.data.text_files import TextFile
-from compress.data.text_format import Encoded, TextFormat
+from compress.data.text_format import TextFormat
 from compress.errors import DatasetError
 
 _COLUMNS = ("text", "source", "context", "article", "document")
+_CHUNK = 100
+"""Documents whose ids are in memory at a time."""
 SHORTEST_SEGMENT = 16
 """Tokens; what is left of a document beyond its last whole segment is not used when it is shorter."""
 
@@ -26,20 +29,19 @@ def load_texts(
     return kept
 
 
-def segments(texts: Sequence[str], text_format: TextFormat, length: int) -> list[Encoded]:
+def segments(texts: Sequence[str], text_format: TextFormat, length: int) -> Iterator[Encoded]:
     """Each document cut into segments of `length` tokens, affixes included, which are source and target alike."""
     card, tokenizer = text_format.card, text_format.tokenizer
     room = length - card.affixes
     start = text_format.decoder_start_id(None)
-    encoded = []
-    for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]:
-        for begin in range(0, len(ids), room):
-            segment = ids[begin : begin + room]
-            if begin and len(segment) < SHORTEST_SEGMENT:
-                continue
-            whole = card.source_ids(segment, text_format.token_id, None)
-            encoded.append(Encoded(whole, [start, *whole[:-1]], whole, truncated=False))
-    return encoded
+    for chunk in in_chunks(len(texts), _CHUNK):
+        for ids in tokenizer(list(texts[chunk]), add_special_tokens=False, verbose=False)["input_ids"]:
+            for begin in range(0, len(ids), room):
+                segment = ids[begin : begin + room]
+                if begin and len(segment) < SHORTEST_SEGMENT:
+                    continue
+                whole = card.source_ids(segment, text_format.token_id, None)
+                yield Encoded(whole, [start, *whole[:-1]], whole, truncated=False)
 
 
 def check_texts(name: str, column: str | None, reading: Reading = AS_FOUND) -> None:

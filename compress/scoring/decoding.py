@@ -10,7 +10,8 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from compress.data.batches import collate, length_batches
-from compress.data.text_format import Encoded, Example, TextFormat
+from compress.data.encoded import Encoded
+from compress.data.text_format import Example, TextFormat
 from compress.errors import CompressError
 from compress.model.generation import eos_token_ids
 from quant.card import TARGET_LANGUAGE

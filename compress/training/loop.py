@@ -22,12 +22,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, get_scheduler
 
 from compress.data.batches import Batch, collate, epoch_batches
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 from compress.errors import CompressError
 from compress.training.bad_batch import SeenBatch, save_bad_batches
 from compress.training.clock import Clock
 from compress.training.group import Alone, Group
 from compress.training.losses import LayerMap, LossWeights, joint_losses, outputs_of
+from compress.training.precision import Bf16
 from compress.training.state import TrainingState
 
 Noise = Callable[[Encoded, random.Random], Encoded]
@@ -46,7 +47,7 @@ class TrainingSettings:
     batch_tokens: int
     accumulate: int
     clip_norm: float
-    bf16: bool
+    bf16: Bf16
     seed: int
     validate_every: int | None
     losses: LossWeights
@@ -103,6 +104,8 @@ class Trainer:
         self.examples = examples
         self.settings = settings
         self.noise = noise
+        self.bf16 = settings.bf16 is True
+        """Of `auto`, what was found out, to be set before training; float32 until then."""
         self.group: Group = group or Alone()
         self._bad_batches = bad_batches
         self._clock = clock or Clock()
@@ -163,6 +166,14 @@ class Trainer:
                     return self.step == self.steps
         return True
 
+    def try_step(self, bf16: bool) -> None:
+        """The forward and backward pass of the epoch's first batch, for the time they take: nothing of it stays."""
+        self.student.train()
+        torch.autograd.backward(self._losses(self._batch(self._order[0]).to(self.student.device), bf16)["total"])
+        if self.student.device.type == "cuda":
+            torch.cuda.synchronize(self.student.device)
+        self.optimizer.zero_grad(set_to_none=True)
+
     def state(self) -> TrainingState:
         """Everything that a resumed run needs."""
         return TrainingState.capture(self.student, self.optimizer, self.scheduler, self.step, self._epoch, self._position)
@@ -182,8 +193,8 @@ class Trainer:
                 continue
             # A seed a batch: dropout is the same in whichever process, and after whatever came before.
             torch.manual_seed(random.Random(f"dropout/{self.settings.seed}/{epoch}/{position}").getrandbits(63))
-            batch = collate([self._example(index) for index in indices], self.student.config.pad_token_id)
-            losses = self._losses(batch.to(self.student.device))
+            batch = self._batch(indices)
+            losses = self._losses(batch.to(self.student.device), self.bf16)
             torch.autograd.backward(losses["total"] * (self.group.size / self.settings.accumulate))
             detached = {name: loss.detach() for name, loss in losses.items()}
             seen.append(SeenBatch(number, epoch, indices, batch, detached))
@@ -220,8 +231,8 @@ class Trainer:
         losses = "; ".join(str({name: float(loss) for name, loss in each.losses.items()}) for each in bad or seen)
         return NonFiniteLossError(f"step {self.step + 1}: the gradient is not finite; losses are {losses}{kept}")
 
-    def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        weights, bf16 = self.settings.losses, self.settings.bf16
+    def _losses(self, batch: Batch, bf16: bool) -> dict[str, Tensor]:
+        weights = self.settings.losses
         teacher = None
         if weights.needs_teacher and self.teacher is not None:
             with torch.inference_mode():
@@ -233,13 +244,16 @@ class Trainer:
         self._epoch = epoch
         self._order = epoch_batches(self.examples, self.settings.batch_tokens, self.settings.seed, epoch)
 
-    def _next_indices(self) -> tuple[int, int, list[int]]:
+    def _next_indices(self) -> tuple[int, int, Sequence[int]]:
         """The epoch, the place in it, and the examples of the next batch."""
         if self._position == len(self._order):
             self._start_epoch(self._epoch + 1)
             self._position = 0
         self._position += 1
         return self._epoch, self._position, self._order[self._position - 1]
+
+    def _batch(self, indices: Sequence[int]) -> Batch:
+        return collate([self._example(index) for index in indices], self.student.config.pad_token_id)
 
     def _example(self, index: int) -> Encoded:
         if self.noise is None:

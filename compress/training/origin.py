@@ -12,12 +12,13 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pydantic import BaseModel
 
-from compress.data.text_format import Encoded, Example
+from compress.data.encoded import Encoded
+from compress.data.text_format import Example
 from compress.model.teacher import Teacher
 from compress.scoring.evaluation import data_digest
 
@@ -66,13 +67,11 @@ def _data(examples: Sequence[Example] | Sequence[Encoded]) -> dict[str, Any]:
 
 
 def _digest(examples: Sequence[Example] | Sequence[Encoded]) -> str:
-    texts = [example for example in examples if isinstance(example, Example)]
-    if len(texts) == len(examples):
-        return data_digest(texts)
+    if examples and isinstance(examples[0], Example):
+        return data_digest(cast(Sequence[Example], examples))
     digest = hashlib.sha256()
-    for example in examples:
-        if isinstance(example, Encoded):
-            digest.update(json.dumps([example.source_ids, example.label_ids]).encode())
+    for example in cast(Sequence[Encoded], examples):
+        digest.update(json.dumps([example.source_ids, example.label_ids]).encode())
     return f"sha256:{digest.hexdigest()}"
 
 

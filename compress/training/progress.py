@@ -19,10 +19,18 @@ from compress.training.observers import Observer
 _PLAIN_SECONDS = 20
 
 
-def progress_bar(console: Console) -> Progress:
-    """The bar that all long work of this package shows."""
+def progress_bar(console: Console, transient: bool = False) -> Progress:
+    """The bar that all long work of this package shows; a transient one leaves nothing when it is done."""
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console)
+    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=transient)
+
+
+@contextmanager
+def advancing(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar while something else than training goes on; yields the function to call with what was done."""
+    with progress_bar(console, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda finished: bar.advance(task, finished)
 
 
 class TrainingProgress:

@@ -20,6 +20,7 @@ from compress.training.course import Course
 from compress.training.earlier_run import ResumeError, changes, refuse_earlier_run
 from compress.training.loop import Trainer
 from compress.training.observers import LOG_ONLY, Observation, observers
+from compress.training.precision import bf16_by_device, faster_at_bf16
 from compress.training.progress import TrainingProgress
 from compress.training.state import TrainingState
 
@@ -37,18 +38,17 @@ class TrainingRun:
         output: Path,
         plan: Mapping[str, Any],
         console: Console,
-        origin: Mapping[str, Any],
         observation: Observation = LOG_ONLY,
     ) -> None:
-        """`origin` is the part of the manifest that is known before the first step."""
         self.output = output
         self.console = console
+        self.origin: Mapping[str, Any] = {}
+        """The part of the manifest that is known before the first step (`compress.training.origin`)."""
         self.best: float | None = None
         self.found: Mapping[str, Any] = {}
         """What was found out before the first step, as JSON: kept in the state; `check` of a resumed run brings it back."""
         self._saved: tuple[TrainingState, dict[str, Any]] | None = None
         self._plan: dict[str, Any] = json.loads(json.dumps(plan))
-        self._origin = origin
         self._observation = observation
         self._course = Course()
         self._training = output / "training"
@@ -57,7 +57,7 @@ class TrainingRun:
     @property
     def manifest(self) -> Manifest:
         """As things stand now."""
-        return {**self._origin, **self._course.record()}
+        return {**self.origin, **self._course.record()}
 
     def check(self, resume: bool) -> None:
         """Raises ResumeError where an earlier run lies in the folder and is not to be resumed, or the other way round."""
@@ -74,6 +74,7 @@ class TrainingRun:
         processes, only rank 0 shows and writes anything.
         """
         self._resume(trainer)
+        trainer.bf16 = self._bf16(trainer)
         watching = []
         if trainer.group.rank == 0:
             shown = observers(self._training, trainer.step, trainer.steps, self._observation, self.console)
@@ -103,6 +104,16 @@ class TrainingRun:
             self.console.print(f"interrupted at step {trainer.step}, saved; continue with --resume")
             return EXIT_INTERRUPTED
         return 0
+
+    def _bf16(self, trainer: Trainer) -> bool:
+        """As asked for; of `auto`, as an earlier part of the run found out, or as this one does."""
+        known = bf16_by_device(trainer.settings.bf16, trainer.student.device)
+        if known is None:
+            known = self.found.get("bf16")
+        if known is None:
+            known = trainer.group.from_first(lambda: faster_at_bf16(trainer, self.console.print))
+            self.found = {**self.found, "bf16": known}
+        return known
 
     def _load(self) -> tuple[TrainingState, dict[str, Any]]:
         state, record = TrainingState.load(self._last)

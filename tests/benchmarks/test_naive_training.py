@@ -8,7 +8,7 @@ import torch
 from transformers import BartConfig, BartForConditionalGeneration
 
 from benchmarks.naive_training import train
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 from compress.model.quantized_modules import quantize_modules
 from compress.model.student import build_student
 from compress.training.loop import Trainer, TrainingSettings

@@ -57,7 +57,7 @@ class Run:
         self.examples = load_examples(pairs, "train", "translation", Fields(), Languages("de_DE", "en_XX", both=True))
 
     def __call__(self, resume: bool = False) -> int:
-        return self.compression.run(self.examples, self.examples[:2], resume)
+        return self.compression.run(lambda: self.examples, lambda: self.examples[:2], resume)
 
 
 def test_the_artifact_has_what_was_found(teachers, pairs, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compress.data.batches import collate, epoch_batches, length_batches
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 
 
 def example(source: int, target: int = 1) -> Encoded:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from compress.data.denoising import Denoising, infilled
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 
 MASK = 0
 

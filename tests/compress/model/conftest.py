@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from compress.data.batches import Batch, collate
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 
 
 def tiny(kind: str = "bart", heads: int = 4) -> PreTrainedModel:

@@ -13,7 +13,7 @@ from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, MBartTokenizer, PreTrainedTokenizerFast
 
 from compress.data.denoising import Denoising
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 from compress.errors import CompressError
 from compress.model.checkpoint import CheckpointError, load_checkpoint
 from compress.model.fitting_tokenizer import TokenizerMisfit, fitting

@@ -8,15 +8,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from compress.model.quantized_modules import quantize_modules
-from compress.model.token_losses import CHUNK_BYTES, Head, TokenWeights, head_of, token_losses
+from compress.model.token_losses import Head, TokenWeights, chunk_tokens, head_of, token_losses
 from quant.scheme import Scheme
 
 from .conftest import BATCH, tiny
 
 TOKENS, VOCABULARY, WIDTH = 37, 50, 16
 ALL = TokenWeights(task=1.0, logits=0.8, kl=3.0, temperature=2.0)
-CHUNK = 4 * VOCABULARY * 5
-"""Five tokens a chunk: seven chunks, and one of two tokens."""
+CHUNK = 5
+"""Seven chunks, and one of two tokens."""
 
 
 def heads(seed: int = 0) -> tuple[Head, Head, Tensor]:
@@ -41,12 +41,12 @@ def whole(ours: Head, labels: Tensor, theirs: Head | None, weights: TokenWeights
     return {**losses, "total": sum(getattr(weights, name) * loss for name, loss in losses.items())}
 
 
-@pytest.mark.parametrize("chunk_bytes", [1, CHUNK, CHUNK_BYTES], ids=["one token", "several chunks", "one chunk"])
+@pytest.mark.parametrize("chunk", [1, CHUNK, None])
 @pytest.mark.parametrize("factor", [1.0, 0.5])
-def test_losses_and_gradients_are_those_of_whole_logits(chunk_bytes: int, factor: float) -> None:
+def test_losses_and_gradients_are_those_of_whole_logits(chunk: int | None, factor: float) -> None:
     """Close and not equal: sums over tokens have another order."""
     ours, theirs, labels = heads()
-    found, expected = token_losses(ours, labels, theirs, ALL, chunk_bytes), whole(ours, labels, theirs, ALL)
+    found, expected = token_losses(ours, labels, theirs, ALL, chunk), whole(ours, labels, theirs, ALL)
     gradients = []
     for losses in (found, expected):
         ours.states.grad = ours.weight.grad = None
@@ -61,11 +61,15 @@ def test_losses_and_gradients_are_those_of_whole_logits(chunk_bytes: int, factor
 def test_a_token_has_the_same_gradient_in_any_chunk() -> None:
     ours, theirs, labels = heads()
     found = []
-    for chunk_bytes in (CHUNK, CHUNK_BYTES):
+    for chunk in (CHUNK, None):
         ours.states.grad = None
-        token_losses(ours, labels, theirs, ALL, chunk_bytes)["total"].backward()
+        token_losses(ours, labels, theirs, ALL, chunk)["total"].backward()
         found.append(ours.states.grad)
     torch.testing.assert_close(found[0], found[1], rtol=1e-6, atol=1e-8)
+
+
+def test_a_chunk_is_bounded_by_bytes_and_not_so_small_that_reading_the_weight_costs_more() -> None:
+    assert [chunk_tokens(vocabulary) for vocabulary in (250_054, 50_265, 8_192)] == [128, 333, 2_048]
 
 
 def test_without_gradients_the_losses_are_the_same() -> None:

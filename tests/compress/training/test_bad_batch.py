@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from compress.data.batches import collate
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 from compress.training.bad_batch import SeenBatch, save_bad_batches
 
 

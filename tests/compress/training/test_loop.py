@@ -17,7 +17,7 @@ from compress.model.quantized_modules import COMPUTED, WeightScales
 from compress.model.straight_through import initial_clip_values, quantize_with_learned_scale
 from compress.model.teacher import load_teacher
 from compress.scoring.decoding import DecodingSettings
-from compress.training.loop import NonFiniteLossError, TrainingSettings
+from compress.training.loop import NonFiniteLossError, Trainer, TrainingSettings
 from compress.training.losses import LossWeights
 from compress.training.run import EXIT_INTERRUPTED
 from compress.training.state import ResumeError
@@ -62,7 +62,7 @@ class Run:
         self.valid = load_examples(pairs, "train", "translation", Fields(), languages, limit=4)
 
     def __call__(self, resume: bool = False) -> int:
-        return self.compression.run(self.train, self.valid, resume)
+        return self.compression.run(lambda: self.train, lambda: self.valid, resume)
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
@@ -118,7 +118,7 @@ def test_learned_scales_move_and_the_best_of_them_are_packed(teachers, pairs, tm
 
 def test_resuming_with_other_settings_says_which(teachers, pairs, tmp_path: Path) -> None:
     Run(teachers, pairs, tmp_path)()
-    with pytest.raises(ResumeError, match=r"training was .*'seed': 3.* is .*'seed': 4"):
+    with pytest.raises(ResumeError, match=r"training\.seed was 3, is 4$"):
         Run(teachers, pairs, tmp_path, replace(TRAINING, seed=4))(resume=True)
 
 
@@ -151,3 +151,19 @@ def test_no_steps_only_packs(teachers, pairs, tmp_path: Path) -> None:
     assert read_artifact(tmp_path).architecture.layers == Layers(2, 1)
     assert not (tmp_path / "training").exists()
     assert not (tmp_path / "evaluation.json").exists(), "scores of other weights were kept"
+
+
+def test_a_tried_step_changes_nothing(teachers, pairs, tmp_path: Path, monkeypatch) -> None:
+    whole = Run(teachers, pairs, tmp_path / "whole")
+    assert whole() == 0
+    tried = Run(teachers, pairs, tmp_path / "tried")
+    train = Trainer.train
+
+    def after_trying(trainer: Trainer, *arguments, **settings) -> bool:
+        trainer.try_step(bf16=True)
+        trainer.try_step(bf16=False)
+        return train(trainer, *arguments, **settings)
+
+    monkeypatch.setattr(Trainer, "train", after_trying)
+    assert tried() == 0
+    assert all(torch.equal(tried.weights[name], tensor) for name, tensor in whole.weights.items())

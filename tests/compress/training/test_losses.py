@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compress.data.batches import Batch, collate
-from compress.data.text_format import Encoded
+from compress.data.encoded import Encoded
 from compress.model.quantized_modules import quantize_modules
 from compress.model.student import build_student
 from compress.model.teacher import load_teacher

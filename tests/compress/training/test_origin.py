@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from compress.commands.evaluate import Evaluate
-from compress.data.text_format import Encoded, Example
+from compress.data.encoded import Encoded
+from compress.data.text_format import Example
 from compress.model.teacher import load_teacher
 from compress.training.origin import origin, recorded_flags
 

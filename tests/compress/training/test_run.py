@@ -15,7 +15,8 @@ import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from compress.data.text_format import Encoded
+import compress.training.run
+from compress.data.encoded import Encoded
 from compress.manifest import summary
 from compress.model.teacher import load_teacher
 from compress.training.clock import Clock
@@ -64,7 +65,8 @@ class Run:
         model = load_teacher(teachers["bart"], "summarization").model
         examples = [Encoded([0, 5 + index % 20, 2], [2, 0], [0, 2], False) for index in range(60)]
         self.trainer = Trainer(model, None, LayerMap([], []), examples, SETTINGS, clock=clock)
-        self.run = TrainingRun(folder, {"seed": 3}, Console(), ORIGIN, observation)
+        self.run = TrainingRun(folder, {"seed": 3}, Console(), observation)
+        self.run.origin = ORIGIN
         self.manifests: dict[int, dict[str, object]] = {}
 
     def __call__(self, resume: bool = False, during: Callable[[], object] = lambda: None) -> int:
@@ -153,6 +155,19 @@ def test_an_interrupted_run_has_no_end_until_it_is_resumed(teachers, tmp_path: P
     assert second.manifest["started"] == first.manifest["started"]
     assert second.manifest["finished"] is not None
     assert second.manifest["best"] == {"step": 4, "scores": {"BLEU": 3.0}}
+
+
+def test_what_auto_chose_is_kept_by_a_resumed_run(teachers, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    answers = iter([True])
+    monkeypatch.setattr(compress.training.run, "faster_at_bf16", lambda trainer, tell: next(answers))
+    first, second = Run(teachers, tmp_path), Run(teachers, tmp_path)
+    for run in (first, second):
+        run.trainer.settings = replace(SETTINGS, bf16="auto")
+    assert first(during=lambda: os.kill(os.getpid(), signal.SIGINT)) == EXIT_INTERRUPTED
+    assert second(resume=True) == 0
+    assert first.trainer.bf16
+    assert second.trainer.bf16
 
 
 def test_metrics_are_there_while_a_run_goes_and_no_longer(teachers, tmp_path: Path, capsys) -> None:

@@ -24,16 +24,16 @@ ROOT = Path(__file__).parents[3]
 
 
 class Run:
-    """`dqbart compress` of the tiny mBART into `folder`, in the background."""
+    """`dqbart compress` or `finetune` of the tiny mBART into `folder`, in the background."""
 
-    def __init__(self, teacher: str, pairs: str, folder: Path, *more: str) -> None:
+    def __init__(self, teacher: str, pairs: str, folder: Path, *more: str, command: str = "compress") -> None:
         self.folder = folder
         data = ["--train", pairs, "--valid", pairs, "--valid-examples", "2", "--num-beams", "1", "--max-new-tokens", "4"]
         task = ["--task", "translation", "--source-language", "de_DE", "--target-language", "en_XX", "--device", "cpu"]
-        student = ["--layers", "1-1", "--bits", "8-8-8", "--output", str(folder)]
-        training = ["--batch-tokens", "60", "--learning-rate", "1e-3", "--bf16", "off"]
+        student = ["--layers", "1-1", "--bits", "8-8-8"] if command == "compress" else ["--dropout", "0"]
+        training = ["--batch-tokens", "60", "--learning-rate", "1e-3", "--bf16", "off", "--output", str(folder)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "dqbart", "compress", teacher, *data, *task, *student, *training, *more],
+            [sys.executable, "-m", "dqbart", command, teacher, *data, *task, *student, *training, *more],
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
@@ -83,6 +83,23 @@ def test_two_processes_train_as_one_does(teachers, pairs, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow  # Ray starts its processes twice
+def test_two_processes_finetune_as_one_does(teachers, pairs, tmp_path: Path) -> None:
+    steps = ["--accumulate", "2", "--max-steps", "6"]
+    alone = Run(teachers["mbart50"], pairs, tmp_path / "alone", *steps, command="finetune")
+    alone.finish()
+    two = Run(teachers["mbart50"], pairs, tmp_path / "two", *steps, "--workers", "2", command="finetune")
+    assert "train: 48 examples" in two.finish()
+    # With a batch for each of two processes, not even the order of the sums differs.
+    for name, tensor in alone.weights.items():
+        assert torch.allclose(two.weights[name], tensor, rtol=0.0, atol=1e-6), name
+    assert sorted(path.name for path in (tmp_path / "two" / "training").iterdir()) == [
+        "initial",
+        "last",
+        "log.jsonl",
+        "tensorboard",
+    ]
+
+
 def test_a_killed_worker_does_not_change_the_result(teachers, pairs, tmp_path: Path) -> None:
     steps = ["--accumulate", "2", "--max-steps", "60", "--validate-every", "20"]
     steps += ["--prune-heads", "0.25", "--measure-batches", "1"]  # what rank 0 finds is what all of them have
