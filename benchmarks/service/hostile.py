@@ -116,8 +116,8 @@ def _allowed(inputs: int, characters: int) -> Iterator[Sent]:
     yield Sent("form of another script", FOREIGN, form.encode(), FORM)
 
 
-def _answers(inputs: int, tokens: int) -> Iterator[Sent]:
-    for outputs in (1, 64):
+def _answers(most: int, tokens: int) -> Iterator[Sent]:
+    for outputs, inputs in ((1, most), (64, most), (64, 65_536 // (64 * tokens))):
         asked: dict[str, Any] = {"return_scores": True, "max_new_tokens": tokens, "num_return_sequences": outputs}
         asked["do_sample"] = True
         texts = ["Hallo"] * inputs
