@@ -28,11 +28,11 @@ from serving.service.models import ServedModel
 from serving.service.news import InOrder, Tell
 from serving.service.off_loop import off_loop
 from serving.service.results import Output, Result, Timings, Token, TruncationReport
+from serving.service.side_by_side import side_by_side
 from serving.service.sources import Sources
 from serving.service.text import EncodedSource, TextCodec
 
 T = TypeVar("T")
-W = TypeVar("W")
 
 MAX_SCORED_TOKENS = 65_536
 """Of a request. Each is an object of half a kilobyte, and a line of the response."""
@@ -200,39 +200,10 @@ class Answering:
         return self._model.codec.decode(generated.sequences[0].token_ids)
 
 
-async def side_by_side(work: Callable[[W], Awaitable[T]], on: Sequence[W], most: int) -> list[T]:
-    """What `work` gives on each, in their order, on so many at a time; at the first fault the rest is left.
-
-    A task for each of them would do as well, but thousands that begin at once hold the loop.
-    """
-    coming = iter(range(len(on)))
-    found: dict[int, T] = {}
-
-    async def take() -> None:
-        for place in coming:
-            found[place] = await work(on[place])
-
-    await all_or_none(take() for _ in range(min(most, len(on))))
-    return [found[place] for place in range(len(on))]
-
-
 async def _in_turn(generated: Sequence[Generated], work: Callable[[], T]) -> T:
     """What `work` makes of outputs, beside the loop where they are long."""
     tokens = sum(len(sequence.token_ids) for each in generated for sequence in each.sequences)
     return await off_loop(work) if tokens > OFF_LOOP_TOKENS else work()
-
-
-async def all_or_none(work: Iterable[Awaitable[T]]) -> list[T]:
-    """What all of `work` gives, in its order, done side by side; at the first fault the rest is cancelled."""
-    parts = list(work)
-    if len(parts) == 1:
-        return [await parts[0]]
-    tasks = [asyncio.ensure_future(each) for each in parts]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
 
 
 def _result(codec: TextCodec, given: PreparedInput, windows: Sequence[Generated], outputs: Sequence[Output]) -> Result:

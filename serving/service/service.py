@@ -19,7 +19,7 @@ from quant.card import Task, Texts
 from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest, SourceTooLong
 from serving.observability.metrics import UNKNOWN_MODEL, Metrics
 from serving.observability.requests import current_request
-from serving.service.answering import Answering, PreparedInput, all_or_none, check_scores, prepare
+from serving.service.answering import Answering, PreparedInput, check_scores, prepare
 from serving.service.descriptions import ModelList
 from serving.service.door import Door, stopping
 from serving.service.errors import ErrorCode, ServiceError, internal_error
@@ -30,6 +30,7 @@ from serving.service.news import News, told
 from serving.service.off_loop import off_loop
 from serving.service.requests import ONE, SEVERAL, AnswerRequest, SummarizeRequest, TaskRequest, TranslateRequest
 from serving.service.results import GenerateResponse, StreamEvent
+from serving.service.side_by_side import all_or_none
 from serving.service.sources import SourceReader, Sources
 
 Protocol = Literal["http", "grpc"]
