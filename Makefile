@@ -1,5 +1,5 @@
 # Everything starts from here, on a fresh machine too. Options of a command go into ARGS:
-#   make serve ARGS="--help"      make test ARGS="tests/quant -k packing"
+#   make serve ARGS="--help"      make test ARGS="tests/quant -k packing"      make test ARGS="-n 0 tests/quant"
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -9,10 +9,11 @@ ARGS ?=
 # Several servers and models at a time want their memory: no more than four.
 WORKERS := --numprocesses=logical --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
 
-.PHONY: help serve test check image-test k8s-test cluster-test audit
+.PHONY: help serve test full-test check image-test k8s-test cluster-test audit
 help:
 	@echo "make serve   install what serving needs, then run 'dqbart serve'"
-	@echo "make test    install everything, then run the tests"
+	@echo "make test    install everything, then run the tests, on all cores"
+	@echo "make full-test   the same with those that take long for what they find: before a release"
 	@echo "make check   install everything, then lint, check formatting and types"
 	@echo "make image-test   build the images and run what is in them; tests/image/podman.py says what it needs"
 	@echo "make k8s-test     check the manifests in k8s/"
@@ -24,6 +25,9 @@ serve: $(VENV)/serving.installed
 	$(VENV)/bin/dqbart serve $(ARGS)
 
 test: $(VENV)/everything.installed
+	$(VENV)/bin/python -m pytest $(WORKERS) -m "not slow" $(ARGS)
+
+full-test: $(VENV)/everything.installed
 	$(VENV)/bin/python -m pytest $(WORKERS) $(ARGS)
 
 check: $(VENV)/everything.installed

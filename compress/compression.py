@@ -35,7 +35,7 @@ from compress.training.observers import LOG_ONLY, Observation
 from compress.training.origin import origin
 from compress.training.run import TrainingRun
 from quant.artifact import is_artifact, write_artifact
-from quant.checking import weight_faults
+from quant.checking import card_faults, weight_faults
 from quant.evaluation_file import EVALUATION_FILE
 from quant.layout import Architecture, model_layout
 from quant.scheme import Layers, Scheme
@@ -156,7 +156,8 @@ class Compression:
         check_servable(self.teacher.text_format, self.teacher.architecture.vocab_size)
         architecture = Architecture.from_config(self.student.config.to_dict())
         layout = list(model_layout(architecture, self.plan.scheme))
-        if faults := weight_faults(architecture, layout, packable_weights(self.student)):
+        faults = weight_faults(architecture, layout, packable_weights(self.student))
+        if faults := faults + card_faults(self.teacher.text_format.card, architecture):
             raise StudentError(f"teacher {self.teacher.name} cannot be packed: {'; '.join(faults)}")
 
     @property

@@ -79,6 +79,7 @@ def write_initial(
         check_architecture(model.config)
     except ArchitectureError as error:
         raise FinetuneError(f"{checkpoint or config}: {error}") from error
+    settle_embeddings(model, missing=())
     if positions is not None:
         extend_positions(model, positions)
     if vocabulary is not None or tokenizer is None:
@@ -186,7 +187,6 @@ def _random(config: Path | None) -> tuple[PreTrainedModel, Any | None]:
         model = AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(config))
     except (OSError, ValueError) as error:
         raise FinetuneError(f"{config}: no model can be made of it: {error}") from error
-    settle_embeddings(model, missing=())
     has_tokenizer = (config.parent / "tokenizer_config.json").is_file()
     return model, AutoTokenizer.from_pretrained(config.parent) if has_tokenizer else None
 

@@ -81,6 +81,6 @@ def _evaluation_lines(records: list[dict[str, Any]]) -> list[str]:
         data = f"{record['data']} ({record['examples']:,})"
         lines.append(f"| {record['model']} | {data} | {direction(record)} | {scores} | {decoding} |")
     commands = list(dict.fromkeys(record["command"] for record in records))
-    signatures = {name: text for record in records for name, text in record["signatures"].items()}
-    signed = [f"{name}: `{text}`" for name, text in signatures.items()]
+    signatures = dict.fromkeys(pair for record in records for pair in record["signatures"].items())
+    signed = [f"{name}: `{text}`" for name, text in signatures]
     return [*lines, "", *signed, "", "```sh", *commands, "```", ""]

@@ -11,7 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+if TYPE_CHECKING:
+    from quant.artifact import Artifact
 
 EarlyStopping = bool | Literal["never"]
 
@@ -135,6 +138,12 @@ class GenerationSettings:
         if messages := [*faults.values(), *settings._contradictions()]:
             raise GenerationConfigError("; ".join(messages))
         return settings
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Self:
+        """An artifact's own. Raises GenerationConfigError."""
+        model = artifact.architecture
+        return cls.read(artifact.generation_config, model.eos_token_id, model.max_position_embeddings, model.vocab_size)
 
     def entries(self) -> dict[str, Any]:
         """The settings as generation_config.json has them, everything said; `read` makes the same settings of it."""

@@ -103,14 +103,19 @@ def quantize_activation(values: Tensor) -> Quantized:
 
 def quantized_linear(tokens: Quantized, weight: Quantized, bias: Tensor | None) -> Tensor:
     """The reference of the engine's int8 kernels: tokens [..., columns] by weight [rows, columns] to [..., rows]."""
-    codes = weight.codes.to(tokens.codes.dtype)
-    if codes.shape[1] <= EXACT_TERMS:
-        products = functional.linear(tokens.codes, codes)
-    else:
-        # Sums past 2^24 are rounded once, at the end, as an int32 sum turned into float32 is.
-        parts = zip(torch.split(tokens.codes, EXACT_TERMS, -1), torch.split(codes, EXACT_TERMS, -1), strict=True)
-        products = torch.stack([functional.linear(*part) for part in parts]).sum(0, dtype=torch.float64).float()
+    products = code_products(tokens.codes, weight.codes.to(tokens.codes.dtype).mT)
     return rescale(products, tokens.scale, weight.scale, bias)
+
+
+def code_products(codes: Tensor, others: Tensor) -> Tensor:
+    """Float32 products of codes [..., rows, terms] by codes [..., terms, columns], each sum rounded once at most.
+
+    Sums past 2^24 are, at the end, as an int32 sum turned into float32 is.
+    """
+    if codes.shape[-1] <= EXACT_TERMS:
+        return codes @ others
+    parts = zip(torch.split(codes, EXACT_TERMS, -1), torch.split(others, EXACT_TERMS, -2), strict=True)
+    return torch.stack([one @ other for one, other in parts]).sum(0, dtype=torch.float64).float()
 
 
 def rescale(products: Tensor, token_scale: Tensor, weight_scale: Tensor, bias: Tensor | None) -> Tensor:
@@ -127,9 +132,9 @@ def quantized_attention(query: Quantized, key: Quantized, value: Quantized, mask
     """Attention over codes: [batch, heads, queries, width] by [batch, heads, keys, width] to [batch, heads, queries, width].
 
     `mask` is added to the scores before the softmax (0 to keep, very negative to drop), broadcast to [batch, heads, queries,
-    keys]. A dropped position has probability 0 and takes no part in any scale. Exact for up to 1,040 keys.
+    keys]. A dropped position has probability 0 and takes no part in any scale.
     """
-    scores = (query.codes @ key.codes.mT).mul_(query.scale * scaling).mul_(key.scale.mT)
+    scores = code_products(query.codes, key.codes.mT).mul_(query.scale * scaling).mul_(key.scale.mT)
     if mask is not None:
         scores += mask
     # A softmax adds up whole vectors of keys and then a ragged rest: without a rest, masked keys do not change the sum.
@@ -137,7 +142,7 @@ def quantized_attention(query: Quantized, key: Quantized, value: Quantized, mask
     if keys % SOFTMAX_BLOCK:
         scores = functional.pad(scores, (0, -keys % SOFTMAX_BLOCK), value=-torch.inf)
     folded = quantize_activation(torch.softmax(scores, dim=-1)[..., :keys].mul_(value.scale.mT))
-    return (folded.codes @ value.codes).mul_(folded.scale)
+    return code_products(folded.codes, value.codes).mul_(folded.scale)
 
 
 def _whole_numbers(weight: Tensor, bits: int, granularity: Granularity, clip: float) -> Quantized:

@@ -13,7 +13,6 @@ from compress.commands.outcome import exit_code
 from compress.compression import Compression, Plan
 from compress.data.dataset import Languages, load_examples
 from compress.device import quick_at_bf16
-from compress.errors import DatasetError
 from compress.model.quantized_modules import WeightScales
 from compress.model.teacher import load_teacher
 from compress.model_card import departures
@@ -56,8 +55,6 @@ def _compress(settings: Compress, console: Console) -> int:
 def _train(settings: Compress, group: Group, device: torch.device, resume: bool, console: Console) -> int:
     """What each process does."""
     languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
-    if settings.both_directions and not (settings.source_language and settings.target_language):
-        raise DatasetError("--both-directions needs --source-language and --target-language")
     teacher = load_teacher(
         settings.teacher,
         settings.task,

@@ -17,7 +17,6 @@ from compress.data.text_format import Example
 from compress.data.texts import load_texts, segments
 from compress.finetuning import FinetunePlan, finetune, write_initial
 from compress.model.teacher import load_teacher
-from compress.training.earlier_run import refuse_earlier_run
 from compress.training.group import Group
 from compress.training.losses import LossWeights
 from compress.training.observers import Observation
@@ -38,7 +37,6 @@ def run_finetune(settings: Finetune) -> int:
 def _finetune(settings: Finetune, console: Console) -> int:
     initial = settings.output / "training" / "initial"
     if not settings.resume:
-        refuse_earlier_run(settings.output)
         checkpoint, config = settings.checkpoint, settings.from_config
         sizes = settings.new_vocabulary, settings.max_positions
         write_initial(

@@ -45,17 +45,14 @@ def run_inspect(settings: Inspect) -> int:
             table.add_row(record["model"], record["data"], direction(record), str(record["examples"]), scores)
         console.print(table)
     else:
-        console.print("no evaluation yet: dqbart evaluate MODEL --data FILE")
+        console.print("no evaluation yet: dqbart evaluate MODEL --data FILE --keep")
     return 0
 
 
 def _decoding(artifact: Artifact) -> str:
     """The model's own settings, of validation and service alike."""
-    model = artifact.architecture
     try:
-        settings = GenerationSettings.read(
-            artifact.generation_config, model.eos_token_id, model.max_position_embeddings, model.vocab_size
-        )
+        settings = GenerationSettings.of(artifact)
     except GenerationConfigError as error:
         return f"cannot be served: {error}"
     lengths = {"min_new_tokens": settings.min_new_tokens, "max_new_tokens": settings.max_new_tokens}

@@ -8,9 +8,9 @@ NAME[:CONFIG][@SPLIT] names a split.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def load_table(name: str, split: str, reading: Reading = AS_FOUND) -> Table:
         raise DatasetError(f"{name!r} is no file and no hub id: write NAME[:CONFIG][@SPLIT]")
     if is_local(match[1]) and not Path(match[1]).is_dir():
         raise DatasetError(f"{name} does not exist")
-    return _by_datasets(name, match[1], match[2], match[3], split)
+    return _by_datasets(name, match[1], match[2], match[3] or split, reading)
 
 
 def _ending(path: Path) -> str:
@@ -95,17 +95,45 @@ def _parquet(path: Path) -> Table:
         raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
-def _by_datasets(name: str, path: str, config: str | None, named_split: str | None, split: str) -> Table:
+def _by_datasets(name: str, path: str, config: str | None, split: str, reading: Reading) -> Table:
     import datasets
 
     datasets.disable_progress_bars()
-    wanted = named_split or split
     try:
         # What `save_to_disk` made of a single split has no name for it.
         if (Path(path) / "state.json").is_file():
             data = datasets.load_from_disk(path)
+        elif (files := _text_files(path, config, split, reading)) is not None:
+            return _joined(files)
         else:
-            data = datasets.load_dataset(path, config, split=wanted)
+            data = datasets.load_dataset(path, config, split=split)
+    except DatasetError:
+        raise
     except Exception as error:  # `datasets` raises its own, pandas', pyarrow's and the hub's errors
         raise DatasetError(f"{name} cannot be read: {str(error).strip() or type(error).__name__}") from error
     return Table(data.column_names, data.__iter__)
+
+
+def _text_files(path: str, config: str | None, split: str, reading: Reading) -> list[CSVFile | JSONFile] | None:
+    """The files of a split, where they are CSV or JSON, which `datasets` would read as numbers and dates; else None."""
+    import datasets
+
+    builder = datasets.load_dataset_builder(path, config)
+    kind = {"CsvConfig": "csv", "JsonConfig": "json"}.get(type(builder.config).__name__)
+    found = {str(each): files for each, files in (builder.config.data_files or {}).items()}
+    if kind is None or set("[+") & set(split) or getattr(builder.config, "field", None):
+        return None
+    if split not in found:
+        raise DatasetError(f"{path} has no split {split}: it has {', '.join(found)}; NAME@SPLIT names one")
+    paths = [Path(each) for each in datasets.DownloadManager().download_and_extract(list(found[split]))]
+    if not all(each.is_file() for each in paths):
+        return None
+    separator = getattr(builder.config, "sep", ",")
+    delimiter = reading.delimiter or (separator if separator != "," else None)  # a comma is what it has for lack of another
+    texts = [TextFile(each, reading.encoding, delimiter) for each in paths]
+    return [CSVFile(text) if kind == "csv" else JSONFile(text) for text in texts]
+
+
+def _joined(files: Sequence[CSVFile | JSONFile]) -> Table:
+    columns = dict.fromkeys(name for file in files for name in file.columns())
+    return Table(list(columns), lambda: chain.from_iterable(file.rows() for file in files))

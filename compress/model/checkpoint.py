@@ -115,7 +115,8 @@ def _weight_faults(model: PreTrainedModel, missing: Collection[str], information
     layers = [key for key in unexpected if ".layers." in key]  # heads of other tasks may be left over
     kinds = [("missing", sorted(missing)), ("left over", layers), ("mis-shaped", mismatched)]
     if not missing and not mismatched:  # what is made up in their place says nothing
-        strange = [name for name, tensor in model.state_dict().items() if not bool(tensor.isfinite().all())]
+        tensors = (*model.named_parameters(), *model.named_buffers())
+        strange = sorted(name for name, tensor in tensors if not bool(tensor.isfinite().all()))
         kinds.append(("NaN or infinity in", strange))
     return [f"{kind} tensors ({len(keys)}): {_first(keys)}" for kind, keys in kinds if keys]
 

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 import quant.hf  # noqa: F401  registers the format with transformers
 from quant.artifact import Artifact
 from quant.card import Card
+from quant.generation import GenerationSettings
 
 _WEIGHTS = """Weights are plain {dtype} numbers, for any release of `transformers`. CTranslate2 converts the folder with
 `ct2-transformers-converter --model FOLDER --output_dir CONVERTED --quantization int8`"""
@@ -51,7 +52,7 @@ def configurations(artifact: Artifact, tokenizer: Any) -> tuple[PretrainedConfig
     card = artifact.card
     entries = {key: value for key, value in artifact.config.items() if key not in ("quantization_config", "dqbart")}
     config = AutoConfig.for_model(**entries)
-    generation = GenerationConfig.from_dict(artifact.generation_config)
+    generation = GenerationConfig.from_dict(_in_effect(artifact))
     config.normalize_before = artifact.architecture.normalizes_before
     config.normalize_embedding = True
     config.tokenizer_class = type(tokenizer).__name__
@@ -62,6 +63,12 @@ def configurations(artifact: Artifact, tokenizer: Any) -> tuple[PretrainedConfig
         generation.decoder_start_token_id = config.decoder_start_token_id
         generation.forced_bos_token_id = card.forced_bos_id(token_id, targets[0])
     return config, generation
+
+
+def _in_effect(artifact: Artifact) -> dict[str, Any]:
+    """The generation settings without those that do nothing beside the others, of which `transformers` would complain."""
+    settings = GenerationSettings.of(artifact)
+    return {name: value for name, value in artifact.generation_config.items() if name not in settings.without_effect}
 
 
 def readme(artifact: Artifact, weights: str) -> str:

@@ -47,7 +47,9 @@ def fitting(tokenizer: Any, config: PreTrainedConfig) -> Any:
         _take_out(Path(folder), beyond, tokenizer)
         fitted = AutoTokenizer.from_pretrained(folder)
     if left := tokens_beyond(fitted, size):
-        raise TokenizerMisfit(f"{fault}: {', '.join(sorted(left))} must have a row, as its class adds them itself")
+        raise TokenizerMisfit(
+            f"{fault}: {', '.join(sorted(left))} must have a row, as {type(fitted).__name__} adds them itself"
+        )
     fitted.name_or_path = tokenizer.name_or_path
     return fitted
 

@@ -41,7 +41,7 @@ def read_token_format(
 ) -> TokenFormat:
     """Read it off; the tokenizer is set to the source's language, in place. Raises TokenFormatError."""
     codes = language_codes(tokenizer)
-    source, target = _checked(task, languages, set(tokenizer.get_vocab()), codes)
+    source, target = _checked(task, languages, both_directions, set(tokenizer.get_vocab()), codes)
     if source is not None:
         tokenizer.src_lang = source
     prefix, suffix = (tuple(tokenizer.convert_ids_to_tokens(ids)) for ids in affixes(tokenizer))
@@ -77,12 +77,16 @@ def language_codes(tokenizer: Any) -> list[str]:
     return sorted(token for token in tokenizer.all_special_tokens if "_" in token)
 
 
-def _checked(task: Task, languages: LanguagePair, known: set[str], codes: list[str]) -> tuple[str | None, str | None]:
+def _checked(
+    task: Task, languages: LanguagePair, both_directions: bool, known: set[str], codes: list[str]
+) -> tuple[str | None, str | None]:
     """Source and target, None where they are not named."""
     source, target = languages or (None, None)
     if unknown := [language for language in (source, target) if language is not None and language not in known]:
         there = f"which has {', '.join(codes)}" if codes else "which has none"
         raise TokenFormatError(f"{', '.join(unknown)}: no language code of its tokenizer, {there}")
+    if task != "translation" and both_directions:
+        raise TokenFormatError(f"--both-directions is for translations, the task is {task}")
     if task == "translation" and languages:
         if source is None or target is None:
             given, missing = ("source", "target") if target is None else ("target", "source")

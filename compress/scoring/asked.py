@@ -32,4 +32,4 @@ def spoken_languages(name: str, card: Card, languages: LanguagePair) -> Language
     if not card.language_pairs:
         raise ScoredModelError(f"{name} has no languages to choose from, and {given} is given")
     accepted = [f"--source-language {source} --target-language {target}" for source, target in card.language_pairs]
-    raise ScoredModelError(f"{name} has {' and '.join(accepted)}; {given} is given")
+    raise ScoredModelError(f"{name} takes {' or '.join(accepted)}; {given} is given")

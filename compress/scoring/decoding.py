@@ -116,7 +116,8 @@ def generate(
         generated = model.generate(
             input_ids=batch.source_ids, attention_mask=batch.source_mask.long(), generation_config=config
         )
-        for index, token_ids in zip(batch_indices, generated.tolist(), strict=True):
+        # The decoder's start token is no part of an output, even where it is one that has a text.
+        for index, token_ids in zip(batch_indices, generated[:, 1:].tolist(), strict=True):
             outputs[index] = text_format.decode(token_ids)
         progress(len(batch_indices))
     model.train(was_training)

@@ -24,7 +24,6 @@ from transformers import AutoTokenizer
 from compress.data.dataset import Languages
 from compress.data.text_format import TextFormat
 from compress.device import pick_device
-from compress.errors import DatasetError
 from compress.expected_errors import EXPECTED_ERRORS
 from compress.model.teacher import load_teacher
 from pipelines.commands import PseudoLabel
@@ -64,8 +63,6 @@ def run_pseudo_label(settings: PseudoLabel) -> int:
 
 def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int:
     languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
-    if settings.both_directions and not (settings.source_language and settings.target_language):
-        raise DatasetError("--both-directions needs --source-language and --target-language")
     runner = _runner(settings.device)
     artifact = _artifact(settings, scratch)
     items, empty = load_items(settings.source, settings.task, settings.fields(), languages, settings.limit)
@@ -122,9 +119,7 @@ def _artifact(settings: PseudoLabel, scratch: Path) -> Artifact:
 
 def _requests(settings: PseudoLabel, artifact: Artifact, items: list[Item]) -> tuple[list[Request], int]:
     """A request for each item, by the model's own decoding settings but for the flags; how many have the longest source."""
-    architecture = artifact.architecture
-    positions, eos = architecture.max_position_embeddings, architecture.eos_token_id
-    defaults = GenerationDefaults.read(artifact.generation_config, eos, positions, architecture.vocab_size)
+    defaults = GenerationDefaults.of(artifact)
     text_format = TextFormat(artifact.card, AutoTokenizer.from_pretrained(artifact.path), defaults.eos_token_ids)
     given = {name: value for name in _SEARCH if (value := getattr(settings, name)) is not None}
     try:
@@ -133,7 +128,7 @@ def _requests(settings: PseudoLabel, artifact: Artifact, items: list[Item]) -> t
         faults = "; ".join(f"{fault['loc'][0]} = {fault['input']!r}: {fault['msg']}" for fault in error.errors())
         raise PseudoLabelError(faults) from error
     requests = []
-    encoded = text_format.encode([item.example for item in items], positions)
+    encoded = text_format.encode([item.example for item in items], artifact.architecture.max_position_embeddings)
     for item, each in zip(items, encoded, strict=True):
         target = item.example.target_language
         first = text_format.decoder_start_id(target), text_format.forced_bos_id(target)
@@ -145,7 +140,8 @@ def _requests(settings: PseudoLabel, artifact: Artifact, items: list[Item]) -> t
 
 def _made_with(settings: PseudoLabel, artifact: Artifact, first: Request) -> dict[str, Any]:
     """All that decides the lines. `limit` is left out: more rows of the same data continue a file."""
-    parameters = {name: getattr(first.parameters, name) for name in (*_SEARCH, "early_stopping", "repetition_penalty")}
+    further = ("early_stopping", "repetition_penalty", "encoder_no_repeat_ngram_size")
+    parameters = {name: getattr(first.parameters, name) for name in (*_SEARCH, *further)}
     return {
         "teacher": artifact.card.teacher,
         "weights": artifact.source_digest,

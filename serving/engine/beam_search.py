@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from serving.engine.constraints import Constraints, finish_reason
+from serving.engine.constraints import Constraints, check_numbers, finish_reason
 from serving.engine.float32 import float32
+from serving.engine.history import History
 from serving.engine.request import GeneratedSequence, GenerationParameters
 from serving.engine.runner import Candidates, Wanted
 
@@ -23,7 +24,7 @@ class _Beam(NamedTuple):
     """A sequence with the decoder's start token; its score is the sum of edited log-probabilities until it has ended, and
     that over its length ** length_penalty then. `log_probabilities` are unedited, of generated tokens, if asked for."""
 
-    ids: list[int]
+    history: History
     score: float
     log_probabilities: list[float]
 
@@ -48,7 +49,7 @@ class BeamSearch:
         self._considered = (1 + len(parameters.eos_token_ids)) * self._beams
         count = min(self._considered, vocab_size)
         self._constraints = Constraints(parameters, source_ids, count, log_probabilities=True, normalizers=False)
-        start = [parameters.decoder_start_token_id]
+        start = self._constraints.begun()
         # All beams start equal, so that only the first may be continued in the first step.
         self._running = [_Beam(start, 0.0 if beam == 0 else RULED_OUT, []) for beam in range(self._beams)]
         self._ended: list[_Beam] = []
@@ -58,18 +59,20 @@ class BeamSearch:
 
     @property
     def tokens(self) -> list[int]:
-        return [beam.ids[-1] for beam in self._running[: self._rows]]
+        return [beam.history.ids[-1] for beam in self._running[: self._rows]]
 
     def wanted(self) -> Wanted:
-        return self._constraints.wanted([beam.ids for beam in self._running[: self._rows]])
+        return self._constraints.wanted([beam.history for beam in self._running[: self._rows]])
 
     def advance(self, candidates: Candidates) -> list[int]:
-        generated = len(self._running[0].ids)
+        generated = len(self._running[0].history)
         continuations = self._best_continuations(candidates, generated)
         scores = float32([each.score + RULED_OUT if each.ends else each.score for each in continuations])
         kept = _ranked(scores)[: self._beams]
         self._end(continuations, generated)
         self._running = [self._continued(continuations[place], scores[place]) for place in kept]
+        for beam in self._running:
+            self._constraints.noted(beam.history)
         if all(each.ends for each in continuations) or not self._can_improve(generated):
             self._rows = 0
             return []
@@ -81,7 +84,7 @@ class BeamSearch:
     def settled(self) -> tuple[int, ...]:
         # The best answer is the best end so far, or continues a running beam: what these have in common is certain. Once it
         # is told, whatever comes begins with it, so that only later tokens need to be compared.
-        rivals = [beam.ids for beam in (self._ended[:1] + self._running if self._rows else self._best(1))]
+        rivals = [beam.history.ids for beam in (self._ended[:1] + self._running if self._rows else self._best(1))]
         first, start, end = rivals[0], self._told, self._told
         shortest = min(map(len, rivals))
         while end < shortest and all(ids[end] == first[end] for ids in rivals):
@@ -99,7 +102,8 @@ class BeamSearch:
     def _best_continuations(self, candidates: Candidates, generated: int) -> list[_Continuation]:
         forced = self._constraints.forced(generated - 1)
         if forced is None:
-            values, tokens = candidates.values, candidates.tokens
+            values, tokens = candidates.values.tolist(), candidates.tokens.tolist()
+            check_numbers([row[0] for row in values])
         else:
             values, tokens = [[0.0]] * self._rows, [[forced]] * self._rows
         if self._rows == 1:
@@ -125,11 +129,11 @@ class BeamSearch:
             self._ended = sorted(self._ended, key=lambda beam: beam.score, reverse=True)[: self._beams]
 
     def _continued(self, continuation: _Continuation, score: float) -> _Beam:
-        ids, _, log_probabilities = self._running[continuation.parent]
+        history, _, log_probabilities = self._running[continuation.parent]
         if self._parameters.return_scores:
-            value = self._constraints.unedited(continuation.value, continuation.token, ids)
+            value = self._constraints.unedited(continuation.value, continuation.token, history)
             log_probabilities = [*log_probabilities, value]
-        return _Beam([*ids, continuation.token], score, log_probabilities)
+        return _Beam(history.continued(continuation.token), score, log_probabilities)
 
     def _can_improve(self, generated: int) -> bool:
         """With early stopping, until all beams have an end; else while a running beam could still beat the worst end: by
@@ -148,7 +152,7 @@ class BeamSearch:
         return divisor
 
     def _generated(self, beam: _Beam) -> GeneratedSequence:
-        token_ids = tuple(beam.ids[1:])
+        token_ids = tuple(beam.history.ids[1:])
         reason = finish_reason(token_ids, self._parameters)
         if not self._parameters.return_scores:
             return GeneratedSequence(token_ids, reason)

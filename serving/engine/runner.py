@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from quant.layout import Architecture
 
@@ -23,36 +27,85 @@ class Source(NamedTuple):
     """Most decoder positions, the start token's included."""
 
 
+UNITS = 2.0**32
+"""That the weight of the likeliest token is counted in."""
+
+
+class Edits(NamedTuple):
+    """Tokens of each row of a request whose values are edited."""
+
+    counts: NDArray[np.int64]
+    """[rows]: how many tokens a row has."""
+    tokens: NDArray[np.int64]
+    """Of one row after another; within a row they ascend, each once."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> Edits:
+        """From the ascending tokens of each row."""
+        tokens = np.fromiter(chain.from_iterable(rows), np.int64)
+        return cls(np.fromiter(map(len, rows), np.int64, len(rows)), tokens)
+
+
+class Draws(NamedTuple):
+    """Tokens that are drawn, where too many may be to tell them all: how the distribution is shaped, and where it is cut.
+
+    Of a row's edited logits in their order (equal ones by the smaller token id) the first `top_k` are kept, each with the
+    weight exp((logit - best) / temperature) in units of 2^-32; of these the likeliest, up to the one with which the weights
+    add up to `top_p` of all. A number in [0, 1) draws the first token whose weight and those before it add up to more than
+    that part of the whole. Weights are whole numbers, so that sums are exact in any order: every runner draws the same.
+    """
+
+    temperature: float
+    top_k: int
+    """0 is off."""
+    top_p: float
+    numbers: Sequence[Sequence[float]]
+    """Of each row, `Wanted.count` of them."""
+
+    @property
+    def divisor(self) -> float:
+        """The temperature as a normal float32 number."""
+        lowest, largest = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+        return float(np.float32(min(max(self.temperature, lowest), largest)))
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a request's search wants to know of the next-token logits of its rows; filled by the search.
 
-    `row` counts within the request. Values are edited in this order: penalties, then bans.
+    Values are edited in this order: penalties, then bans.
     """
 
     count: int
-    """Candidates of each row, the best first; at most the vocabulary. 0 where a forced token leaves nothing to ask."""
+    """Candidates of each row, the best first, or those drawn; at most the vocabulary. 0 where a forced token leaves nothing
+    to ask."""
     log_probabilities: bool = False
     """Whether values are log-probabilities (as beams compare them) or logits; edits apply to these values."""
     normalizers: bool = False
     """Whether each row's log-normalizer is wanted, the log of the summed exponentials of its unedited logits."""
-    penalized: Sequence[tuple[int, int]] = ()
-    """(row, token): its value is multiplied by repetition_penalty where it is negative, else divided."""
+    penalized: Edits | None = None
+    """Values that are multiplied by repetition_penalty where they are negative, else divided."""
     repetition_penalty: float = 1.0
-    banned: Sequence[tuple[int, int]] = ()
-    """(row, token): its value becomes -inf."""
+    banned: Edits | None = None
+    """Values that become -inf."""
+    draws: Draws | None = None
+    """Of logits; without them, candidates are the best."""
 
 
 class Candidates(NamedTuple):
-    """The answer to a `Wanted`: of each row the best tokens by edited value, equal values by the smaller token id.
+    """The answer to a `Wanted`: of each row the best tokens by edited value, equal values by the smaller token id, or the
+    tokens that were drawn.
 
-    Values are float32 numbers; -inf stands where fewer tokens are allowed than were wanted.
+    -inf stands where fewer tokens are allowed than were wanted, NaN where a logit of the row is NaN or
+    infinity.
     """
 
-    values: list[list[float]]
-    tokens: list[list[int]]
-    normalizers: list[float]
-    """One a row; empty unless wanted."""
+    values: NDArray[np.float32]
+    """[rows, count]"""
+    tokens: NDArray[np.int64]
+    """[rows, count]"""
+    normalizers: NDArray[np.float32]
+    """[rows]; anything unless wanted."""
 
 
 class Runner(Protocol):

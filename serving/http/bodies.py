@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive
 
 from serving.http.forms import read_form
+from serving.http.multipart import read_multipart
 from serving.http.strict_json import TextTooLong, read_json
 from serving.service.errors import ErrorCode, ServiceError
 from serving.service.off_loop import off_loop
@@ -79,9 +80,22 @@ async def json_value(body: bytes, most_characters: int) -> Any:
 
 
 async def form_value(body: bytes, most_fields: int, most_characters: int) -> Mapping[str, str | list[str]]:
-    """The fields of a form-encoded body. Raises RequestValidationError, ServiceError (too_long)."""
+    """The fields of a form-encoded body, or of a query. Raises RequestValidationError, ServiceError (too_long)."""
+    return await _form(read_form(body, most_fields, most_characters), most_fields, most_characters)
+
+
+async def multipart_value(
+    body: bytes, content_type: str, most_fields: int, most_characters: int
+) -> Mapping[str, str | list[str]]:
+    """The fields of a form in parts. Raises RequestValidationError, ServiceError (too_long)."""
+    return await _form(read_multipart(body, content_type, most_fields, most_characters), most_fields, most_characters)
+
+
+async def _form(
+    reading: Awaitable[Mapping[str, str | list[str]]], most_fields: int, most_characters: int
+) -> Mapping[str, str | list[str]]:
     try:
-        return await read_form(body, most_fields, most_characters)
+        return await reading
     except TextTooLong:
         raise text_too_long(most_characters) from None
     except ValueError:

@@ -13,7 +13,7 @@ from serving.observability.requests import current_request
 from serving.service.errors import HTTP_STATUS, ErrorCode, ServiceError
 from serving.service.messages import ErrorDetail, ErrorResponse
 
-TEXT_ERROR_PATHS = ("/huggingface/", "/translate", "/languages")
+TEXT_ERROR_PATHS = ("/huggingface/", "/translate", "/languages", "/frontend/", "/detect", "/suggest")
 """What the paths of such interfaces start with."""
 
 

@@ -5,34 +5,38 @@ task, `/huggingface/NAME` to the served model of that name. A model that has the
 
 What differs from the servers that the clients were made for: an answer is written and not taken out of the context, so that
 `start` and `end` are its place there where it happens to have one, and -1 where it has none; its `score` is the probability
-of its tokens. A context that is too long is read in windows, as there. A list of inputs gives a list of outputs, several
-outputs of an input one after the other.
+of its tokens. Translations are made sentence by sentence, and what is too long otherwise is read in windows, unless
+`truncation` says otherwise. A list of inputs gives a list of outputs, several outputs of an input one after the other.
+
+`options` (to wait for a model, to use a cache) and parameters that only say how a server is to work are taken and mean
+nothing here. Parameters are taken in `generate_parameters`, and beside it as clients sent them before there was that.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from quant.card import TASKS, Task
+from quant.card import TASKS, Task, cleaned_up
 from serving.http.bodies import strict_json_route
 from serving.http.errors import TEXT_ERRORS
-from serving.service.errors import ErrorCode, ServiceError, shown
-from serving.service.messages import Message
-from serving.service.requests import (
-    ONE,
-    SEVERAL,
-    AnswerRequest,
-    GenerationParameters,
-    SummarizeRequest,
-    Text,
-    Texts,
-    TranslateRequest,
-    Truncation,
+from serving.http.huggingface_messages import (
+    AnswerOutput,
+    Outputs,
+    QuestionAnsweringBody,
+    QuestionAnsweringParameters,
+    SummarizationBody,
+    SummarizationOutput,
+    SummarizationParameters,
+    TranslationBody,
+    TranslationOutput,
+    TranslationParameters,
 )
+from serving.service.errors import ErrorCode, ServiceError, shown
+from serving.service.requests import AnswerRequest, GenerationParameters, SummarizeRequest, TranslateRequest
 from serving.service.results import GenerateResponse, Output
 from serving.service.service import Service
 
@@ -41,123 +45,6 @@ B = TypeVar("B", bound=BaseModel)
 PREFIX = "/huggingface"
 TASK_OF_PATH: dict[str, Task] = {f"{PREFIX}/{task}": task for task in TASKS}
 
-TRUNCATIONS: dict[str, Truncation] = {
-    "do_not_truncate": "error",
-    "longest_first": "end",
-    "only_first": "end",
-    "error": "error",
-    "end": "end",
-    "chunk": "chunk",
-}
-"""By the names of `transformers`, and by our own."""
-
-CLEAN_UPS = {" ' ": "'", **{f" {mark}": mark for mark in (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re")}}
-"""What `clean_up_tokenization_spaces` means in `transformers`."""
-
-
-class GenerateParameters(GenerationParameters):
-    """How an output is searched for, by the names of `transformers`."""
-
-    max_length: int | None = Field(default=None, ge=2, description="max_new_tokens and the decoder's start token")
-    min_length: int | None = Field(default=None, ge=0, description="min_new_tokens and the decoder's start token")
-
-    def requested(self) -> GenerationParameters:
-        given = self.model_dump(exclude_none=True)
-        for ours, theirs in (("max_new_tokens", "max_length"), ("min_new_tokens", "min_length")):
-            length = given.pop(theirs, None)
-            if length is not None:
-                given.setdefault(ours, max(length - 1, 0))
-        return GenerationParameters(**given)
-
-
-class SummarizationParameters(Message):
-    """Parameters of a summary."""
-
-    clean_up_tokenization_spaces: bool = Field(default=False, description="leave out spaces before punctuation")
-    truncation: Literal["do_not_truncate", "longest_first", "only_first", "error", "end", "chunk"] = Field(
-        default="do_not_truncate",
-        description="of an input that is too long: refuse it, cut its end off, or split it (chunk)",
-    )
-    generate_parameters: GenerateParameters = GenerateParameters()
-
-
-class TranslationParameters(SummarizationParameters):
-    """Parameters of a translation."""
-
-    src_lang: str | None = Field(default=None, description="a code or a name of the language", max_length=200)
-    tgt_lang: str | None = Field(default=None, description="likewise", max_length=200)
-
-
-class QuestionAnsweringParameters(Message):
-    """Parameters of an answer."""
-
-    top_k: int | None = Field(default=None, ge=1, description="answers to return")
-    max_answer_len: int | None = Field(default=None, ge=1, description="most tokens of an answer")
-
-
-class SummarizationBody(Message):
-    """Texts to summarize."""
-
-    inputs: Texts
-    parameters: SummarizationParameters = SummarizationParameters()
-
-
-class TranslationBody(Message):
-    """Texts to translate."""
-
-    inputs: Texts
-    parameters: TranslationParameters = TranslationParameters()
-
-
-class Question(Message):
-    """A question, and the text that the answer is to be based on."""
-
-    question: Text
-    context: Text
-
-
-Questions = Annotated[
-    Annotated[Question, Tag(ONE)] | Annotated[list[Question], Tag(SEVERAL)],
-    Discriminator(lambda inputs: SEVERAL if isinstance(inputs, list) else ONE),
-]
-
-
-class QuestionAnsweringBody(Message):
-    """Questions to answer."""
-
-    inputs: Questions
-    parameters: QuestionAnsweringParameters = QuestionAnsweringParameters()
-
-
-class SummarizationOutput(Message):
-    """A summary."""
-
-    summary_text: str
-    score: float | None = None
-    """Only with return_scores, as /v1/summarize has it."""
-
-
-class TranslationOutput(Message):
-    """A translation."""
-
-    translation_text: str
-    score: float | None = None
-    """Only with return_scores, as /v1/translate has it."""
-
-
-class AnswerOutput(Message):
-    """An answer."""
-
-    answer: str
-    score: float
-    """Probability of the answer's tokens, one after the other."""
-    start: int
-    """Where the answer stands in the context, in characters; -1 where it does not."""
-    end: int
-
-
-Outputs = list[SummarizationOutput] | list[TranslationOutput] | list[AnswerOutput] | AnswerOutput
-
 
 def router(service: Service) -> APIRouter:
     """The routes, which ask `service`."""
@@ -165,39 +52,40 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix=PREFIX, tags=["Hugging Face"], responses=TEXT_ERRORS, route_class=strict)
 
     async def summarized(body: SummarizationBody, model: str | None) -> list[SummarizationOutput]:
-        asked = body.parameters
+        asked = body.parameters or SummarizationParameters()
         request = SummarizeRequest(
             text=body.inputs,
             model=model,
-            parameters=asked.generate_parameters.requested(),
-            truncation=TRUNCATIONS[asked.truncation],
+            parameters=asked.requested(),
+            truncation=asked.read,
         )
         outputs = _outputs(await service.generate(request, "http"))
         return [SummarizationOutput(summary_text=_text(output, asked), score=output.score) for output in outputs]
 
     async def translated(body: TranslationBody, model: str | None) -> list[TranslationOutput]:
-        asked = body.parameters
+        asked = body.parameters or TranslationParameters()
         request = TranslateRequest(
             text=body.inputs,
             model=model,
             source_language=asked.src_lang,
             target_language=asked.tgt_lang,
-            parameters=asked.generate_parameters.requested(),
-            truncation=TRUNCATIONS[asked.truncation],
+            parameters=asked.requested(),
+            truncation=asked.read,
         )
         outputs = _outputs(await service.generate(request, "http"))
         return [TranslationOutput(translation_text=_text(output, asked), score=output.score) for output in outputs]
 
     async def answered(body: QuestionAnsweringBody, model: str | None) -> AnswerOutput | list[AnswerOutput]:
-        asked = body.parameters
+        asked = body.parameters or QuestionAnsweringParameters()
         questions = body.inputs if isinstance(body.inputs, list) else [body.inputs]
+        parameters = GenerationParameters()
+        if asked.top_k is not None and asked.top_k > 1:
+            parameters = service.best_of("question-answering", model, min(asked.top_k, service.limits.max_rows))
         request = AnswerRequest(
             question=[each.question for each in questions],
             context=[each.context for each in questions],
             model=model,
-            parameters=GenerationParameters(
-                max_new_tokens=asked.max_answer_len, num_return_sequences=asked.top_k, return_scores=True
-            ),
+            parameters=parameters.model_copy(update={"max_new_tokens": asked.max_answer_len, "return_scores": True}),
             truncation="chunk",
         )
         response = await service.generate(request, "http")
@@ -254,11 +142,7 @@ def _outputs(response: GenerateResponse) -> list[Output]:
 
 
 def _text(output: Output, asked: SummarizationParameters) -> str:
-    text = output.text
-    if asked.clean_up_tokenization_spaces:
-        for spaced, closed in CLEAN_UPS.items():
-            text = text.replace(spaced, closed)
-    return text
+    return cleaned_up(output.text) if asked.clean_up_tokenization_spaces else output.text
 
 
 def _answer(output: Output, context: str) -> AnswerOutput:

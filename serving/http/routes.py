@@ -37,8 +37,8 @@ TASK_OF_PATH: dict[str, Task] = {
     **libretranslate.TASK_OF_PATH,
 }
 
-KEYS: dict[str, KeyPlace] = {"/translate": "body", "/languages": "none"}
-"""LibreTranslate's clients send their key in the body, and none at all for the languages."""
+KEYS: dict[str, KeyPlace] = {"/translate": "body", "/languages": "none", "/frontend/settings": "none"}
+"""LibreTranslate's clients send their key in the body or the query, and none at all for the languages and settings."""
 
 ERRORS: dict[int | str, dict[str, object]] = {status.value: {"model": ErrorResponse} for status in STATUSES}
 
@@ -110,7 +110,7 @@ def build_app(service: Service, gate: Gate | None = None) -> FastAPI:
         return Response(service.metrics_page(), media_type=CONTENT_TYPE_LATEST)
 
     app.include_router(huggingface.router(service))
-    app.include_router(libretranslate.router(service))
+    app.include_router(libretranslate.router(service, gate.access.restricted))
     # Last, for routes are tried in their order: the tasks' come first.
     app.include_router(page_router())
 

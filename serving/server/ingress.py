@@ -22,7 +22,6 @@ from grpc_health.v1 import health_pb2
 from ray import serve
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
-from serving.engine.async_engine import AsyncEngine
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.http.routes import build_app
 from serving.observability.exporter import expose
@@ -32,7 +31,7 @@ from serving.observability.traces import Traces, no_tracing, otlp_exporter, trac
 from serving.rpc.calls import Rpc
 from serving.rpc.messages import Unread
 from serving.server.engines.process import EngineProcess
-from serving.server.live_models import LiveModels
+from serving.server.live_models import LiveModels, open_model
 from serving.server.model_table import ModelTable
 from serving.service.gate import Gate, GateSettings
 from serving.service.models import CheckedModel, ModelError, Models, ServedModel
@@ -68,8 +67,11 @@ class Ingress:
         self._models = models = Models()
 
         def opened(model: CheckedModel) -> ServedModel:
-            port = engines.open(model.folder, engine_settings, runner)
-            return ServedModel(model, model.codec(), AsyncEngine(port, metrics.watch(model, port.stats)))
+            return open_model(
+                model,
+                lambda model: engines.open(model.folder, engine_settings, runner),
+                lambda port: metrics.watch(model, port.stats),
+            )
 
         self._live = LiveModels(models, opened, limits.max_rows)
         self._service = Service(models, limits, metrics)

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable
 
 from quant.artifact import ArtifactError
+from quant.tokenizer_file import TokenizerError
+from serving.engine.async_engine import AsyncEngine, EnginePort, StepObserver
 from serving.engine.errors import EngineNotOpened
 from serving.engine.memory import give_back_freed_memory
 from serving.server.model_table import ModelTable, fingerprint
@@ -18,6 +20,19 @@ from serving.service.models import CheckedModel, ModelError, Models, ServedModel
 UNUSED_POLL_SECONDS = 0.05
 
 _LOG = logging.getLogger(__name__)
+
+
+def open_model(
+    model: CheckedModel, open_engine: Callable[[CheckedModel], EnginePort], watch: Callable[[EnginePort], StepObserver]
+) -> ServedModel:
+    """A checked model with its engine, of which `watch` gives the observer. When it raises, no engine is left open."""
+    codec = model.codec()
+    port = open_engine(model)
+    try:
+        return ServedModel(model, codec, AsyncEngine(port, watch(port)))
+    except BaseException:
+        port.close()
+        raise
 
 
 class LiveModels:
@@ -65,7 +80,7 @@ class LiveModels:
         except Exception as fault:
             for served in opened:
                 served.engine.close()
-            if isinstance(fault, (ArtifactError, EngineNotOpened, OSError)):
+            if isinstance(fault, (ArtifactError, EngineNotOpened, OSError, TokenizerError)):
                 raise ModelError(str(fault)) from fault
             raise
         # Checking reads whole artifacts.

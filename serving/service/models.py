@@ -86,8 +86,7 @@ def check_model(name: str, folder: Path, max_rows: int) -> CheckedModel:
     try:
         artifact = read_artifact(folder)
         architecture, card = artifact.architecture, artifact.card
-        positions, vocabulary = architecture.max_position_embeddings, architecture.vocab_size
-        defaults = GenerationDefaults.read(artifact.generation_config, architecture.eos_token_id, positions, vocabulary)
+        defaults = GenerationDefaults.of(artifact)
         size = sizes(artifact)
         checked = CheckedModel(
             name=name,

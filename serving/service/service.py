@@ -28,7 +28,15 @@ from serving.service.languages import resolve_languages
 from serving.service.models import Models, ServedModel
 from serving.service.news import News, told
 from serving.service.off_loop import off_loop
-from serving.service.requests import ONE, SEVERAL, AnswerRequest, SummarizeRequest, TaskRequest, TranslateRequest
+from serving.service.requests import (
+    ONE,
+    SEVERAL,
+    AnswerRequest,
+    GenerationParameters,
+    SummarizeRequest,
+    TaskRequest,
+    TranslateRequest,
+)
 from serving.service.results import GenerateResponse, StreamEvent
 from serving.service.side_by_side import all_or_none
 from serving.service.sources import SourceReader, Sources
@@ -129,6 +137,11 @@ class Service:
     def language_pairs(self) -> tuple[tuple[str, str], ...]:
         """Source and target code of what the default translation model translates. Raises ServiceError (unknown_model)."""
         return self._models.choose("translation", None).checked.card.language_pairs
+
+    def best_of(self, task: Task, model: str | None, outputs: int) -> GenerationParameters:
+        """Parameters for so many outputs of an input, from as many beams at least. Raises ServiceError (unknown_model)."""
+        beams = self._models.choose(task, model).checked.defaults.num_beams
+        return GenerationParameters(num_return_sequences=outputs, num_beams=max(beams, outputs))
 
     def metrics_page(self) -> bytes:
         """Metrics of all replicas in Prometheus' text format."""

@@ -15,8 +15,9 @@ from quant.artifact import (
     CONFIG_FILE,
     WEIGHTS_FILE,
 )
+from quant.structure import UNIFORM
 
-from .conftest import Model
+from .conftest import Model, random_model
 from .damage import fault, rewrite_config, rewrite_weights
 
 
@@ -147,6 +148,17 @@ def test_a_value_that_we_never_write(folder: Path, name: str, value: float, mess
     rewrite_weights(folder, change)
     assert fault(folder).startswith(f"{folder / WEIGHTS_FILE}: ")
     assert message in fault(folder)
+
+
+@pytest.mark.parametrize(("name", "value"), [("final_logits_bias", torch.nan), ("lm_head.weight.scale", torch.inf)])
+def test_a_head_of_its_own_that_we_never_write(model: Model, tmp_path: Path, name: str, value: float) -> None:
+    said = {**model.config, "tie_word_embeddings": False, "add_bias_logits": True}
+    folder = random_model(said, model.card, UNIFORM).write(tmp_path / "artifact")
+    rewrite_weights(folder, lambda tensors, header: tensors[name].view(-1)[5:6].fill_(value))
+    assert f"{name} holds" in fault(folder)
+    rewrite_config(folder, tie_word_embeddings=True, add_bias_logits=False)
+    assert "final_logits_bias is left over" in fault(folder)
+    assert "lm_head.weight.codes is left over" in fault(folder)
 
 
 @pytest.mark.parametrize(

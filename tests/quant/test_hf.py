@@ -12,7 +12,7 @@ from compress.model.packed_student import dequantized_student
 from quant.artifact import ArtifactError, read_artifact
 from quant.numerics import Quantized, dequantize
 from quant.structure import Structure
-from tests.quant.conftest import Model
+from tests.quant.conftest import Model, random_model
 
 IDS = torch.tensor([[0, 5, 30, 12, 2], [0, 9, 2, 1, 1]])
 STRUCTURE = Structure(
@@ -64,6 +64,29 @@ def test_removed_heads_come_back_as_zeros_and_change_nothing(model: Model, tmp_p
     with torch.inference_mode():
         given, expected = (each(input_ids=IDS, decoder_input_ids=IDS).logits for each in (loaded, pruned))
     torch.testing.assert_close(given, expected)
+
+
+UNTIED = {"tie_word_embeddings": False, "add_bias_logits": True}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_head_of_its_own_and_a_bias(model: Model, tmp_path: Path, shared: bool) -> None:
+    said = {**model.config, **UNTIED, "share_encoder_decoder_embeddings": shared}
+    loaded, information = load(
+        random_model(said, model.card, Structure()).write(tmp_path / "artifact", "2-4-8"), output_loading_info=True
+    )
+    assert not information["missing_keys"]
+    expected = dequantized_student(read_artifact(tmp_path / "artifact")).state_dict()
+    values = loaded.state_dict()
+    assert values.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in values.items())
+    assert loaded.final_logits_bias.any()
+    assert torch.equal(loaded.model.encoder.embed_tokens.weight, loaded.model.decoder.embed_tokens.weight) == shared
+    loaded.save_pretrained(tmp_path / "plain")
+    again = BartForConditionalGeneration.from_pretrained(tmp_path / "plain").state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in values.items())
+    without = AutoModel.from_pretrained(tmp_path / "artifact", dtype=torch.float32).state_dict()
+    assert all(torch.equal(value, values[f"model.{name}"]) for name, value in without.items())
 
 
 def test_weights_come_in_the_dtype_that_is_asked_for(model: Model, tmp_path: Path) -> None:

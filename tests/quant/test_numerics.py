@@ -223,6 +223,27 @@ def test_attention_by_hand() -> None:
     assert torch.equal(quantized_attention(query, key, value, None, 1.0), torch.tensor([[[[1270.0, 6400.0]]]]) * scale)
 
 
+@pytest.mark.parametrize("keys", [EXACT_TERMS, EXACT_TERMS + 1, 2048, 4096])
+def test_attention_is_exact_over_integers_for_any_number_of_keys(keys: int) -> None:
+    """Equal scores, so that every probability has the largest code, and value codes near theirs: sums far beyond 2^24."""
+    value = Quantized(random_codes(keys, 8, least=110, seed=keys)[None, None], torch.full((1, 1, keys, 1), 0.5))
+    query, key = (Quantized(torch.ones(1, 1, count, 4), torch.ones(1, 1, count, 1)) for count in (3, keys))
+    found = quantized_attention(query, key, value, None, 1.0)
+    sums = (127 * value.codes.long().sum(-2, keepdim=True)).float()
+    scale = torch.softmax(torch.zeros(keys), -1)[0] * 0.5 / 127
+    assert torch.equal(found, (sums * scale).expand(1, 1, 3, 8))
+
+
+@pytest.mark.parametrize("keys", [1041, 2048, 4090])
+def test_attention_over_many_keys_does_not_depend_on_padding_or_batch(keys: int) -> None:
+    query, key, value = (quantize_activation(normal(3, 2, count, 8, seed=keys)) for count in (2, 4200, 4200))
+    mask = torch.zeros(3, 1, 1, 4200)
+    mask[1, ..., keys:] = torch.finfo(torch.float32).min
+    together = quantized_attention(query, key, value, mask, 0.05)[1:2]
+    alone = [Quantized(rows.codes[1:2, :, :keys], rows.scale[1:2, :, :keys]) for rows in (query, key, value)]
+    assert torch.equal(quantized_attention(*alone, None, 0.05), together)
+
+
 def test_attention_is_near_the_one_in_floating_point() -> None:
     query, key, value = (normal(2, 3, 9, 16, seed=seed) for seed in (1, 2, 3))
     mask = torch.zeros(2, 1, 9, 9).masked_fill(torch.ones(9, 9).triu(1).bool(), torch.finfo(torch.float32).min)

@@ -22,7 +22,7 @@ SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 LANGUAGES = ("de_DE", "en_XX")
 TEXTS = ["guten morgen welt", "good morning world", "wie geht es dir", "how are you", "who wrote the book", "she wrote it"]
 POSITIONS = 64
-REQUEST_TIMEOUT = 6
+REQUEST_TIMEOUT = 10
 """Of `shared_server`, in seconds."""
 
 PLAIN: dict[str, Any] = {

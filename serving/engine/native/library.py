@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_double, c_float, c_int64, c_void_p
+from ctypes import c_float, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 BUILT = "_kernels_{}.*so"
@@ -33,19 +34,18 @@ class DqLinear(ctypes.Structure):
     )
 
 
-class DqWanted(ctypes.Structure):
-    """What is wanted of a row of logits, as kernels/candidates.h declares it."""
+WANTED = np.dtype(
+    [
+        *((name, np.int64) for name in ("count", "log_probabilities", "normalizer", "penalized_count", "banned_count")),
+        ("repetition_penalty", np.float64),
+        ("penalized", np.uint64),
+        ("banned", np.uint64),
+    ]
+)
+"""What is wanted of a row of logits, as kernels/candidates.h declares it (DqWanted)."""
 
-    _fields_ = (
-        ("count", c_int64),
-        ("log_probabilities", c_int64),
-        ("normalizer", c_int64),
-        ("penalized", c_int64),
-        ("banned", c_int64),
-        ("repetition_penalty", c_double),
-        ("edits", c_void_p),
-    )
-
+DRAWS = np.dtype([("numbers", np.uint64), ("divisor", np.float64), ("top_p", np.float64), ("top_k", np.int64)])
+"""How a row is drawn from, as kernels/draws.cpp declares it (DqDraws)."""
 
 _SIGNATURES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
     "dq_linear": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_int64],
@@ -59,6 +59,7 @@ _SIGNATURES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
     "dq_own_weigh": [c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64],
     "dq_head": [c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64],
     "dq_select": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64],
+    "dq_draw": [c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64],
 }
 _SIZES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
     "dq_block_bytes": [c_int64, c_int64, c_int64],
@@ -91,8 +92,14 @@ def built_for(name: str) -> ctypes.CDLL | None:
         raise UnavailableError(f"{files[0].name} cannot be loaded: {error}") from error
     for function_name, arguments in _SIGNATURES.items():
         function = getattr(library, function_name)
-        function.argtypes, function.restype = arguments, None
+        function.argtypes, function.restype = arguments, _done
     for function_name, arguments in _SIZES.items():
         function = getattr(library, function_name)
         function.argtypes, function.restype = arguments, c_int64
     return library
+
+
+def _done(answer: int) -> None:
+    """Of a kernel: what went wrong, as kernels/team.h numbers it."""
+    if answer:
+        raise MemoryError("there is no memory for what a kernel works with")

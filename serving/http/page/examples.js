@@ -13,7 +13,7 @@ export const EXAMPLES = {
     { name: "Guten Morgen", from: "de", to: "en", text: "Guten Morgen! Haben Sie gut geschlafen?" },
     { name: "Fahrrad", from: "de", to: "en", text: "Mein Bruder hat sein Fahrrad verkauft, weil er ein neues Auto haben will." },
     { name: "Coffee", from: "en", to: "de", text: "Would you like another cup of coffee?" },
-    { name: "Letter", from: "de", to: "en", truncation: "chunk", text:
+    { name: "Letter", from: "de", to: "en", text:
       "Ich bin gestern in Berlin angekommen. Das Wetter ist schön, und das Hotel liegt in der Nähe des Bahnhofs. " +
       "Am Abend habe ich mit meinem Freund gegessen. Wir haben lange über die Schule gesprochen.\n\n" +
       "Morgen gehen wir ins Museum. Wann kommst du uns besuchen? Ich freue mich auf deine Antwort." },

@@ -96,7 +96,7 @@ function showExamples(model) {
       byId("text").value = example.text ?? "";
       byId("question").value = example.question ?? "";
       passages.fill(example.passages ?? [""]);
-      parameters.truncation.value = example.truncation ?? "error";
+      parameters.truncation.value = example.truncation ?? "";
       if (task === "translation") {
         byId("source-language").value = code(example.from);
         byId("target-language").value = code(example.to);

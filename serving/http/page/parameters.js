@@ -1,4 +1,4 @@
-// The fields of a request's `parameters`, and `truncation`. An empty field is left out, and the model's default holds.
+// The fields of a request's `parameters`, and `truncation`. What is empty is left out, and the default holds.
 
 import { element } from "./elements.js";
 
@@ -22,12 +22,12 @@ const MORE = [
 ];
 const ON_OFF = new Map([["on", true], ["off", false]]);
 const SWITCHES = new Map([["early_stopping", new Map([...ON_OFF, ["never", "never"]])], ["do_sample", ON_OFF]]);
-const TRUNCATIONS = [["error", "refuse it"], ["end", "cut its end"], ["chunk", "split it"]];
+const TRUNCATIONS = [["", "default"], ["error", "refuse it"], ["end", "cut its end"], ["chunk", "split it"]];
 
 export class Parameters {
   constructor(main, more) {
     this.fields = new Map([...MAIN, ...MORE].map(([name, , help]) => [name, field(name, help)]));
-    this.truncation = element("select", { name: "truncation", title: "truncation: a text of more tokens than the model reads" });
+    this.truncation = element("select", { name: "truncation", title: "truncation: how a text is read, and what becomes of more tokens than the model reads" });
     this.truncation.append(...TRUNCATIONS.map(([value, text]) => new Option(text, value)));
     const labelled = ([name, text]) => element("label", {}, text, this.fields.get(name));
     main.append(...MAIN.map(labelled), element("label", {}, "If too long", this.truncation));
@@ -53,7 +53,7 @@ export class Parameters {
       if (SWITCHES.has(name)) parameters[name] = SWITCHES.get(name).get(value);
       else parameters[name] = Number.isNaN(Number(value)) ? value : Number(value);
     }
-    return { parameters, truncation: this.truncation.value };
+    return { parameters, truncation: this.truncation.value || undefined };
   }
 }
 

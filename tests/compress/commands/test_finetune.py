@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoModelForSeq2SeqLM, BartForConditionalGeneration
 
 from compress.commands.compress import Compress
 from compress.commands.finetune import Finetune
+from compress.model.checkpoint import load_checkpoint
+from compress.model.packed_student import load_student
 from dqbart import run_command
 from quant.artifact import read_artifact
+from quant.layout import DECODER_EMBEDDING, HEAD, LOGITS_BIAS
+from tests.compress.released import CHECKPOINTS
 
 TRAINING = ["--device", "cpu", "--bf16", "off", "--batch-tokens", "256", "--learning-rate", "3e-3"]
 
@@ -50,6 +54,25 @@ def test_from_a_configuration_to_a_student(teachers: dict[str, str], summaries: 
     valid = ["--task", "summarization", "--train", summaries, "--valid", summaries]
     assert dqbart(Compress, str(teacher), *valid, "--output", str(student), "--max-steps", "0", "--layers", "2-1") == 0
     assert read_artifact(student).card.task == "summarization"
+
+
+@pytest.mark.parametrize("name", ["embedding-one-short", "untied", "untied-by-an-older-release", "bias"])
+def test_checkpoints_as_released_are_trained_twice(summaries: str, tmp_path: Path, name: str) -> None:
+    """A teacher of one of them, and a student of the teacher."""
+    CHECKPOINTS[name](tmp_path / "checkpoint")
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    data = ["--task", "summarization", "--train", summaries, "--valid", summaries, *TRAINING, "--max-steps", "2"]
+    data += ["--num-beams", "1", "--max-new-tokens", "6"]
+    assert dqbart(Finetune, str(tmp_path / "checkpoint"), *data, "--output", str(teacher)) == 0
+    stock = BartForConditionalGeneration.from_pretrained(teacher)
+    ours, _ = load_checkpoint(str(teacher))
+    assert all(torch.equal(tensor, stock.state_dict()[name]) for name, tensor in ours.state_dict().items())
+    made = [str(teacher), *data, "--layers", "2-1", "--bits", "2-4-8", "--validate-every", "2", "--scales", "learned"]
+    assert dqbart(Compress, *made, "--output", str(student)) == 0
+    model, text_format, artifact = load_student(student)
+    assert (HEAD in artifact.tensors, DECODER_EMBEDDING in artifact.tensors) == ("untied" in name, name == "untied")
+    assert (LOGITS_BIAS in artifact.tensors) == (name == "bias")
+    assert len(text_format.tokenizer) <= model.config.vocab_size
 
 
 def test_a_resumed_run_ends_as_one_never_interrupted(teachers: dict[str, str], summaries: str, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import datetime
+import gzip
 import json
 from pathlib import Path
 
@@ -38,6 +39,24 @@ def test_of_several_saved_splits_one_is_named_or_the_usual_one_is_taken(data: da
     assert list(load_table(f"{folder}@test", "train").rows()) == ROWS[1:]
     with pytest.raises(DatasetError, match='cannot be read: Unknown split "validation"'):
         load_table(folder, "validation")
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_files_of_texts_in_a_folder_are_read_like_files_alone(tmp_path: Path, ending: str) -> None:
+    rows = [{"source": "null", "target": "007"}, {"source": "2024-01-02", "target": "1.50"}]
+    for split, each in (("train", rows), ("validation", rows[1:])):
+        path = tmp_path / f"{split}.{ending}"
+        if ending == "csv":
+            path.write_text("source;target\n" + "".join(f"{row['source']};{row['target']}\n" for row in each))
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in each))
+    (tmp_path / f"train-more.{ending}.gz").write_bytes(gzip.compress((tmp_path / f"validation.{ending}").read_bytes()))
+    table = load_table(str(tmp_path), "train")
+    assert table.columns == ["source", "target"]
+    assert sorted(map(str, table.rows())) == sorted(map(str, [*rows, rows[1]]))
+    assert list(load_table(str(tmp_path), "validation").rows()) == rows[1:]
+    with pytest.raises(DatasetError, match="has no split test: it has train, validation; NAME@SPLIT names one"):
+        load_table(str(tmp_path), "test")
 
 
 def test_a_file_that_is_missing_is_no_hub_id() -> None:

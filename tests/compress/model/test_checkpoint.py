@@ -94,14 +94,52 @@ def test_a_folder_without_a_tokenizer_is_refused(teachers: dict[str, str], tmp_p
         load_checkpoint(str(tmp_path))
 
 
-def test_a_tokenizer_of_another_model_is_refused(teachers: dict[str, str], folder: Path) -> None:
-    for path in Path(teachers["mbart50"]).glob("token*"):
-        shutil.copy(path, folder)
-    with pytest.raises(CheckpointError, match=r"its tokenizer has \d+ tokens, its embedding 35"):
-        load_checkpoint(str(folder))
-
-
 def test_a_config_that_is_no_json_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="not a valid JSON file"):
         load_checkpoint(str(folder))
+
+
+def test_nan_is_named(folder: Path) -> None:
+    def damage(tensors: dict[str, torch.Tensor]) -> None:
+        tensors[FC1][3, 5] = torch.nan
+        tensors["final_logits_bias"][0, 2] = -torch.inf
+
+    change_tensors(folder, damage)
+    with pytest.raises(CheckpointError, match=rf"NaN or infinity in tensors \(2\): final_logits_bias, {FC1}"):
+        load_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_and_shards_are_read_to_float32(folder: Path, dtype: torch.dtype) -> None:
+    model = BartForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+    (folder / WEIGHTS).unlink()
+    model.save_pretrained(folder, max_shard_size="40KB")
+    assert len(list(folder.glob("model-*-of-*.safetensors"))) > 2
+    loaded, _ = load_checkpoint(str(folder))
+    assert loaded.dtype == torch.float32
+    assert torch.equal(loaded.state_dict()[FC1], model.state_dict()[FC1].float())
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"activation_function": "prelu"}, "activation_function is 'prelu', supported are gelu, gelu_10"),
+        ({"normalize_before": True}, "normalize_before is True, False is what bart is computed with"),
+        ({"max_position_embeddings": 32}, r"mis-shaped tensors \(2\): model.decoder.embed_positions"),
+        ({"quantization_config": {"quant_method": "dqbart"}}, r"its weights are quantized \(dqbart\), weights in floating"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_when_it_is_loaded(folder: Path, entries: dict[str, object], message: str) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **entries}))
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("name", ["pad_token_id", "eos_token_id", "bos_token_id"])
+def test_an_id_that_the_configuration_lacks_is_the_tokenizers(folder: Path, name: str) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, name: None}))
+    model, tokenizer = load_checkpoint(str(folder))
+    assert getattr(model.config, name) == (None if name == "bos_token_id" else getattr(tokenizer, name))

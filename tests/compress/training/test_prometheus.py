@@ -12,7 +12,7 @@ from compress.training.prometheus import MetricsPortError, Prometheus
 
 
 def scrape(port: int) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://localhost:{port}/metrics") as answer:
         families = text_string_to_metric_families(answer.read().decode())
     return {
         sample.name.removeprefix("dqbart_training_") + "".join(f"/{value}" for value in sample.labels.values()): sample.value

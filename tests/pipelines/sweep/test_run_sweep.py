@@ -50,6 +50,7 @@ def test_a_sweep_runs_each_student_once_and_ends_in_table_and_plot(teachers, pai
     table = (tmp_path / "sweep" / "table.md").read_text()
     assert "| 1-1 2-2-8 | 1-1 | 2-2-8 |" in table
     assert (tmp_path / "sweep" / "plot.png").is_file()
+    assert "## Evaluation" in (tmp_path / "sweep" / "runs" / "1-1_2-2-8" / "model" / "README.md").read_text()
 
     del settings["extra"]
     config.write_text(yaml.safe_dump(settings))
@@ -60,6 +61,26 @@ def test_a_sweep_runs_each_student_once_and_ends_in_table_and_plot(teachers, pai
     config.write_text(yaml.safe_dump(settings))
     assert sweep(config) == 1
     assert "compress.learning_rate was None, is 0.5" in capsys.readouterr().err
+
+
+def test_files_and_columns_of_all_runs_are_checked_before_anything_runs(teachers, pairs, tmp_path: Path, capsys) -> None:
+    settings = {
+        "teacher": teachers["bart"],
+        "test": pairs,
+        "output": str(tmp_path / "sweep"),
+        "layers": ["1-1"],
+        "bits": ["2-2-8"],
+        "compress": {"task": "summarization", "train": pairs, "valid": pairs},
+        "extra": [{"name": "other data", "train": "none.jsonl"}],
+    }
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    assert sweep(config) == 1
+    assert capsys.readouterr().err == "dqbart sweep: error: none.jsonl does not exist\n"
+    settings["extra"], settings["evaluate"] = [], {"source_field": "text"}
+    config.write_text(yaml.safe_dump(settings))
+    assert sweep(config) == 1
+    assert "has no column text: it has source, target" in capsys.readouterr().err
 
 
 def test_two_sweeps_never_share_a_folder(tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from quant.layout import EMBEDDING
+from quant.numerics import Quantized
 from serving.engine.engine import Engine, EngineStats
 from serving.engine.errors import GenerationFailed
 from serving.engine.pytorch.model import Model
@@ -50,7 +53,7 @@ def test_a_fault_in_one_search_fails_that_request_only(
     right = getattr(RowSearch, method)
 
     def sometimes(search: RowSearch, *arguments: Any) -> Any:
-        if search._sequences[0].ids[1:2] == [9]:
+        if search._sequences[0].history.ids[1:2] == [9]:
             raise ZeroDivisionError
         return right(search, *arguments)
 
@@ -63,6 +66,31 @@ def test_a_fault_in_one_search_fails_that_request_only(
     assert [contents(results[place]) for place in (1, 3)] == [contents(alone) for alone in expected]
     assert idle(engine)
     assert runner.rows == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("broken", ["embedding", "norm"])
+def test_a_model_that_gives_no_numbers_fails_its_requests_and_no_others(
+    broken: str, value: float, build_student: Any, build_runner: Any, run_all: Any
+) -> None:
+    """Of the tokens of a source one whose embedding is no number; or all of it, by a layer normalization."""
+    artifact = build_student("bart", "8-8-8").artifact
+    tensors = dict(artifact.tensors)
+    if broken == "embedding":
+        name = EMBEDDING
+        tensors[name] = Quantized(tensors[name].codes, tensors[name].scale.clone())
+        tensors[name].scale[150] = value
+    else:
+        name = "model.decoder.layers.1.final_layer_norm.bias"
+        tensors[name] = tensors[name].clone()
+        tensors[name][3] = value
+    engine = Engine(build_runner(replace(artifact, tensors=tensors)), EngineSettings())
+    kinds = [{}, {"num_beams": 3}, {"do_sample": True}, {"do_sample": True, "top_k": 3}]
+    requests = [replace(REQUEST, parameters=replace(PARAMETERS, **kind)) for kind in kinds]
+    for outcome in run_all(engine, requests):
+        assert isinstance(outcome, GenerationFailed)
+        assert isinstance(outcome.__cause__, FloatingPointError)
+    assert idle(engine)
 
 
 @pytest.mark.parametrize("method", ["begin", "encode", "decode", "select"])

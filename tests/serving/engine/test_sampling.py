@@ -20,6 +20,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from serving.engine.history import History
 from serving.engine.pytorch.candidates import select_candidates
 from serving.engine.request import GenerationParameters
 from serving.engine.row_search import RowSearch
@@ -42,13 +43,19 @@ def test_the_distribution_is_that_of_transformers(seed: int, **sampling: Any) ->
     ids = torch.randint(2, 12, (1, 8), generator=generator)
     logits = 3 * torch.randn(1, VOCABULARY, generator=generator)
     search = RowSearch(GenerationParameters(20, START, (EOS,), do_sample=True, **sampling), VOCABULARY)
-    (candidates,) = select_candidates(logits, [1], [search._constraints.wanted(ids.tolist())])
-    summed = summed_weights(candidates.values[0], sampling["temperature"], sampling["top_p"])
+    constraints = search._constraints
+    history = History.of([])
+    for token in ids[0].tolist():
+        history.append(token)
+        constraints.noted(history)
+    (found,) = select_candidates(logits, [1], [constraints.wanted([history])])
+    values, tokens = found.values[0].tolist(), found.tokens[0]
+    summed = summed_weights(values, sampling["temperature"], sampling["top_p"])
     # Where a sum is at top_p to the last bits, float32 may keep a token more or less.
-    whole = summed_weights(candidates.values[0], sampling["temperature"], 1.0)
+    whole = summed_weights(values, sampling["temperature"], 1.0)
     assume(sampling["top_p"] == 1.0 or all(abs(each / whole[-1] - sampling["top_p"]) > 1e-5 for each in whole))
     ours = torch.zeros(VOCABULARY)
-    kept = candidates.tokens[0][: len(summed)]
+    kept = torch.from_numpy(tokens[: len(summed)])
     ours[kept] = torch.tensor(summed).diff(prepend=torch.zeros(1)) / summed[-1]
     theirs = torch.softmax(warped(ids, logits, **sampling), -1)[0]
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)

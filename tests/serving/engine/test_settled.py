@@ -41,7 +41,7 @@ def test_an_end_that_may_win_holds_back_what_the_beams_share() -> None:
     search = BeamSearch(parameters(num_beams=2, length_penalty=1.0), 5)
     assert advance(search, [0.0, 0.6, 0.4, 0.0, 0.0]) == ()
     assert advance(search, [0.0, 0.3, 0.3, 0.2, 0.2], [0.9, 0.0, 0.05, 0.05, 0.0]) == ()
-    assert [beam.ids[1] for beam in search._running] == [1, 1]
+    assert [beam.history.ids[1] for beam in search._running] == [1, 1]
     assert advance(search, [0.9, 0.1, 0.0, 0.0, 0.0], [0.9, 0.1, 0.0, 0.0, 0.0]) == (2, EOS)
     assert search.sequences()[0].token_ids == (2, EOS)
 

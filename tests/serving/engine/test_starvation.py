@@ -19,6 +19,7 @@ from serving.engine.errors import EngineFull
 from serving.engine.request import GenerationParameters, Request
 from serving.engine.runner import Candidates, Source, Wanted
 from serving.engine.settings import EngineSettings
+from tests.serving.engine.lists import candidates
 
 LAYERS = 6
 ARCHITECTURE = Architecture(
@@ -73,7 +74,7 @@ class IdleRunner:
 
     def decode(self, tokens: Sequence[int], wanted: Sequence[Wanted]) -> list[Candidates]:
         assert len(tokens) == self.rows
-        return [Candidates([[0.0]] * rows, [[5]] * rows, []) for rows in self._rows]
+        return [candidates([[0.0]] * rows, [[5]] * rows) for rows in self._rows]
 
     def select(self, parents: Sequence[Sequence[int]]) -> None:
         self._rows = [len(rows) for rows in parents if rows]

@@ -18,7 +18,7 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 from serving.service.access import make_key
-from tests.serving.server.running import ROOT, Server, metrics, start_server
+from tests.serving.server.running import PATIENCE, ROOT, Server, metrics, start_server
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -27,7 +27,6 @@ pytestmark = pytest.mark.skipif(
 KEY, KNOWN_KEY = make_key("browser")
 TRANSLATOR, ANSWERER = "mbart-de-en-2-2-8", "medquad-fairytale-qa-4-4-8"
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
-PATIENCE = 60
 TEXT = "Mein Bruder hat sein Fahrrad verkauft, weil er ein neues Auto haben will."
 
 
@@ -252,7 +251,7 @@ def test_a_phone_never_scrolls_sideways(page: Page) -> None:
 
 def test_the_scores_of_student_and_teacher_are_shown(page: Page) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
-    model = httpx.get(f"{page.server.url}/v1/models", headers=headers).json()["models"][0]
+    model = httpx.get(f"{page.server.url}/v1/models", headers=headers, timeout=PATIENCE).json()["models"][0]
     table = page.find("scores").text
     for evaluation in model["evaluations"]:
         for score in evaluation["scores"]:

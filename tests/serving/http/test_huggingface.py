@@ -63,19 +63,55 @@ def test_a_length_in_new_tokens_wins(recording: Build) -> None:
     assert service.asked[0].parameters == GenerationParameters(max_new_tokens=9, min_new_tokens=0)
 
 
+def test_parameters_as_clients_sent_them_before(recording: Build) -> None:
+    service = recording()
+    old = {"max_length": 20, "min_length": 5, "do_sample": True, "temperature": 0.7, "top_k": 5, "max_time": 9.5}
+    post(service, "summarization", "a", {**old, "repetition_penalty": 1.5, "return_text": True, "return_tensors": False})
+    post(service, "summarization", "a", {**old, "generate_parameters": {"max_length": 8, "use_cache": True}})
+    sampled = {"do_sample": True, "temperature": 0.7, "top_k": 5, "min_new_tokens": 4}
+    assert [asked.parameters for asked in service.asked] == [
+        GenerationParameters(**sampled, max_new_tokens=19, repetition_penalty=1.5),
+        GenerationParameters(**sampled, max_new_tokens=7),
+    ]
+
+
+@pytest.mark.parametrize("name", ["translation", "summarization", "question-answering", "translator"])
+def test_what_says_how_a_server_is_to_work_means_nothing(recording: Build, name: str) -> None:
+    service = recording()
+    inputs = QUESTION if name == "question-answering" else "a"
+    options = {"wait_for_model": True, "use_cache": False, "use_gpu": False}
+    answers = [
+        service.call("POST", f"/huggingface/{name}", json={"inputs": inputs, **more})
+        for more in ({}, {"options": options, "model": "t5-small", "parameters": None}, {"options": None})
+    ]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert service.asked[0] == service.asked[1] == service.asked[2]
+
+
 @pytest.mark.parametrize(
     ("given", "ours"),
     [
+        (None, "chunk"),
+        (True, "end"),
+        (False, "chunk"),
         ("do_not_truncate", "error"),
         ("longest_first", "end"),
         ("only_first", "end"),
         *((name, name) for name in ("error", "end", "chunk")),
     ],
 )
-def test_truncation(recording: Build, given: str, ours: str) -> None:
+def test_truncation(recording: Build, given: str | bool | None, ours: str) -> None:
     service = recording()
     post(service, "summarization", "a", {"truncation": given})
-    assert service.asked[0].truncation == ours
+    post(service, "translation", "a", {"truncation": given})
+    assert [asked.truncation for asked in service.asked] == [ours, ours]
+
+
+def test_inputs_that_are_too_long_are_split_by_default(recording: Build) -> None:
+    service = recording()
+    post(service, "summarization", "a")
+    post(service, "translation", "a")
+    assert [asked.truncation for asked in service.asked] == ["chunk", "chunk"]
 
 
 def test_outputs_are_a_list(recording: Build) -> None:
@@ -113,10 +149,27 @@ def test_an_answer_has_its_place_in_the_context_where_it_has_one(recording: Buil
 def test_questions_are_asked_in_windows(recording: Build) -> None:
     service = recording()
     post(service, "question-answering", QUESTION, {"top_k": 2, "max_answer_len": 7})
-    expected = GenerationParameters(num_return_sequences=2, max_new_tokens=7, return_scores=True)
+    expected = GenerationParameters(num_return_sequences=2, num_beams=2, max_new_tokens=7, return_scores=True)
     assert service.asked == [
         AnswerRequest(question=["who"], context=[QUESTION["context"]], parameters=expected, truncation="chunk")
     ]
+
+
+def test_options_of_answers_that_mean_nothing_are_taken(recording: Build) -> None:
+    service = recording()
+    options = {"align_to_words": True, "doc_stride": 64, "max_seq_len": 200, "max_question_len": 30}
+    post(service, "question-answering", QUESTION, {**options, "handle_impossible_answer": False, "top_k": 1})
+    post(service, "question-answering", QUESTION)
+    assert service.asked[0] == service.asked[1]
+
+
+def test_as_many_answers_as_there_can_be(recording: Build) -> None:
+    """From as many beams: the tiny model has two by default, and the server allows eight."""
+    service = recording()
+    for several in (2, 5, 100):
+        post(service, "question-answering", QUESTION, {"top_k": several})
+    found = [(asked.parameters.num_return_sequences, asked.parameters.num_beams) for asked in service.asked]
+    assert found == [(2, 2), (5, 5), (8, 8)]
 
 
 @pytest.mark.parametrize(("inputs", "results", "answers"), [(1, ("a", "b"), 2), (2, ("a",), 2), (0, ("a",), 1)])
@@ -131,9 +184,15 @@ def test_several_answers_are_a_list(recording: Build, inputs: int, results: tupl
 @pytest.mark.parametrize(
     ("name", "body", "message"),
     [
-        ("summarization", {"inputs": "a", "options": {}}, "options: unknown field"),
-        ("summarizer", {"inputs": "a", "options": {}}, "options: unknown field"),
-        ("translation", {"inputs": "a", "parameters": {"max_time": 3}}, "parameters.max_time: unknown field"),
+        ("summarization", {"inputs": "a", "option": {}}, "option: unknown field"),
+        ("summarizer", {"inputs": "a", "option": {}}, "option: unknown field"),
+        ("translation", {"inputs": "a", "parameters": {"max_tim": 3}}, "parameters.max_tim: unknown field"),
+        ("translation", {"inputs": "a", "parameters": {"return_tensors": True}}, "parameters.return_tensors: should be"),
+        (
+            "question-answering",
+            {"inputs": QUESTION, "parameters": {"handle_impossible_answer": True}},
+            "parameters.handle_impossible_answer: should be",
+        ),
         ("summarization", {"inputs": "a", "parameters": {"src_lang": "de"}}, "parameters.src_lang: unknown field"),
         (
             "summarization",

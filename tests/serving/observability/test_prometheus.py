@@ -23,14 +23,13 @@ import yaml
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
 from tests.serving.observability.expressions import RULES, dashboard_expressions, documented_expressions, filled_in, rules
-from tests.serving.server.running import Server, free_port, start_server
+from tests.serving.server.running import PATIENCE, Server, free_port, start_server
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="prometheus is missing: Debian's package prometheus"
 )
 
 SCRAPE_SECONDS = 2
-WAIT_SECONDS = 90
 
 T = TypeVar("T")
 
@@ -40,7 +39,7 @@ class Prometheus:
     url: str
 
     def get(self, path: str, **parameters: str) -> Any:
-        answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=30).json()
+        answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=PATIENCE).json()
         assert answer["status"] == "success", (parameters, answer)
         return answer["data"]
 
@@ -111,7 +110,7 @@ def running_prometheus(folder: Path, jobs: dict[str, int]) -> Iterator[Prometheu
 
 def until(condition: Callable[[], T]) -> T:
     """What the condition gives as soon as it is true. A server that does not listen yet makes it false."""
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             if given := condition():
@@ -135,7 +134,7 @@ def send(server: Server) -> None:
         ("summarize", {"text": "good", "parameters": {"max_new_tokens": 0}}, 422),
         ("summarize", {"text": " "}, 422),
     ):
-        assert httpx.post(f"{server.url}/v1/{path}", json=body, timeout=60).status_code == status
+        assert httpx.post(f"{server.url}/v1/{path}", json=body, timeout=PATIENCE).status_code == status
     with grpc.insecure_channel(server.grpc_address) as channel:
         stub: Any = seq2seq_pb2_grpc.Seq2SeqStub(channel)
         for _ in range(3):
@@ -224,7 +223,8 @@ def test_what_was_sent_is_what_is_counted(prometheus: Prometheus, asked: int) ->
 
 def test_both_addresses_show_the_same(server: Server, metrics_port: int, asked: int) -> None:
     pages = [
-        httpx.get(url, timeout=30).text for url in (f"{server.url}/metrics", f"http://127.0.0.1:{metrics_port}/metrics")
+        httpx.get(url, timeout=PATIENCE).text
+        for url in (f"{server.url}/metrics", f"http://127.0.0.1:{metrics_port}/metrics")
     ]
     one, other = (re.sub(r"dqbart_process_.*\n", "", page) for page in pages)
     assert one == other

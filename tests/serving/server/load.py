@@ -14,12 +14,11 @@ import httpx
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
-from tests.serving.server.running import Server
+from tests.serving.server.running import PATIENCE, Server
 
 TEXT = "good morning world"
 TOKENS = 40
 PARAMETERS: dict[str, Any] = {"min_new_tokens": TOKENS, "max_new_tokens": TOKENS}
-SECONDS = 90
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Load:
 
     def wait_for_answers(self, count: int) -> None:
         """Return when so many more requests were answered."""
-        wanted, deadline = self.answered + count, time.monotonic() + SECONDS
+        wanted, deadline = self.answered + count, time.monotonic() + PATIENCE
         while self.answered < wanted:
             assert time.monotonic() < deadline, f"only {self.answered} of {wanted} answers; {self.failures[-3:]}"
             time.sleep(0.01)
@@ -92,7 +91,7 @@ def _repeat(running: Load, client: Callable[..., Any], server: Server, body: dic
 
 @contextmanager
 def _over_http(server: Server, body: dict[str, Any]) -> Iterator[Callable[[], tuple[str, str]]]:
-    with httpx.Client(timeout=SECONDS) as client:
+    with httpx.Client(timeout=PATIENCE) as client:
 
         def ask() -> tuple[str, str]:
             response = client.post(f"{server.url}/v1/summarize", json={"text": TEXT, "parameters": PARAMETERS, **body})
@@ -103,7 +102,7 @@ def _over_http(server: Server, body: dict[str, Any]) -> Iterator[Callable[[], tu
 
 @contextmanager
 def _stream_http(server: Server, body: dict[str, Any]) -> Iterator[Callable[[], tuple[str, str]]]:
-    with httpx.Client(timeout=SECONDS) as client:
+    with httpx.Client(timeout=PATIENCE) as client:
 
         def ask() -> tuple[str, str]:
             given = {"text": TEXT, "parameters": {**PARAMETERS, "num_beams": 1}, "stream": True, **body}
@@ -123,7 +122,7 @@ def _over_grpc(server: Server, body: dict[str, Any]) -> Iterator[Callable[[], tu
 
         def ask() -> tuple[str, str]:
             parameters = pb.GenerationParameters(**PARAMETERS)
-            stub.Summarize(pb.SummarizeRequest(texts=[TEXT], parameters=parameters, **body), timeout=SECONDS)
+            stub.Summarize(pb.SummarizeRequest(texts=[TEXT], parameters=parameters, **body), timeout=PATIENCE)
             return "ok", ""
 
         yield ask
@@ -137,7 +136,7 @@ def _stream_grpc(server: Server, body: dict[str, Any]) -> Iterator[Callable[[], 
         def ask() -> tuple[str, str]:
             parameters = pb.GenerationParameters(**PARAMETERS, num_beams=1)
             message = pb.SummarizeRequest(texts=[TEXT], parameters=parameters, **body)
-            events = list(stub.SummarizeStream(message, timeout=SECONDS))
+            events = list(stub.SummarizeStream(message, timeout=PATIENCE))
             return ("ok", "") if events and events[-1].HasField("result") else ("ended early", str(events[-1:]))
 
         yield ask

@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
 from serving.service.access import make_key
-from tests.serving.server.running import Server, metrics, series, start_server
+from tests.serving.server.running import PATIENCE, Server, metrics, series, start_server
 
 KEY, KNOWN = make_key("alice")
 WRONG_KEY, _ = make_key("mallory")
@@ -62,7 +62,7 @@ def stub(server: Server) -> Iterator[Any]:
 
 def post(server: Server, body: Any = None, **headers: str) -> httpx.Response:
     named = {**HEADERS, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return httpx.post(f"{server.url}/v1/summarize", json=body or {"text": TEXT}, headers=named, timeout=60)
+    return httpx.post(f"{server.url}/v1/summarize", json=body or {"text": TEXT}, headers=named, timeout=PATIENCE)
 
 
 def refused(call: Any, **metadata: str) -> grpc.RpcError:
@@ -81,7 +81,7 @@ def requests(server: Server) -> dict[str, dict[str, Any]]:
 
 def wait_for_line(server: Server, request_id: str) -> None:
     """Ray hands lines on after a moment."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while request_id not in requests(server):
         assert time.monotonic() < deadline, f"no line of {request_id}"
         time.sleep(0.05)
@@ -101,7 +101,7 @@ def test_keys_open_both_protocols(server: Server, stub: Any) -> None:
     )
     answer = stub.Summarize(message, metadata=list(HEADERS.items()))
     assert post(server).json()["results"][0]["text"] == answer.results[0].text
-    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    assert httpx.get(f"{server.url}/healthz", timeout=PATIENCE).status_code == 200
 
 
 def test_the_id_comes_back_once_and_is_in_the_log(server: Server, stub: Any) -> None:
@@ -171,7 +171,7 @@ def test_a_message_that_is_too_large_is_refused(server: Server, stub: Any) -> No
 def test_a_body_without_end_is_read_to_the_limit(server: Server) -> None:
     url = httpx.URL(server.url)
     head = f"POST /v1/summarize HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nTransfer-Encoding: chunked\r\n"
-    with socket.create_connection((url.host, url.port), timeout=30) as connection:
+    with socket.create_connection((url.host, url.port), timeout=PATIENCE) as connection:
         connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
         try:
             for _ in range(1000):
@@ -193,7 +193,7 @@ def test_what_is_logged_and_counted_has_neither_keys_nor_texts(server: Server) -
     wait_for_line(server, "last")
     output = server.output.read_text()
     assert all(isinstance(line, dict) for line in lines(server))
-    page = httpx.get(f"{server.url}/metrics").text
+    page = httpx.get(f"{server.url}/metrics", timeout=PATIENCE).text
     for secret in (KEY, WRONG_KEY, TEXT, "geschrieben", "mallory"):
         assert secret not in output
         assert secret not in page

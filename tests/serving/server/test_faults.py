@@ -14,11 +14,10 @@ import pytest
 
 from serving.observability.processes import descendants
 from tests.serving.server.load import load
-from tests.serving.server.running import Server, start_server
+from tests.serving.server.running import PATIENCE, Server, start_server
 
 REPLICA = "ray::ServeReplica"
 ENGINES = "serving.server.engines.child"
-SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def test_nothing_is_left_after_the_end(server: Server) -> None:
     assert any("haproxy" in name for name in started.values())
     begun = time.monotonic()
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(SECONDS) == 0
+    assert server.process.wait(PATIENCE) == 0
     print(f"stopped in {time.monotonic() - begun:.1f} s")
     assert [name for pid, name in started.items() if name_of(pid) == name] == []
     for address in (server.url.removeprefix("http://"), server.grpc_address):
@@ -65,7 +64,7 @@ def running(server: Server, part: str) -> list[int]:
 
 
 def wait_for_two(server: Server, part: str, without: int) -> None:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE
     while len([pid for pid in running(server, part) if pid != without]) < 2:
         assert time.monotonic() < deadline, f"{part} was not replaced"
         time.sleep(0.1)

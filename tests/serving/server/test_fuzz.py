@@ -23,10 +23,7 @@ from protos.dqbart.v1 import seq2seq_pb2 as pb
 from serving.http.errors import TEXT_ERROR_PATHS, TextErrorResponse
 from serving.service.messages import ErrorResponse
 from tests.serving.server.hostile import BODIES, fuzzed, messages, odd_requests
-from tests.serving.server.running import Server
-
-SECONDS = 20
-"""A request without an answer by then hangs; the server gives its own up long before."""
+from tests.serving.server.running import PATIENCE, Server
 
 INTERNALS = re.compile(r"Traceback|File \"|\.py\b|site-packages|<class|/home/|/tmp/|pydantic|google\.protobuf")
 """What no client is to read, and except for names of files no log to have."""
@@ -39,7 +36,7 @@ def server(shared_server: Server) -> Server:
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=SECONDS) as client:
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as client:
         yield client
 
 
@@ -92,7 +89,7 @@ def test_requests_made_from_the_description_get_described_answers(server: Server
     cases = ("--phases", "examples,coverage,fuzzing", "--max-examples", "50", "--generation-deterministic")
     schemathesis = (sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run")
     run = subprocess.run(
-        [*schemathesis, *checks, *cases, "--request-timeout", str(SECONDS), f"{server.url}/openapi.json"],
+        [*schemathesis, *checks, *cases, "--request-timeout", str(PATIENCE), f"{server.url}/openapi.json"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -195,7 +192,7 @@ def spoken(server: Server, sent: bytes) -> tuple[int, str]:
     """Status and body of the answer to these bytes; clients would refuse to send some of them."""
     url = httpx.URL(server.url)
     answer = b""
-    with socket.create_connection((url.host, url.port), timeout=SECONDS) as connection:
+    with socket.create_connection((url.host, url.port), timeout=PATIENCE) as connection:
         connection.sendall(sent)
         while part := connection.recv(1 << 16):
             answer += part
@@ -216,7 +213,7 @@ CODES = {
 def called(channel: grpc.Channel, path: str, message: bytes, **metadata: str) -> grpc.StatusCode:
     """How a call ends, whichever its kind: a client may read the answer of any as a stream."""
     call = channel.unary_stream(path)
-    stream: Any = call(message, timeout=SECONDS, metadata=[*metadata.items()])
+    stream: Any = call(message, timeout=PATIENCE, metadata=[*metadata.items()])
     try:
         for _ in stream:
             pass

@@ -20,9 +20,7 @@ from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
 from serving.observability.processes import descendants
 from tests.serving.server.load import Outcome, load
-from tests.serving.server.running import Server, metrics, series, start_server
-
-SECONDS = 90
+from tests.serving.server.running import PATIENCE, Server, metrics, series, start_server
 
 
 class Running:
@@ -38,14 +36,14 @@ class Running:
         self._config.write_text(yaml.safe_dump({"models": [str(model) for model in models]}))
         self._printed = len(self.server.output.read_text())
         self.server.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not (said := self._said()):
             assert time.monotonic() < deadline, self.server.output.read_text()
             time.sleep(0.05)
         return said
 
     def names(self) -> list[str]:
-        return [model["name"] for model in httpx.get(f"{self.server.url}/v1/models").json()["models"]]
+        return [model["name"] for model in httpx.get(f"{self.server.url}/v1/models", timeout=PATIENCE).json()["models"]]
 
     def replicas(self) -> list[int]:
         found = []
@@ -125,7 +123,9 @@ def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(running: Runni
         told = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        ready, alive, refused = (httpx.get(server.url + path) for path in ("/readyz", "/livez", "/healthz"))
+        ready, alive, refused = (
+            httpx.get(server.url + path, timeout=PATIENCE) for path in ("/readyz", "/livez", "/healthz")
+        )
         assert (ready.status_code, alive.status_code, refused.status_code) == (503, 200, 503)
         answer = summarize(server, {})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
@@ -136,7 +136,7 @@ def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(running: Runni
         assert call.value.code() == grpc.StatusCode.UNAVAILABLE
         assert dict(call.value.trailing_metadata())["dqbart-error-code"] == "unavailable"
         assert [answer.result().status_code for answer in begun] == [200] * 8, server.output.read_text()
-        assert server.process.wait(SECONDS) == 0
+        assert server.process.wait(PATIENCE) == 0
     channel.close()
     assert [outcome for outcome in asked.failures if outcome.started < told] == []
     assert [outcome for outcome in asked.failures if not expected(outcome)] == []
@@ -151,9 +151,9 @@ def expected(outcome: Outcome) -> bool:
 
 def summarize(server: Server, parameters: dict[str, Any]) -> httpx.Response:
     body = {"text": ["how are you"] * 2, "parameters": parameters}
-    return httpx.post(f"{server.url}/v1/summarize", json=body, timeout=SECONDS)
+    return httpx.post(f"{server.url}/v1/summarize", json=body, timeout=PATIENCE)
 
 
 def default_beams(running: Running) -> int:
-    beams: int = httpx.get(f"{running.server.url}/v1/models").json()["models"][0]["defaults"]["num_beams"]
+    beams: int = httpx.get(f"{running.server.url}/v1/models", timeout=PATIENCE).json()["models"][0]["defaults"]["num_beams"]
     return beams

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from serving.server.live_models import LiveModels
+from serving.server.live_models import LiveModels, open_model
 from serving.server.model_table import ModelTable, fingerprint
 from serving.service.errors import ServiceError
 from serving.service.models import CheckedModel, ModelError, Models, ServedModel, check_model, default_models
+from serving.service.text import TokenizerError
 
 
 class FakeEngine:
@@ -100,6 +101,54 @@ def test_a_fault_changes_nothing(folders: dict[str, Path], changed: dict[str, An
         assert replica.models.names == ["summarizer"]
         assert replica.models["summarizer"] is served
         assert served.engine.alive
+
+    asyncio.run(run())
+
+
+class FakePort:
+    def __init__(self) -> None:
+        self.open = True
+
+    def start(self, told: Any, ended: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        self.open = False
+
+
+@pytest.mark.parametrize("fault", ["codec", "watch"])
+def test_no_engine_is_left_open_when_its_model_cannot_be(folders: dict[str, Path], fault: str) -> None:
+    """As when a tokenizer is changed between the check of a model and its opening."""
+    model = check_model("summarizer", folders["summarizer"], 64)
+    ports: list[FakePort] = []
+
+    def open_engine(_: CheckedModel) -> Any:
+        ports.append(FakePort())
+        return ports[-1]
+
+    def watch(_: Any) -> Any:
+        if fault == "watch":
+            raise ValueError("no metrics")
+
+    if fault == "codec":
+        (folders["summarizer"] / "tokenizer.json").write_text("{}")
+    with pytest.raises(TokenizerError if fault == "codec" else ValueError):
+        open_model(model, open_engine, watch)
+    assert not any(port.open for port in ports)
+
+
+def test_a_tokenizer_that_breaks_while_its_model_is_opened_changes_nothing(folders: dict[str, Path]) -> None:
+    async def run() -> None:
+        replica = Replica()
+
+        def broken(model: CheckedModel) -> ServedModel:
+            raise TokenizerError("tokenizer.json is broken")
+
+        await replica.live.apply(ModelTable(models={"summarizer": folders["summarizer"]}))
+        replica.live._open_model = broken
+        with pytest.raises(ModelError, match="is broken"):
+            await replica.live.apply(ModelTable(models={"translator": folders["translator"]}))
+        assert replica.models.names == ["summarizer"]
 
     asyncio.run(run())
 

@@ -18,7 +18,7 @@ from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
 from serving.service.errors import RETRY_AFTER_SECONDS, ErrorCode
 from tests.serving.server.load import load
-from tests.serving.server.running import Server, metrics, series, start_server
+from tests.serving.server.running import PATIENCE, Server, metrics, series, start_server
 
 PLACES, QUEUE = 24, 8
 """Less than the clients below want: the replica has no place for some, and the model's queue has none for others."""
@@ -30,7 +30,6 @@ TEXTS = ["good morning world", "how are you", "who wrote the book"]
 PARAMETERS: dict[str, Any] = {"num_beams": 4, "min_new_tokens": 50, "max_new_tokens": 50}
 RETRY_AFTER = str(RETRY_AFTER_SECONDS[ErrorCode.OVERLOADED])
 REFUSED = ("429 overloaded", RETRY_AFTER), ("RESOURCE_EXHAUSTED overloaded", RETRY_AFTER)
-SECONDS = 60
 
 DOCUMENT = "how are you. good morning world. " * 60
 OF_A_DOCUMENT: dict[str, Any] = {"truncation": "chunk", "num_beams": 16, "min_new_tokens": 0, "max_new_tokens": 8}
@@ -57,7 +56,7 @@ def summaries(server: Server) -> dict[str, str | None]:
 
 
 def over_http(server: Server, held: ExitStack) -> Ask:
-    client = held.enter_context(httpx.Client(base_url=server.url, timeout=SECONDS))
+    client = held.enter_context(httpx.Client(base_url=server.url, timeout=PATIENCE))
 
     def ask(text: str, truncation: str = "error", **parameters: Any) -> tuple[str, str | None]:
         body = {"text": text, "parameters": {**PARAMETERS, **parameters}, "truncation": truncation}
@@ -81,7 +80,7 @@ def over_grpc(server: Server, held: ExitStack) -> Ask:
             truncation=f"TRUNCATION_{truncation.upper()}",
         )
         try:
-            return "ok", stub.Summarize(message, timeout=SECONDS).results[0].text
+            return "ok", stub.Summarize(message, timeout=PATIENCE).results[0].text
         except grpc.RpcError as error:
             failed: Any = error
             trailers = dict(failed.trailing_metadata())
@@ -91,7 +90,7 @@ def over_grpc(server: Server, held: ExitStack) -> Ask:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -151,7 +150,9 @@ def test_a_long_document_among_short_requests_is_answered_as_they_are(server: Se
     body = {"text": DOCUMENT, "truncation": "chunk", "parameters": {"max_new_tokens": 8}}
 
     def summarized() -> Any:
-        result = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=SECONDS).raise_for_status().json()["results"][0]
+        result = (
+            httpx.post(f"{server.url}/v1/summarize", json=body, timeout=PATIENCE).raise_for_status().json()["results"][0]
+        )
         del result["timings"]
         return result
 

@@ -21,7 +21,7 @@ from serving.rpc.statuses import GRPC_STATUS
 from serving.server.run import check, check_ports
 from serving.server.settings import Serve
 from serving.service.errors import HTTP_STATUS, ErrorCode
-from tests.serving.server.running import Server, free_port, metrics, series, start_server
+from tests.serving.server.running import PATIENCE, Server, free_port, metrics, series, start_server
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("server")
     config = folder / "serve.yaml"
     config.write_text("replicas: 2\nmax_source_characters: 400\nmax_inputs: 4\n")
-    arguments = ("--config", str(config), "--grace", "10")
+    arguments = ("--config", str(config), "--grace", "60")
     with start_server(folder, list(artifacts.values()), *arguments, env={"DQBART_MAX_QUEUED_REQUESTS": "64"}) as server:
         yield server
 
@@ -99,7 +99,9 @@ def test_startup_screen_shows_models_and_how_to_ask(server: Server) -> None:
 
 def test_http_and_grpc_give_the_same_answers(server: Server, stub: Any) -> None:
     texts = ["guten morgen welt", "wie geht es dir"]
-    over_http = httpx.post(f"{server.url}/v1/translate", json={"text": texts, "source_language": "de"}, timeout=30).json()
+    over_http = httpx.post(
+        f"{server.url}/v1/translate", json={"text": texts, "source_language": "de"}, timeout=PATIENCE
+    ).json()
     over_grpc = stub.Translate(pb.TranslateRequest(texts=texts, source_language="de_DE", target_language="en_XX"))
     assert over_http["model"] == over_grpc.model == "translator"
     assert [result["text"] for result in over_http["results"]] == [result.text for result in over_grpc.results]
@@ -112,11 +114,11 @@ def test_http_and_grpc_give_the_same_answers(server: Server, stub: Any) -> None:
 
 
 def test_the_other_tasks_answer_over_both(server: Server, stub: Any) -> None:
-    summary = httpx.post(f"{server.url}/v1/summarize", json={"text": "good morning world"}, timeout=30).json()
+    summary = httpx.post(f"{server.url}/v1/summarize", json={"text": "good morning world"}, timeout=PATIENCE).json()
     assert summary["model"] == "summarizer"
     assert summary["results"][0]["text"] == stub.Summarize(pb.SummarizeRequest(texts=["good morning world"])).results[0].text
     question = {"question": "who wrote the book", "context": "she wrote it"}
-    answer = httpx.post(f"{server.url}/v1/answer", json=question, timeout=30).json()
+    answer = httpx.post(f"{server.url}/v1/answer", json=question, timeout=PATIENCE).json()
     assert (
         answer["results"][0]["text"]
         == stub.Answer(
@@ -130,7 +132,7 @@ def test_the_other_tasks_answer_over_both(server: Server, stub: Any) -> None:
 def test_generation_parameters_reach_the_engine(server: Server, stub: Any) -> None:
     parameters: dict[str, Any] = {"num_beams": 1, "max_new_tokens": 3, "min_new_tokens": 3}
     body = {"text": "good morning", "parameters": parameters}
-    result = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=30).json()["results"][0]
+    result = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=PATIENCE).json()["results"][0]
     assert (result["generated_tokens"], result["finish_reason"]) == (3, "length")
     message = pb.SummarizeRequest(texts=["good morning"], parameters=pb.GenerationParameters(**parameters))
     assert stub.Summarize(message).results[0].finish_reason == pb.FINISH_REASON_LENGTH
@@ -146,7 +148,7 @@ def test_sampling_with_scores_is_the_same_over_both(server: Server, stub: Any) -
         "max_new_tokens": 8,
     }
     body = {"text": "good morning", "parameters": parameters}
-    over_http = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=30).json()["results"][0]
+    over_http = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=PATIENCE).json()["results"][0]
     message = pb.SummarizeRequest(texts=["good morning"], parameters=pb.GenerationParameters(**parameters))
     over_grpc = stub.Summarize(message).results[0]
     assert over_http["seed"] == over_grpc.seed == 5
@@ -157,7 +159,7 @@ def test_sampling_with_scores_is_the_same_over_both(server: Server, stub: Any) -
 
 
 def test_a_plain_answer_has_no_fields_that_were_not_asked_for(server: Server) -> None:
-    result = httpx.post(f"{server.url}/v1/summarize", json={"text": "good morning"}, timeout=30).json()["results"][0]
+    result = httpx.post(f"{server.url}/v1/summarize", json={"text": "good morning"}, timeout=PATIENCE).json()["results"][0]
     assert result.keys() == {"text", "source_tokens", "generated_tokens", "finish_reason", "timings", "truncation"}
     assert result["truncation"].keys() == {"applied", "windows", "source_tokens_total", "source_tokens_used"}
 
@@ -165,7 +167,7 @@ def test_a_plain_answer_has_no_fields_that_were_not_asked_for(server: Server) ->
 def test_long_texts_are_answered_in_windows_over_both(server: Server, stub: Any) -> None:
     text = "good morning world. how are you. " * 4
     body = {"text": text, "source_language": "en", "truncation": "chunk"}
-    over_http = httpx.post(f"{server.url}/v1/translate", json=body, timeout=30).json()["results"][0]
+    over_http = httpx.post(f"{server.url}/v1/translate", json=body, timeout=PATIENCE).json()["results"][0]
     message = pb.TranslateRequest(texts=[text], source_language="en", truncation=pb.TRUNCATION_CHUNK)
     over_grpc = stub.Translate(message).results[0]
     assert over_http["text"] == over_grpc.text
@@ -174,7 +176,7 @@ def test_long_texts_are_answered_in_windows_over_both(server: Server, stub: Any)
 
 
 def test_models_are_listed_alike(server: Server, stub: Any) -> None:
-    over_http = httpx.get(f"{server.url}/v1/models").json()["models"]
+    over_http = httpx.get(f"{server.url}/v1/models", timeout=PATIENCE).json()["models"]
     over_grpc = stub.ListModels(pb.ListModelsRequest()).models
     assert (
         [model["name"] for model in over_http]
@@ -198,7 +200,7 @@ def test_models_are_listed_alike(server: Server, stub: Any) -> None:
     ],
 )
 def test_refusals_carry_code_status_and_message(server: Server, stub: Any, code: ErrorCode, body: dict[str, Any]) -> None:
-    response = httpx.post(f"{server.url}/v1/translate", json=body, timeout=30)
+    response = httpx.post(f"{server.url}/v1/translate", json=body, timeout=PATIENCE)
     assert response.status_code == HTTP_STATUS[code]
     assert response.json()["error"]["code"] == code
     fields = {"texts" if key == "text" else key: value for key, value in body.items()}
@@ -215,12 +217,12 @@ def test_fastapis_own_errors_have_the_same_shape(server: Server) -> None:
         ("GET", "/v1/translate", 405, "method_not_allowed"),
         ("POST", "/v1/translate", 415, "unsupported_media_type"),
     ):
-        response = httpx.request(method, server.url + path, content="{" if method == "POST" else None)
+        response = httpx.request(method, server.url + path, content="{" if method == "POST" else None, timeout=PATIENCE)
         assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
 def test_health(server: Server, channel: grpc.Channel) -> None:
-    assert httpx.get(f"{server.url}/healthz").json() == {"status": "ok"}
+    assert httpx.get(f"{server.url}/healthz", timeout=PATIENCE).json() == {"status": "ok"}
     health = health_pb2_grpc.HealthStub(channel)
     for name in ("", "dqbart.v1.Seq2Seq"):
         assert health.Check(health_pb2.HealthCheckRequest(service=name)).status == health_pb2.HealthCheckResponse.SERVING
@@ -233,18 +235,18 @@ def test_health(server: Server, channel: grpc.Channel) -> None:
 
 
 def test_interface_is_described(server: Server) -> None:
-    paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    paths = httpx.get(f"{server.url}/openapi.json", timeout=PATIENCE).json()["paths"]
     assert {"/v1/translate", "/v1/summarize", "/v1/answer", "/v1/models", "/healthz", "/metrics"} <= paths.keys()
-    assert 'id="operations"' in httpx.get(f"{server.url}/docs").text
+    assert 'id="operations"' in httpx.get(f"{server.url}/docs", timeout=PATIENCE).text
 
 
 def test_metrics_count_both_protocols_alike(server: Server, stub: Any) -> None:
     labels = {"task": "summarization", "model": "summarizer", "outcome": "ok"}
     generated = {"model": "summarizer"}
     before = metrics(server)
-    httpx.post(f"{server.url}/v1/summarize", json={"text": ["good", "morning"]}, timeout=30).raise_for_status()
+    httpx.post(f"{server.url}/v1/summarize", json={"text": ["good", "morning"]}, timeout=PATIENCE).raise_for_status()
     stub.Summarize(pb.SummarizeRequest(texts=["good", "morning"]))
-    httpx.post(f"{server.url}/v1/summarize", json={"text": "good", "model": "one-that-is-not-served"})
+    httpx.post(f"{server.url}/v1/summarize", json={"text": "good", "model": "one-that-is-not-served"}, timeout=PATIENCE)
     after = metrics(server)
     for protocol in ("http", "grpc"):
         key = series("dqbart_requests_total", protocol=protocol, **labels)
@@ -264,7 +266,7 @@ def test_concurrent_requests_share_the_batch_and_keep_their_answers(server: Serv
 
     def ask(text: str) -> str:
         body = {"text": text, "parameters": {"max_new_tokens": 40, "min_new_tokens": 40}}
-        answer: str = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=60).json()["results"][0]["text"]
+        answer: str = httpx.post(f"{server.url}/v1/summarize", json=body, timeout=PATIENCE).json()["results"][0]["text"]
         return answer
 
     alone = [ask(text) for text in texts]
@@ -282,10 +284,10 @@ def test_concurrent_requests_share_the_batch_and_keep_their_answers(server: Serv
 def test_stopping_finishes_the_request_in_flight(server: Server) -> None:
     body = {"text": ["how are you"] * 4, "parameters": {"max_new_tokens": 63, "min_new_tokens": 63, "num_beams": 16}}
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(httpx.post, f"{server.url}/v1/summarize", json=body, timeout=60)
+        answer = pool.submit(httpx.post, f"{server.url}/v1/summarize", json=body, timeout=PATIENCE)
         while not metrics(server).get(series("dqbart_running_inputs", model="summarizer")):
             assert not answer.done(), "the request ended before the server was told to stop"
         server.process.send_signal(signal.SIGTERM)
         assert answer.result().status_code == 200
-    assert server.process.wait(60) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert not [line for line in server.output.read_text().splitlines() if "ServeReplica" in line]

@@ -17,9 +17,9 @@ from protos.dqbart.v1 import seq2seq_pb2_grpc
 from serving.rpc.statuses import GRPC_STATUS
 from serving.service.errors import HTTP_STATUS, ErrorCode
 from tests.serving.conftest import REQUEST_TIMEOUT
-from tests.serving.server.running import Server, metrics, series
+from tests.serving.server.running import PATIENCE, Server, metrics, series
 
-WINDOWS = 500
+WINDOWS = 1000
 LONG: dict[str, Any] = {
     "source_language": "en",
     "truncation": "chunk",
@@ -41,14 +41,14 @@ def stub(server: Server) -> Iterator[Any]:
 
 
 def post(server: Server, task: str, body: dict[str, Any]) -> Any:
-    response = httpx.post(f"{server.url}/v1/{task}", json=body, timeout=30)
+    response = httpx.post(f"{server.url}/v1/{task}", json=body, timeout=PATIENCE)
     response.raise_for_status()
     return response.json()
 
 
 def events_of(server: Server, task: str, body: dict[str, Any]) -> list[tuple[str, Any]]:
     """Name and data of each event."""
-    response = httpx.post(f"{server.url}/v1/{task}", json={**body, "stream": True}, timeout=30)
+    response = httpx.post(f"{server.url}/v1/{task}", json={**body, "stream": True}, timeout=PATIENCE)
     assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     assert (response.headers["cache-control"], response.headers["x-accel-buffering"]) == ("no-cache", "no")
     blocks = response.text.split("\n\n")
@@ -131,7 +131,7 @@ def test_texts_come_before_the_results(server: Server) -> None:
     ],
 )
 def test_refusals_are_those_of_unstreamed_requests(server: Server, stub: Any, code: ErrorCode, body: dict[str, Any]) -> None:
-    response = httpx.post(f"{server.url}/v1/translate", json={**body, "stream": True}, timeout=30)
+    response = httpx.post(f"{server.url}/v1/translate", json={**body, "stream": True}, timeout=PATIENCE)
     assert (response.status_code, response.json()["error"]["code"]) == (HTTP_STATUS[code], code)
     message = pb.TranslateRequest(**{"texts" if key == "text" else key: value for key, value in body.items()})
     events: list[Any] = []
@@ -177,7 +177,7 @@ def stream_over_grpc_beyond_its_deadline(server: Server, stub: Any) -> None:
 
 def stream_over_http_left(server: Server, stub: Any) -> None:
     body = {"text": LONG_TEXT, **LONG, "stream": True}
-    with httpx.stream("POST", f"{server.url}/v1/translate", json=body, timeout=30) as response:
+    with httpx.stream("POST", f"{server.url}/v1/translate", json=body, timeout=PATIENCE) as response:
         assert next(response.iter_text())
 
 
@@ -241,14 +241,14 @@ def wait_until_idle(server: Server) -> None:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 def test_streams_are_described(server: Server) -> None:
-    description = httpx.get(f"{server.url}/openapi.json").json()
+    description = httpx.get(f"{server.url}/openapi.json", timeout=PATIENCE).json()
     for task in ("translate", "summarize", "answer"):
         route = description["paths"][f"/v1/{task}"]["post"]
         answer = route["responses"]["200"]["content"]

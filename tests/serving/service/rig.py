@@ -29,10 +29,11 @@ class Failing:
 
     def __init__(self, fault: Exception | None = None) -> None:
         self.fault = fault
-        self.cancelled = 0
+        self.asked = self.cancelled = 0
         self.alive = True
 
     async def generate(self, request: Request) -> Result:
+        self.asked += 1
         if self.fault is not None:
             raise self.fault
         try:

@@ -100,7 +100,8 @@ def test_a_departed_clients_inputs_are_cancelled_and_counted(build: Build) -> No
 
     async def depart() -> None:
         request = asyncio.create_task(service.generate(SummarizeRequest(text=["a", "b"]), "grpc"))
-        await asyncio.sleep(0.05)
+        while engine.asked < 2:
+            await asyncio.sleep(0.001)
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request

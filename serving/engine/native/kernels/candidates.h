@@ -11,15 +11,16 @@
 
 extern "C" {
 
-// What is wanted of a row; `edits` are tokens, first the penalized ones, then the banned ones.
+// What is wanted of a row; edited tokens ascend.
 struct DqWanted {
   int64_t count;
   int64_t log_probabilities;  // 1: values are log-probabilities, 0: logits
   int64_t normalizer;         // 1: the log-normalizer is wanted
-  int64_t penalized;          // how many
-  int64_t banned;             // how many
+  int64_t penalized_count;
+  int64_t banned_count;
   double repetition_penalty;
-  const int64_t* edits;
+  const int64_t* penalized;
+  const int64_t* banned;
 };
 
 }  // extern "C"
@@ -93,14 +94,15 @@ struct Edit {
 // Edits in the order of tokens, each once; a ban wins over a penalty.
 inline std::vector<Edit> edits_of(const DqWanted& wanted) {
   std::vector<Edit> edits;
-  for (int64_t edit = 0; edit < wanted.penalized + wanted.banned; ++edit) {
-    edits.push_back({wanted.edits[edit], edit >= wanted.penalized, 0.0f});
+  edits.reserve(wanted.penalized_count + wanted.banned_count);
+  const int64_t *penalized = wanted.penalized, *banned = wanted.banned;
+  const int64_t *penalized_end = penalized + wanted.penalized_count, *banned_end = banned + wanted.banned_count;
+  while (penalized < penalized_end || banned < banned_end) {
+    const bool bans = penalized == penalized_end || (banned < banned_end && *banned <= *penalized);
+    const int64_t token = bans ? *banned++ : *penalized++;
+    if (bans && penalized < penalized_end && *penalized == token) ++penalized;
+    edits.push_back({token, bans, 0.0f});
   }
-  std::sort(edits.begin(), edits.end(), [](const Edit& one, const Edit& other) {
-    return one.token != other.token ? one.token < other.token : one.banned > other.banned;
-  });
-  const auto same = [](const Edit& one, const Edit& other) { return one.token == other.token; };
-  edits.erase(std::unique(edits.begin(), edits.end(), same), edits.end());
   return edits;
 }
 
@@ -110,6 +112,44 @@ inline float edited(const DqWanted& wanted, const Normalizer& normalizer, const 
   const float value = wanted.log_probabilities != 0 ? normalizer.log_probability(edit.logit) : edit.logit;
   const auto penalty = static_cast<float>(wanted.repetition_penalty);
   return value < 0 ? value * penalty : value / penalty;
+}
+
+// Makes a whole row of logits the values of candidates; its normalizer, where it is wanted.
+inline Normalizer edit(float* logits, int64_t vocabulary, const DqWanted& wanted) {
+  Normalizer normalizer;
+  if (wanted.normalizer != 0 || wanted.log_probabilities != 0) {
+    std::vector<BlockSum> blocks;
+    for (int64_t at = 0; at < vocabulary; at += kBlock) blocks.push_back(block_sum(logits + at, std::min(kBlock, vocabulary - at)));
+    normalizer = normalizer_of(blocks.data(), static_cast<int64_t>(blocks.size()));
+  }
+  std::vector<Edit> edits = edits_of(wanted);
+  for (Edit& each : edits) each.logit = logits[each.token];
+  if (wanted.log_probabilities != 0) {
+    for (int64_t token = 0; token < vocabulary; ++token) logits[token] = normalizer.log_probability(logits[token]);
+  }
+  for (const Edit& each : edits) logits[each.token] = edited(wanted, normalizer, each);
+  return normalizer;
+}
+
+// The order of candidates: by value, equal values by the smaller token.
+inline bool precedes(float value, int64_t token, float other, int64_t other_token) {
+  return value > other || (value == other && token < other_token);
+}
+
+// Whether no logit is NaN or infinity.
+inline bool all_numbers(const float* logits, int64_t count) {
+  const Floats infinity = broadcast(std::numeric_limits<float>::infinity());
+  for (int64_t at = 0; at < count; at += kLanes) {
+    const Lanes lanes = lanes_left(count - at), all = lanes_left(kLanes);
+    if (are_greater(infinity, load(lanes, logits + at), all) != 0xffff) return false;
+  }
+  return true;
+}
+
+// The answer for a row of which no candidate can be told.
+inline void no_numbers(const DqWanted& wanted, float* values, int64_t* tokens) {
+  std::fill_n(values, wanted.count, std::numeric_limits<float>::quiet_NaN());
+  std::fill_n(tokens, wanted.count, 0);
 }
 
 }  // namespace dqbart

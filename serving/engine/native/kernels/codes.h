@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include "vectors.h"
@@ -41,18 +42,23 @@ class Workspace {
   size_t size_ = 0;
 };
 
-// The scale of a row whose largest magnitude is `peak`: numerics.quantize_activation.
+// The scale of a row whose largest magnitude is `peak`: numerics.quantize_activation. NaN where one of the row is no finite
+// number, so that all that is computed of it is NaN.
 inline float scale_of(float peak) {
   const float scale = peak / kLevels;
-  return scale == 0.0f ? 1.0f : scale;
+  return scale == 0.0f ? 1.0f : scale + (scale - scale);
 }
 
 inline float row_peak(const float* values, int64_t count) {
-  Floats peak = broadcast(0.0f);
+  // Of magnitudes, the bits are ordered as the numbers are, with NaN above all: it is never passed over.
+  Ints peak = broadcast(0);
   for (int64_t at = 0; at < count; at += kLanes) {
-    peak = max(peak, magnitude(load(lanes_left(count - at), values + at)));
+    peak = max(peak, magnitude_bits(load(lanes_left(count - at), values + at)));
   }
-  return reduce_max(peak);
+  const int32_t bits = reduce_max(peak);
+  float found;
+  std::memcpy(&found, &bits, sizeof(found));
+  return found;
 }
 
 // 16 codes as int32: round(value / scale), ties to even, within -127 to 127.

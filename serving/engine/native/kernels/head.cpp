@@ -5,10 +5,9 @@
 // normalizer is wanted, and keeps each row's best so far. Edited tokens are set aside with their logits, since a penalty on a
 // log-probability needs the whole row's normalizer. At the end, what the threads found is merged: by value, equal values by the
 // smaller token, so that it does not matter which thread found what.
-#include <omp.h>
-
 #include "candidates.h"
 #include "panels.h"
+#include "team.h"
 
 using namespace dqbart;
 
@@ -20,15 +19,14 @@ struct Best {
   int64_t* tokens;
   int64_t count;
   int64_t found = 0;
+  bool numbers = true;  // whether all logits that were scanned are
 
   // Keeps a candidate that is among the best, equal ones by the smaller token.
   void offer(float value, int64_t token) {
-    const auto precedes = [&](int64_t place) {
-      return value > values[place] || (value == values[place] && token < tokens[place]);
-    };
-    if (found == count && (count == 0 || !precedes(count - 1))) return;
+    const auto passes = [&](int64_t place) { return precedes(value, token, values[place], tokens[place]); };
+    if (found == count && (count == 0 || !passes(count - 1))) return;
     int64_t place = std::min(found, count - 1);
-    for (; place > 0 && precedes(place - 1); --place) {
+    for (; place > 0 && passes(place - 1); --place) {
       values[place] = values[place - 1];
       tokens[place] = tokens[place - 1];
     }
@@ -66,13 +64,9 @@ void set_aside(std::vector<Edit>& edits, float* logits, int64_t first, int64_t s
   }
 }
 
-}  // namespace
-
-// For each row of hidden values [count, columns] what is wanted of its logits: values and tokens [count, most], of which the first
-// `wanted.count` are written, and a normalizer a row where one is wanted.
-extern "C" void dq_head(const DqLinear* head, const float* hidden, int64_t count, const DqWanted* wanted, int64_t most, float* values,
-                        int64_t* tokens, float* normalizers, int64_t threads) {
-  thread_local Workspace code_space, row_space, sum_space, value_space, token_space;
+void candidates(const DqLinear* head, const float* hidden, int64_t count, const DqWanted* wanted, int64_t most, float* values,
+                int64_t* tokens, float* normalizers, int64_t threads) {
+  thread_local Workspace code_space, row_space, sum_space, value_space, token_space, logit_space;
   const int64_t padded = round_up(head->columns, kColumns), blocks = round_up(head->rows, kBlock) / kBlock;
   const int64_t team = count * padded * head->rows < kSerialWork ? 1 : threads;
   auto* codes = static_cast<int8_t*>(code_space.get(count * padded));
@@ -80,6 +74,7 @@ extern "C" void dq_head(const DqLinear* head, const float* hidden, int64_t count
   auto* sums = static_cast<BlockSum*>(sum_space.get(count * blocks * sizeof(BlockSum)));
   auto* team_values = static_cast<float*>(value_space.get(team * count * most * sizeof(float)));
   auto* team_tokens = static_cast<int64_t*>(token_space.get(team * count * most * sizeof(int64_t)));
+  auto* team_logits = static_cast<float*>(logit_space.get(team * count * kBlock * sizeof(float)));
   std::vector<Row> rows(count);
   std::vector<Best> found(team * count);
   for (int64_t row = 0; row < count; ++row) {
@@ -90,11 +85,11 @@ extern "C" void dq_head(const DqLinear* head, const float* hidden, int64_t count
     found[each] = {team_values + each * most, team_tokens + each * most, wanted[each % count].count};
   }
   const Tokens quantized{codes, row_codes, padded};
+  // No memory is asked for among the threads: there is no way out of a team for a fault.
 #pragma omp parallel num_threads(team) if (team > 1)
   {
-    thread_local Workspace logit_space;
-    auto* logits = static_cast<float*>(logit_space.get(count * kBlock * sizeof(float)));
     const int64_t members = omp_get_num_threads(), member = omp_get_thread_num();
+    float* logits = team_logits + member * count * kBlock;
     for (int64_t block = blocks * member / members; block < blocks * (member + 1) / members; ++block) {
       const int64_t first = block * kBlock, size = std::min(kBlock, head->rows - first);
       const Output output{logits, kBlock, first, nullptr};
@@ -103,9 +98,11 @@ extern "C" void dq_head(const DqLinear* head, const float* hidden, int64_t count
       }
       for (int64_t row = 0; row < count; ++row) {
         float* of_row = logits + row * kBlock;
+        Best& best = found[member * count + row];
+        best.numbers &= all_numbers(of_row, size);
         if (rows[row].sums) sums[row * blocks + block] = block_sum(of_row, size);
         set_aside(rows[row].edits, of_row, first, size);
-        found[member * count + row].scan(of_row, first, size);
+        best.scan(of_row, first, size);
       }
     }
 #pragma omp barrier
@@ -114,14 +111,26 @@ extern "C" void dq_head(const DqLinear* head, const float* hidden, int64_t count
       const Normalizer normalizer = rows[row].sums ? normalizer_of(sums + row * blocks, blocks) : Normalizer();
       normalizers[row] = normalizer.peak + normalizer.log_sum;
       Best best{values + row * most, tokens + row * most, wanted[row].count};
+      bool numbers = true;
       for (int64_t each = 0; each < members; ++each) {
         const Best& part = found[each * count + row];
+        numbers &= part.numbers;
         for (int64_t place = 0; place < part.found; ++place) {
           const float logit = part.values[place];
           best.offer(wanted[row].log_probabilities != 0 ? normalizer.log_probability(logit) : logit, part.tokens[place]);
         }
       }
       for (const Edit& edit : rows[row].edits) best.offer(edited(wanted[row], normalizer, edit), edit.token);
+      if (!numbers) no_numbers(wanted[row], values + row * most, tokens + row * most);
     }
   }
+}
+
+}  // namespace
+
+// For each row of hidden values [count, columns] what is wanted of its logits: values and tokens [count, most], of which the first
+// `wanted.count` are written, and a normalizer a row where one is wanted.
+extern "C" int32_t dq_head(const DqLinear* head, const float* hidden, int64_t count, const DqWanted* wanted, int64_t most,
+                           float* values, int64_t* tokens, float* normalizers, int64_t threads) {
+  return answer_of([&] { candidates(head, hidden, count, wanted, most, values, tokens, normalizers, threads); });
 }

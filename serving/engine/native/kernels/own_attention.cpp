@@ -11,13 +11,12 @@
 // `width` is a head's, rounded up to 16. Layers may have unlike numbers of heads; each head takes the same, so that the records
 // of a layer are found by the number of heads in the layers before it. As in attention.cpp, PyTorch takes the softmax between
 // the two halves.
-#include <omp.h>
-
 #include <algorithm>
 #include <limits>
 
 #include "codes.h"
 #include "products.h"
+#include "team.h"
 
 using namespace dqbart;
 
@@ -158,30 +157,32 @@ int64_t dq_record_bytes(int64_t heads, int64_t width) { return Shape(heads, widt
 // Writes each row's keys and values at its position, and scores its query over its positions: `projected` is float32
 // [rows, 3 * heads * width], queries, keys and values side by side; scores are float32 [rows, heads, padded], the lowest number
 // beyond a row's positions. `before` is the number of heads in the layers before this one.
-void dq_own_scores(const DqOwnRow* rows, int64_t count, int64_t before, int64_t heads, int64_t width, const float* projected,
-                   float scaling, float* scores, int64_t padded, int64_t threads) {
-  const Shape shape(heads, width);
-  const int64_t team = count < kSerialRows ? 1 : threads;
-#pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
-  for (int64_t each = 0; each < count; ++each) {
-    const DqOwnRow& row = rows[each];
-    const float* query = projected + each * 3 * heads * width;
-    row.ancestors[row.position] = static_cast<int32_t>(row.slot);
-    const Record record(row, before, shape, row.position, row.slot);
-    write_record(record, shape, query + heads * width, query + 2 * heads * width);
-    score_row(row, before, shape, query, scaling, scores + each * heads * padded, padded);
-  }
+int32_t dq_own_scores(const DqOwnRow* rows, int64_t count, int64_t before, int64_t heads, int64_t width, const float* projected,
+                      float scaling, float* scores, int64_t padded, int64_t threads) {
+  return answer_of([&] {
+    const Shape shape(heads, width);
+    const int64_t team = count < kSerialRows ? 1 : threads;
+    in_parallel(count, team, [&](int64_t each) {
+      const DqOwnRow& row = rows[each];
+      const float* query = projected + each * 3 * heads * width;
+      row.ancestors[row.position] = static_cast<int32_t>(row.slot);
+      const Record record(row, before, shape, row.position, row.slot);
+      write_record(record, shape, query + heads * width, query + 2 * heads * width);
+      score_row(row, before, shape, query, scaling, scores + each * heads * padded, padded);
+    });
+  });
 }
 
 // Values weighed by probabilities [rows, heads, padded]: float32 [rows, heads * width].
-void dq_own_weigh(const DqOwnRow* rows, int64_t count, int64_t before, int64_t heads, int64_t width,
-                  const float* probabilities, int64_t padded, float* out, int64_t threads) {
-  const Shape shape(heads, width);
-  const int64_t team = count < kSerialRows ? 1 : threads;
-#pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
-  for (int64_t each = 0; each < count; ++each) {
-    weigh_row(rows[each], before, shape, probabilities + each * heads * padded, padded, out + each * heads * width);
-  }
+int32_t dq_own_weigh(const DqOwnRow* rows, int64_t count, int64_t before, int64_t heads, int64_t width,
+                     const float* probabilities, int64_t padded, float* out, int64_t threads) {
+  return answer_of([&] {
+    const Shape shape(heads, width);
+    const int64_t team = count < kSerialRows ? 1 : threads;
+    in_parallel(count, team, [&](int64_t each) {
+      weigh_row(rows[each], before, shape, probabilities + each * heads * padded, padded, out + each * heads * width);
+    });
+  });
 }
 
 }  // extern "C"

@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
+
 namespace dqbart {
 
 struct Floats { __m256 half[2]; };
@@ -26,6 +28,7 @@ inline Floats broadcast(float value) { return {{_mm256_set1_ps(value), _mm256_se
 inline Ints broadcast(int32_t value) { return {{_mm256_set1_epi32(value), _mm256_set1_epi32(value)}}; }
 inline Ints broadcast4(const void* bytes) { return broadcast(*static_cast<const int32_t*>(bytes)); }
 inline Doubles zero_doubles() { return {{_mm256_setzero_pd(), _mm256_setzero_pd()}}; }
+inline Doubles broadcast(double value) { return {{_mm256_set1_pd(value), _mm256_set1_pd(value)}}; }
 
 inline Floats select(Lanes lanes, Floats values, Floats others) {
   return {{_mm256_blendv_ps(others.half[0], values.half[0], _mm256_castsi256_ps(mask_of(lanes, 0))),
@@ -68,6 +71,10 @@ inline void store(float* to, Floats values, Lanes lanes) {
   _mm256_maskstore_ps(to, mask_of(lanes, 0), values.half[0]);
   _mm256_maskstore_ps(to + 8, mask_of(lanes, 1), values.half[1]);
 }
+inline void store(double* to, Doubles values) {
+  _mm256_storeu_pd(to, values.half[0]);
+  _mm256_storeu_pd(to + 4, values.half[1]);
+}
 inline void store(void* to, Ints values) {
   _mm256_storeu_si256(static_cast<__m256i*>(to), values.half[0]);
   _mm256_storeu_si256(static_cast<__m256i*>(to) + 1, values.half[1]);
@@ -94,6 +101,7 @@ DQ_ON_BOTH(Ints, sub, _mm256_sub_epi32)
 DQ_ON_BOTH(Ints, max, _mm256_max_epi32)
 DQ_ON_BOTH(Ints, min, _mm256_min_epi32)
 DQ_ON_BOTH(Doubles, add, _mm256_add_pd)
+DQ_ON_BOTH(Doubles, mul, _mm256_mul_pd)
 // Of each 128 bits: the lower, or the upper halves of two vectors in turns.
 DQ_ON_BOTH(Ints, zip_low8, _mm256_unpacklo_epi8)
 DQ_ON_BOTH(Ints, zip_high8, _mm256_unpackhi_epi8)
@@ -120,6 +128,15 @@ inline Floats round_to_whole(Floats values) {
   return {{_mm256_round_ps(values.half[0], kWay), _mm256_round_ps(values.half[1], kWay)}};
 }
 
+inline Doubles round_to_whole(Doubles values) {
+  constexpr int kWay = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  return {{_mm256_round_pd(values.half[0], kWay), _mm256_round_pd(values.half[1], kWay)}};
+}
+
+inline Ints magnitude_bits(Floats values) {
+  const Floats found = magnitude(values);
+  return {{_mm256_castps_si256(found.half[0]), _mm256_castps_si256(found.half[1])}};
+}
 inline Floats to_floats(Ints values) { return {{_mm256_cvtepi32_ps(values.half[0]), _mm256_cvtepi32_ps(values.half[1])}}; }
 inline Ints to_ints(Floats values) { return {{_mm256_cvtps_epi32(values.half[0]), _mm256_cvtps_epi32(values.half[1])}}; }
 inline Doubles doubles_of(__m256 half) {
@@ -152,6 +169,13 @@ inline double reduce_add(Doubles values) {
   const __m256d four = _mm256_add_pd(values.half[1], values.half[0]);
   const __m128d two = _mm_add_pd(_mm256_extractf128_pd(four, 1), _mm256_castpd256_pd128(four));
   return _mm_cvtsd_f64(two) + _mm_cvtsd_f64(_mm_unpackhi_pd(two, two));
+}
+
+inline int32_t reduce_max(Ints values) {
+  const __m256i eight = _mm256_max_epi32(values.half[0], values.half[1]);
+  const __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  const __m128i two = _mm_max_epi32(four, _mm_unpackhi_epi64(four, four));
+  return std::max(_mm_cvtsi128_si32(two), _mm_extract_epi32(two, 1));
 }
 
 // The sum of the four quarters of a vector.

@@ -22,6 +22,7 @@ inline Floats broadcast(float value) { return _mm512_set1_ps(value); }
 inline Ints broadcast(int32_t value) { return _mm512_set1_epi32(value); }
 inline Ints broadcast4(const void* bytes) { return _mm512_set1_epi32(*static_cast<const int32_t*>(bytes)); }
 inline Doubles zero_doubles() { return _mm512_setzero_pd(); }
+inline Doubles broadcast(double value) { return _mm512_set1_pd(value); }
 
 // Lanes that are not loaded are zero, or those of `other`.
 inline Floats load(const float* from) { return _mm512_loadu_ps(from); }
@@ -31,6 +32,7 @@ inline Ints load_bytes(Bytes bytes, const void* from) { return _mm512_maskz_load
 
 inline void store(float* to, Floats values) { _mm512_storeu_ps(to, values); }
 inline void store(float* to, Floats values, Lanes lanes) { _mm512_mask_storeu_ps(to, lanes, values); }
+inline void store(double* to, Doubles values) { _mm512_storeu_pd(to, values); }
 inline void store(void* to, Ints values) { _mm512_storeu_si512(to, values); }
 inline void store_low_bytes(int8_t* to, Ints values) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(values));
@@ -59,13 +61,19 @@ inline Ints max(Ints one, Ints other) { return _mm512_max_epi32(one, other); }
 inline Ints min(Ints one, Ints other) { return _mm512_min_epi32(one, other); }
 
 inline Doubles add(Doubles one, Doubles other) { return _mm512_add_pd(one, other); }
+inline Doubles mul(Doubles one, Doubles other) { return _mm512_mul_pd(one, other); }
+inline Doubles round_to_whole(Doubles values) {
+  return _mm512_roundscale_pd(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 
 inline Floats to_floats(Ints values) { return _mm512_cvtepi32_ps(values); }
+inline Ints magnitude_bits(Floats values) { return _mm512_castps_si512(_mm512_abs_ps(values)); }
 inline Ints to_ints(Floats values) { return _mm512_cvtps_epi32(values); }
 inline Doubles low_doubles(Floats values) { return _mm512_cvtps_pd(_mm512_castps512_ps256(values)); }
 inline Doubles high_doubles(Floats values) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(values, 1)); }
 
 inline float reduce_max(Floats values) { return _mm512_reduce_max_ps(values); }
+inline int32_t reduce_max(Ints values) { return _mm512_reduce_max_epi32(values); }
 inline int32_t reduce_add(Ints values) { return _mm512_reduce_add_epi32(values); }
 inline double reduce_add(Doubles values) { return _mm512_reduce_add_pd(values); }
 

@@ -15,7 +15,8 @@ from serving.engine.cuda.device import UnsupportedModel, available
 from serving.engine.cuda.runner import CudaRunner, Shape
 from serving.engine.pytorch.model import Model
 from serving.engine.pytorch.runner import PyTorchRunner
-from serving.engine.runner import Source, Wanted
+from serving.engine.runner import Draws, Source, Wanted
+from tests.serving.engine.lists import edits, told
 
 VOCABULARY = 203
 EVERYTHING = Wanted(count=VOCABULARY, normalizers=True)
@@ -46,7 +47,7 @@ class Pair:
     def decode(self) -> None:
         tokens = [self.draw.randrange(VOCABULARY) for _ in range(sum(self.rows))]
         expected, found = (runner.decode(tokens, [EVERYTHING] * len(self.rows)) for runner in self.runners)
-        assert found == expected
+        assert told(found) == told(expected)
 
     def select(self, parents: list[list[int]]) -> None:
         for runner in self.runners:
@@ -151,7 +152,9 @@ def test_a_step_reads_and_writes_nothing_but_its_tensors(build_student: Any) -> 
             runner.encode(2)
         for _ in range(20):
             tokens = [draw.randrange(VOCABULARY) for _ in range(called.rows)]
-            assert traced.decode(tokens, [EVERYTHING] * 2) == called.decode(tokens, [EVERYTHING] * 2)
+            steps = (runner.decode(tokens, [EVERYTHING] * 2) for runner in (traced, called))
+            first, second = map(told, steps)
+            assert first == second
             chosen = [[draw.randrange(called.rows // 2) for _ in range(3)] for _ in range(2)]
             for runner in (traced, called):
                 runner.select(chosen)
@@ -169,15 +172,17 @@ def test_everything_lies_on_the_device(build_student: Any, monkeypatch: pytest.M
     runner = CudaRunner(build_student("mbart", "2-2-8").artifact, 8, device="meta")
     runner.begin([Source([5, 2], 3, 60), Source([7] * 20, 1, 60)])
     assert runner.encode(2)
-    places = [(0, 5), (0, 9)]
+    places = edits(1, [(0, 5), (0, 9)])
     edited = Wanted(4, log_probabilities=True, normalizers=True, penalized=places, repetition_penalty=1.2, banned=places)
+    drawn = Wanted(1, draws=Draws(1.0, 0, 0.9, [[0.5]]))
     runner.decode([2, 2], [edited, Wanted(1)])
     runner.select([[0, 0, 0], [0]])
     runner.decode([2] * 4, [edited, Wanted(1)])
     runner.decode([2] * 4, [Wanted(0), Wanted(0)])
+    runner.decode([2] * 4, [Wanted(0), drawn])
     assert {answer.device.type for answer in downloaded} == {"meta"}
-    # Candidates and normalizers; never nothing, since the download is what the next step waits for.
-    assert [len(answer) for answer in downloaded] == [4 + 1 + 2, 3 * 4 + 1 + 4, 4]
+    # Candidates, whether rows are of numbers, and normalizers; never nothing, as the next step waits for the download.
+    assert [len(answer) for answer in downloaded] == [4 + 1 + 2 + 2, 3 * 4 + 1 + 4 + 4, 4, 1 + 4]
 
 
 def test_what_fills_a_shape_stays_finite(build_student: Any) -> None:
@@ -246,7 +251,8 @@ def test_a_source_alone_has_the_bits_it_has_among_others(build_student: Any) -> 
         alone = CudaRunner(artifact, 8)
         alone.begin([each])
         alone.encode(2)
-        assert [alone.decode([token], [EVERYTHING])[0] for token in range(4, 24)] == [step[place] for step in steps]
+        found = [alone.decode([token], [EVERYTHING])[0] for token in range(4, 24)]
+        assert told(found) == told([step[place] for step in steps])
 
 
 def test_longer_models_are_refused(build_student: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,13 @@ import torch
 
 from quant.numerics import quantize_activation, quantized_attention
 from serving.engine.native.attention import MOST_SCORES, Attend, spans
+from serving.engine.native.batch import Batch
 from serving.engine.native.buffers import Buffers
-from serving.engine.native.caches import Heads
+from serving.engine.native.caches import DecoderHeads, Heads, SourceCache
 from serving.engine.native.layers import KeyWriter
+from serving.engine.native.library import kernels
+from serving.engine.padding import padded_length
+from serving.engine.runner import Source
 
 
 def expected(heads: Heads, projected: torch.Tensor) -> torch.Tensor:
@@ -59,6 +63,34 @@ def test_extreme_codes_do_not_saturate(queries: float, keys: float, values: floa
     heads = Heads(2, 64)
     projected = torch.tensor([queries, keys, values]).repeat_interleave(128).expand(40, 384).contiguous()
     assert torch.equal(attend(heads, [40], projected), expected(heads, projected))
+
+
+@pytest.mark.parametrize("length", [1041, 2048, 4096])
+def test_many_keys(length: int) -> None:
+    """Nearly equal scores and values of one sign: sums of codes are beyond 2^24, where float32 is no longer exact."""
+    heads = Heads(1, 16)
+    projected = torch.randn(length, 48) * 0.05
+    projected[:, 32:] += 1
+    assert torch.equal(attend(heads, [length], projected), expected(heads, projected))
+
+
+@pytest.mark.parametrize("length", [1041, 2048, 4096])
+def test_many_own_positions(length: int) -> None:
+    """The same over a row's own positions, of which the last one is asked."""
+    heads, buffers = DecoderHeads([1], [1], 16), Buffers()
+    batch = Batch(heads, buffers)
+    batch.join([SourceCache(Source([7], 1, length), heads)])
+    projected = torch.randn(length, 48) * 0.05
+    projected[:, 32:] += 1
+    scores, out = torch.empty(1, padded_length(length)), torch.empty(1, 16)
+    scaling = heads.own[0].scaling
+    for each in projected:
+        batch.advance()
+        own = (batch.own_rows_address, 1, 0, 1, 16)
+        kernels().dq_own_scores(*own, each.data_ptr(), scaling, scores.data_ptr(), batch.padded, 1)
+    probabilities = torch.softmax(scores, -1)
+    kernels().dq_own_weigh(*own, probabilities.data_ptr(), batch.padded, out.data_ptr(), 1)
+    assert torch.equal(out, expected(heads.own[0], projected)[-1:])
 
 
 def test_spans_cover_every_query_once() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,8 +10,10 @@ from serving.engine.native import library
 
 
 @pytest.fixture(autouse=True)
-def instruction_set() -> None:
-    """Unlike the other tests of the kernels, these need none."""
+def instruction_set() -> Iterator[None]:
+    """Unlike the other tests of the kernels, these need none; and what they put in place of them must not stay."""
+    library.kernels.cache_clear()
+    yield
     library.kernels.cache_clear()
 
 
