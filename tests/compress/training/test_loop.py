@@ -118,7 +118,7 @@ def test_learned_scales_move_and_the_best_of_them_are_packed(teachers, pairs, tm
 
 def test_resuming_with_other_settings_says_which(teachers, pairs, tmp_path: Path) -> None:
     Run(teachers, pairs, tmp_path)()
-    with pytest.raises(ResumeError, match="training.seed was 3, is 4$"):
+    with pytest.raises(ResumeError, match=r"training\.seed was 3, is 4$"):
         Run(teachers, pairs, tmp_path, replace(TRAINING, seed=4))(resume=True)
 
 
