@@ -24,7 +24,7 @@ from quant.artifact import read_artifact
 from serving.engine.engine import load_engine
 from serving.engine.request import Request
 from serving.engine.settings import EngineSettings
-from serving.service.text import TextCodec
+from serving.service.models import check_model
 from tests.compress.released import CHECKPOINTS, SETTINGS, TEXTS
 from tests.serving.engine.test_engine_against_generate import parameters
 from tests.test_validated_is_served import run
@@ -60,8 +60,7 @@ def generated(folder: Path, model: Any) -> list[list[int]]:
 
 
 def test_the_engine_gives_what_generate_gives(artifact: Path) -> None:
-    read = read_artifact(artifact)
-    codec = TextCodec(artifact, read.card, read.architecture.vocab_size)
+    read, codec = read_artifact(artifact), check_model("model", artifact, max_rows=16).codec()
     wanted = parameters(max_new_tokens=19, num_beams=3, forced_bos_token_id=0, forced_eos_token_id=2)
     requests = [Request(codec.encode({"source": text}, None, None).source_ids, wanted) for text in SOURCES]
     results = run(load_engine(artifact, EngineSettings(), "pytorch"), requests)

@@ -15,6 +15,8 @@ from serving.engine.history import History, Ngrams, ending, followers
 from serving.engine.request import FinishReason, GenerationParameters
 from serving.engine.runner import Draws, Edits, Wanted
 
+NOT_FINITE = "the model's logits are no finite numbers"
+
 
 class Constraints:
     """The constraints of one request on its sequences."""
@@ -108,7 +110,7 @@ class Constraints:
 def check_numbers(best: Sequence[float]) -> None:
     """Raises FloatingPointError if the best value of a row is none that a model should give."""
     if not all(value < math.inf for value in best):
-        raise FloatingPointError("the model's logits are no finite numbers")
+        raise FloatingPointError(NOT_FINITE)
 
 
 def finish_reason(token_ids: Sequence[int], parameters: GenerationParameters) -> FinishReason:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -42,7 +41,7 @@ class Edits(NamedTuple):
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]]) -> Edits:
         """From the ascending tokens of each row."""
-        tokens = np.fromiter(chain.from_iterable(rows), np.int64)
+        tokens = np.concatenate([np.asarray(row, np.int64) for row in rows])
         return cls(np.fromiter(map(len, rows), np.int64, len(rows)), tokens)
 
 

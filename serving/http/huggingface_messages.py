@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
-from serving.service.messages import Message
+from serving.service.messages import Message, no_boolean
 from serving.service.requests import ONE, SEVERAL, GenerationParameters, Text, Texts, Truncation
 
 TRUNCATIONS: dict[str | None, Truncation] = {
@@ -28,6 +28,8 @@ class GenerateParameters(GenerationParameters):
     min_length: int | None = Field(default=None, ge=0, description="min_new_tokens and the decoder's start token")
     max_time: float | None = Field(default=None, description="means nothing here")
     use_cache: bool | None = Field(default=None, description="means nothing here")
+
+    _lengths = field_validator("max_length", "min_length", "max_time", mode="before")(no_boolean)
 
 
 class SummarizationParameters(GenerateParameters):
@@ -85,6 +87,10 @@ class QuestionAnsweringParameters(Message):
     doc_stride: int | None = Field(default=None, description="means nothing here: windows end where sentences end")
     max_question_len: int | None = Field(default=None, description="means nothing here: a question is read whole")
     max_seq_len: int | None = Field(default=None, description="means nothing here: windows are as long as the model reads")
+
+    _numbers = field_validator("top_k", "max_answer_len", "doc_stride", "max_question_len", "max_seq_len", mode="before")(
+        no_boolean
+    )
 
 
 class Body(Message):

@@ -23,7 +23,7 @@ from serving.http.bodies import form_value, json_value, multipart_value
 from serving.http.errors import TEXT_ERRORS
 from serving.service.errors import ServiceError
 from serving.service.languages import english_name, resolve_languages, short_codes
-from serving.service.messages import Message
+from serving.service.messages import Message, no_boolean
 from serving.service.requests import GenerationParameters, Texts, TranslateRequest
 from serving.service.results import Result
 from serving.service.service import Limits, Service
@@ -57,6 +57,8 @@ class TranslateBody(Message):
         default=None,
         description="where the server asks for one, and no header has it: it is looked for before the body is read",
     )
+
+    _number = field_validator("alternatives", mode="before")(no_boolean)
 
     @field_validator("format")
     @classmethod
@@ -124,7 +126,13 @@ def router(service: Service, restricted: bool) -> APIRouter:
     schema = TranslateBody.model_json_schema()
     body = {kind: {"schema": schema} for kind in (JSON, FORM, MULTIPART)}
 
-    async def translated(request: Request) -> TranslateResponse:
+    @routes.post(
+        "/translate",
+        openapi_extra={"requestBody": {"required": True, "content": body}},
+        response_model_exclude_none=True,
+    )
+    async def translate(request: Request) -> TranslateResponse:
+        """Translate one text or several."""
         try:
             asked = TranslateBody.model_validate(await _fields(request, service.limits))
         except ValidationError as fault:
@@ -133,20 +141,6 @@ def router(service: Service, restricted: bool) -> APIRouter:
             return await _translated(service, asked)
         except ServiceError as error:
             raise _in_their_words(error) from None
-
-    @routes.post(
-        "/translate",
-        openapi_extra={"requestBody": {"required": True, "content": body}},
-        response_model_exclude_none=True,
-    )
-    async def translate(request: Request) -> TranslateResponse:
-        """Translate one text or several."""
-        return await translated(request)
-
-    @routes.get("/translate", response_model_exclude_none=True, include_in_schema=False)
-    async def translate_query(request: Request) -> TranslateResponse:
-        """The same by the query alone, as some clients ask."""
-        return await translated(request)
 
     @routes.get("/languages")
     async def languages() -> list[Language]:

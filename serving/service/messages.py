@@ -15,6 +15,13 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True, hide_input_in_errors=True)
 
 
+def no_boolean(value: object) -> object:
+    """What stands for a number; true and false, which Python takes for 1 and 0, do not."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number")
+    return value
+
+
 class ErrorDetail(Message):
     """Why a request got no answer."""
 

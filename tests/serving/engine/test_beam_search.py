@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from transformers import (
     EncoderNoRepeatNGramLogitsProcessor,
@@ -25,10 +25,23 @@ from transformers import (
 )
 
 from serving.engine.beam_search import RULED_OUT, BeamSearch
+from serving.engine.native.beam_search import NativeBeamSearch, library
 from serving.engine.pytorch.candidates import select_candidates
 from serving.engine.request import GeneratedSequence, GenerationParameters
+from serving.engine.search import Search
+from tests.serving.engine.lists import candidates
 
 EOS, START = 0, 4
+
+Kind = type[BeamSearch] | type[NativeBeamSearch]
+
+
+@pytest.fixture(params=[BeamSearch, NativeBeamSearch])
+def beam_search(request: pytest.FixtureRequest) -> Kind:
+    """The reference, and native code where there is a compiler."""
+    if request.param is NativeBeamSearch and library() is None:
+        pytest.skip("it is not built")
+    return request.param  # type: ignore[no-any-return]
 
 
 def parameters(**changes: Any) -> GenerationParameters:
@@ -36,14 +49,14 @@ def parameters(**changes: Any) -> GenerationParameters:
     return GenerationParameters(**given)
 
 
-def advance(search: BeamSearch, *rows: list[float]) -> list[int]:
+def advance(search: Search, *rows: list[float]) -> list[int]:
     """Feed probabilities of the five tokens; they need not add up to 1."""
     return search.advance(select_candidates(torch.tensor(rows).log(), [len(rows)], [search.wanted()])[0])
 
 
-def test_beams_find_what_greedy_misses() -> None:
+def test_beams_find_what_greedy_misses(beam_search: Kind) -> None:
     """1 then eos has 0.6 * 0.4 = 0.24; 2 then eos 0.4 * 0.9 = 0.36, though 1 is the likelier start."""
-    search = BeamSearch(parameters(num_beams=2, num_return_sequences=2, length_penalty=0.0, max_new_tokens=2), 5)
+    search = beam_search(parameters(num_beams=2, num_return_sequences=2, length_penalty=0.0, max_new_tokens=2), 5)
     assert search.tokens == [START]
     assert advance(search, [0.0, 0.6, 0.4, 0.0, 0.0]) == [0, 0]
     assert search.tokens == [1, 2]
@@ -56,15 +69,15 @@ def test_beams_find_what_greedy_misses() -> None:
     assert second.score == pytest.approx(math.log(0.24))
 
 
-def test_scores_are_told_on_request_only() -> None:
-    search = BeamSearch(parameters(num_beams=2, max_new_tokens=1, return_scores=False), 5)
+def test_scores_are_told_on_request_only(beam_search: Kind) -> None:
+    search = beam_search(parameters(num_beams=2, max_new_tokens=1, return_scores=False), 5)
     advance(search, [0.1, 0.6, 0.3, 0.0, 0.0])
     assert search.sequences() == (GeneratedSequence((1,), "length"),)
 
 
-def test_beams_reorder_their_rows() -> None:
+def test_beams_reorder_their_rows(beam_search: Kind) -> None:
     """Both survivors continue the second row."""
-    search = BeamSearch(parameters(num_beams=2), 5)
+    search = beam_search(parameters(num_beams=2), 5)
     advance(search, [0.0, 0.5, 0.5, 0.0, 0.0])
     assert search.tokens == [1, 2]
     assert advance(search, [0.2, 0.2, 0.2, 0.2, 0.2], [0.0, 0.5, 0.5, 0.0, 0.0]) == [1, 1]
@@ -72,9 +85,9 @@ def test_beams_reorder_their_rows() -> None:
 
 
 @pytest.mark.parametrize(("penalty", "expected"), [(-2.0, (EOS,)), (2.0, (1, 1, EOS))])
-def test_length_penalty_chooses_between_short_and_long(penalty: float, expected: tuple[int, ...]) -> None:
+def test_length_penalty_chooses_between_short_and_long(beam_search: Kind, penalty: float, expected: tuple[int, ...]) -> None:
     """eos at once has log 0.3 = -1.2, the sequence of three tokens about log 0.7 = -0.37, times 9 or over 9."""
-    search = BeamSearch(parameters(num_beams=2, length_penalty=penalty, max_new_tokens=3), 5)
+    search = beam_search(parameters(num_beams=2, length_penalty=penalty, max_new_tokens=3), 5)
     rows = advance(search, [0.3, 0.7, 0.0, 0.0, 0.0])
     for probabilities in ([0.01, 0.99, 0.0, 0.0, 0.0], [0.99, 0.01, 0.0, 0.0, 0.0]):
         rows = advance(search, *[probabilities] * len(rows))
@@ -82,8 +95,8 @@ def test_length_penalty_chooses_between_short_and_long(penalty: float, expected:
     assert search.sequences()[0].token_ids == expected
 
 
-def test_a_forced_token_counts_nothing_and_makes_no_row_differ() -> None:
-    search = BeamSearch(parameters(num_beams=3, forced_bos_token_id=2, max_new_tokens=2), 5)
+def test_a_forced_token_counts_nothing_and_makes_no_row_differ(beam_search: Kind) -> None:
+    search = beam_search(parameters(num_beams=3, forced_bos_token_id=2, max_new_tokens=2), 5)
     assert search.wanted().count == 0
     (nothing,) = select_candidates(torch.zeros(1, 5), [1], [search.wanted()])
     assert search.advance(nothing) == [0, 0, 0]
@@ -95,8 +108,8 @@ def test_a_forced_token_counts_nothing_and_makes_no_row_differ() -> None:
     assert best.token_log_probabilities == pytest.approx((0.0, math.log(0.7)))
 
 
-def test_a_penalty_shows_in_the_score_and_not_in_the_log_probabilities() -> None:
-    search = BeamSearch(parameters(num_beams=2, repetition_penalty=2.0, max_new_tokens=2), 5)
+def test_a_penalty_shows_in_the_score_and_not_in_the_log_probabilities(beam_search: Kind) -> None:
+    search = beam_search(parameters(num_beams=2, repetition_penalty=2.0, max_new_tokens=2), 5)
     advance(search, [0.0, 0.9, 0.1, 0.0, 0.0])
     advance(search, [0.0, 0.8, 0.2, 0.0, 0.0], [0.2, 0.2, 0.2, 0.2, 0.2])
     (best,) = search.sequences()
@@ -105,9 +118,9 @@ def test_a_penalty_shows_in_the_score_and_not_in_the_log_probabilities() -> None
     assert best.token_log_probabilities == pytest.approx((math.log(0.9), math.log(0.8)))
 
 
-def test_there_is_an_answer_even_when_nothing_may_follow() -> None:
+def test_there_is_an_answer_even_when_nothing_may_follow(beam_search: Kind) -> None:
     """Every token of a vocabulary of five has been used after four steps, and none may be repeated."""
-    search = BeamSearch(parameters(num_beams=2, num_return_sequences=2, no_repeat_ngram_size=1, min_new_tokens=5), 5)
+    search = beam_search(parameters(num_beams=2, num_return_sequences=2, no_repeat_ngram_size=1, min_new_tokens=5), 5)
     rows = advance(search, [0.2] * 5)
     while rows:
         rows = advance(search, *[[0.2] * 5] * len(rows))
@@ -115,11 +128,18 @@ def test_there_is_an_answer_even_when_nothing_may_follow() -> None:
     assert len(search.sequences()) == 2
 
 
+def test_a_row_whose_logits_are_no_numbers_is_refused(beam_search: Kind) -> None:
+    search = beam_search(parameters(num_beams=2), 5)
+    with pytest.raises(FloatingPointError, match="no finite numbers"):
+        search.advance(candidates([[math.nan] * 4], [[0] * 4]))
+
+
 VOCABULARY = 40
 SOURCE = tuple(range(1, VOCABULARY, 3)) * 2 + tuple(range(20, 0, -1))
 OPTIONAL_TOKEN = st.sampled_from([None, 7])
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_beams=st.integers(2, 6),
@@ -137,13 +157,15 @@ OPTIONAL_TOKEN = st.sampled_from([None, 7])
     forced_bos_token_id=OPTIONAL_TOKEN,
     forced_eos_token_id=st.sampled_from([None, EOS]),
 )
-def test_the_same_sequences_and_score_bits_as_generate(seed: int, min_new_tokens: int, **changes: Any) -> None:
+def test_the_same_sequences_and_score_bits_as_generate(
+    beam_search: Kind, seed: int, min_new_tokens: int, **changes: Any
+) -> None:
     wanted = parameters(**changes, min_new_tokens=min(min_new_tokens, changes["max_new_tokens"]))
     # Where all of a sequence is forced, the copies of the first beam tie, and generate returns any of them.
     assume(wanted.max_new_tokens > 2)
     table = 2 * torch.randn(wanted.max_new_tokens, VOCABULARY, VOCABULARY, generator=torch.Generator().manual_seed(seed))
     table[:, :, list(wanted.eos_token_ids)] += 1.5
-    search = BeamSearch(
+    search = beam_search(
         GenerationParameters(**{**wanted.__dict__, "num_return_sequences": wanted.num_beams}), VOCABULARY, SOURCE
     )
     for logits in table:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from serving.engine.beam_search import BeamSearch
+from serving.engine.native.beam_search import NativeBeamSearch, library
 from serving.engine.request import GenerationParameters, Request
 from serving.engine.row_search import RowSearch
 from serving.engine.search import rows_of, search_for
@@ -17,6 +20,13 @@ def parameters(**changes: Any) -> GenerationParameters:
 def test_beams_decide() -> None:
     assert isinstance(search_for(Request((1,), parameters()), 50), RowSearch)
     assert isinstance(search_for(Request((1,), parameters(do_sample=True)), 50), RowSearch)
+    assert isinstance(
+        search_for(Request((1,), parameters(num_beams=2)), 50), BeamSearch if library() is None else NativeBeamSearch
+    )
+
+
+def test_where_native_code_is_not_built_the_reference_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.engine.search.library", lambda: None)
     assert isinstance(search_for(Request((1,), parameters(num_beams=2)), 50), BeamSearch)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from serving.engine.beam_search import BeamSearch
 from serving.engine.pytorch.candidates import select_candidates
 from serving.engine.request import GenerationParameters, Request
+from serving.engine.row_search import RowSearch
 from serving.engine.search import Search, search_for
 
 EOS, START = 0, 4
@@ -90,14 +91,17 @@ def test_what_was_settled_is_the_beginning_of_the_answer_and_all_of_it_at_the_en
     generator = torch.Generator().manual_seed(table_seed)
     table = sharpness * torch.randn(wanted.max_new_tokens, vocabulary, vocabulary, generator=generator)
     table[:, :, EOS] += end
-    streamed, unstreamed = (
-        search_for(Request((1, 2, 3, 5, 1, 5, 2), wanted), vocabulary),
-        search_for(Request((1, 2, 3, 5, 1, 5, 2), wanted), vocabulary),
-    )
+    request = Request((1, 2, 3, 5, 1, 5, 2), wanted)
+    kind = RowSearch if wanted.num_beams == 1 else BeamSearch
+    streamed, unstreamed = search_for(request, vocabulary), search_for(request, vocabulary)
+    reference = kind(wanted, vocabulary, request.source_ids)
     told: list[tuple[int, ...]] = []
     for logits in table:
         rows = [run(search, logits) for search in (streamed, unstreamed)]
         told.append(streamed.settled())
+        # Native code tells what the reference tells.
+        assert run(reference, logits) == rows[0]
+        assert reference.settled() == told[-1]
         assert rows[0] == rows[1]
         if not rows[0]:
             break

@@ -187,6 +187,7 @@ def test_several_answers_are_a_list(recording: Build, inputs: int, results: tupl
         ("summarization", {"inputs": "a", "option": {}}, "option: unknown field"),
         ("summarizer", {"inputs": "a", "option": {}}, "option: unknown field"),
         ("translation", {"inputs": "a", "parameters": {"max_tim": 3}}, "parameters.max_tim: unknown field"),
+        ("translation", {"inputs": "a", "parameters": {"max_length": True}}, "parameters.max_length: should be a number"),
         ("translation", {"inputs": "a", "parameters": {"return_tensors": True}}, "parameters.return_tensors: should be"),
         (
             "question-answering",

@@ -70,6 +70,7 @@ def test_an_unexpected_fault_shows_nothing_of_the_inside() -> None:
         ({"text": "a", "parameters": {"beams": 4}}, "parameters.beams"),
         ({"text": "a", "parameters": {"num_beams": 0}}, "parameters.num_beams"),
         ({"text": "a", "parameters": {"length_penalty": "nan"}}, "parameters.length_penalty"),
+        ({"text": "a", "parameters": {"num_beams": True}}, "parameters.num_beams"),
         ({"text": "a", "parameters": {"repetition_penalty": 0}}, "parameters.repetition_penalty"),
         ({"text": "a", "parameters": {"temperature": 0}}, "parameters.temperature"),
         ({"text": "a", "parameters": {"temperature": "inf"}}, "parameters.temperature"),

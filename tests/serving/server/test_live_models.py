@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from quant.tokenizer_file import TokenizerError
 from serving.server.live_models import LiveModels, open_model
 from serving.server.model_table import ModelTable, fingerprint
 from serving.service.errors import ServiceError
 from serving.service.models import CheckedModel, ModelError, Models, ServedModel, check_model, default_models
-from serving.service.text import TokenizerError
 
 
 class FakeEngine:

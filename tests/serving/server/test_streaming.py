@@ -122,7 +122,7 @@ def test_texts_come_before_the_results(server: Server) -> None:
         (ErrorCode.UNKNOWN_MODEL, {"text": ["how are you"], "model": "absent"}),
         (ErrorCode.WRONG_TASK, {"text": ["how are you"], "model": "summarizer"}),
         (ErrorCode.UNKNOWN_LANGUAGE, {"text": ["how are you"], "source_language": "fr"}),
-        (ErrorCode.TOO_LONG, {"text": ["fine", "how are you " * 20], "source_language": "en"}),
+        (ErrorCode.TOO_LONG, {"text": ["fine", "how are you. " * 600], "source_language": "en"}),
         (ErrorCode.BAD_PARAMETER, {"text": ["how are you"], "source_language": "en", "parameters": {"max_new_tokens": 0}}),
         (
             ErrorCode.BAD_PARAMETER,

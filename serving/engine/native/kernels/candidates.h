@@ -49,14 +49,19 @@ struct BlockSum {
   double sum;  // of the exponentials of logits - peak
 };
 
-// Of up to kBlock logits, summed lane by lane.
-inline BlockSum block_sum(const float* logits, int64_t count) {
+// The largest of logits.
+inline float peak_of(const float* logits, int64_t count) {
   const Floats lowest = broadcast(kRuledOut);
   Floats peaks = lowest;
   for (int64_t at = 0; at < count; at += kLanes) {
     peaks = max(peaks, load(lanes_left(count - at), logits + at, lowest));
   }
-  const float peak = reduce_max(peaks);
+  return reduce_max(peaks);
+}
+
+// Of up to kBlock logits, summed lane by lane.
+inline BlockSum block_sum(const float* logits, int64_t count) {
+  const float peak = peak_of(logits, count);
   Doubles low = zero_doubles(), high = zero_doubles();
   for (int64_t at = 0; at < count; at += kLanes) {
     const Lanes lanes = lanes_left(count - at);

@@ -25,8 +25,8 @@ namespace {
 
 constexpr float kLeast = -30.0f;         // the exponential is below half a unit
 constexpr double kUnits = 4294967296.0;  // runner.UNITS
-constexpr int64_t kBuckets = 1024;
-constexpr float kBucketsPerUnit = 40.0f;  // the weight of what is beyond the last bucket is 0
+constexpr float kBucketsPerUnit = 40.0f;
+constexpr int64_t kBuckets = 1201;  // from 0 to kLeast
 
 struct Weights {
   Doubles low, high;
@@ -46,40 +46,54 @@ inline Weights weights_of(Floats shifted) {
   return {round_to_whole(mul(low_doubles(p), units)), round_to_whole(mul(high_doubles(p), units))};
 }
 
+struct Bucket {
+  double mass = 0;  // summed weights
+  int64_t count = 0;
+};
+
 struct Drawable {
   float logit;
   int32_t token;
   double weight;
 };
 
-// A row's tokens that have any weight, in buckets.
+// A row's tokens in buckets.
 class Row {
  public:
   Row(const float* logits, int64_t vocabulary, float best, float divisor)
       : logits_(logits), vocabulary_(vocabulary), best_(broadcast(best)), divisor_(broadcast(divisor)), buckets_(vocabulary) {
-    each_sixteen([&](int64_t at, int64_t lanes, const float* shifted, const double* weights) {
+    alignas(64) int32_t numbers[kLanes];
+    alignas(64) double weights[kLanes];
+    for (int64_t at = 0; at < vocabulary; at += kLanes) {
+      const int64_t lanes = std::min<int64_t>(kLanes, vocabulary - at);
+      const Floats shifted = div(sub(load(lanes_left(lanes), logits + at), best_), divisor_);
+      const Weights found = weights_of(shifted);
+      // Far below, where weights are 0, the bucket is the last one.
+      store(numbers, to_ints(mul(max(shifted, broadcast(kLeast)), broadcast(-kBucketsPerUnit))));
+      store(weights, found.low);
+      store(weights + 8, found.high);
       for (int64_t lane = 0; lane < lanes; ++lane) {
-        const auto bucket = static_cast<uint16_t>(weights[lane] > 0 ? -shifted[lane] * kBucketsPerUnit : kBuckets);
-        buckets_[at + lane] = bucket;
-        masses_[bucket] += weights[lane];
-        ++counts_[bucket];
+        Bucket& bucket = found_[numbers[lane]];
+        buckets_[at + lane] = static_cast<uint16_t>(numbers[lane]);
+        bucket.mass += weights[lane];
+        ++bucket.count;
       }
-    });
+    }
   }
 
   // The summed weights of the first `count` tokens.
   double mass_of(int64_t count) {
     double mass = 0;
     for (int64_t bucket = 0; bucket < kBuckets; ++bucket) {
-      if (counts_[bucket] > count) {
+      if (found_[bucket].count > count) {
         for (const Drawable& each : sorted(bucket)) {
           if (count-- == 0) break;
           mass += each.weight;
         }
         return mass;
       }
-      mass += masses_[bucket];
-      count -= counts_[bucket];
+      mass += found_[bucket].mass;
+      count -= found_[bucket].count;
     }
     return mass;
   }
@@ -94,8 +108,8 @@ class Row {
   Found first(const Reached& reached) {
     double mass = 0;
     for (int64_t bucket = 0; bucket < kBuckets; ++bucket) {
-      if (!reached(mass + masses_[bucket])) {
-        mass += masses_[bucket];
+      if (!reached(mass + found_[bucket].mass)) {
+        mass += found_[bucket].mass;
         continue;
       }
       for (const Drawable& each : sorted(bucket)) {
@@ -107,19 +121,11 @@ class Row {
   }
 
  private:
-  template <typename Work>
-  void each_sixteen(const Work& work) const {
-    alignas(64) float shifted[kLanes];
-    alignas(64) double weights[kLanes];
-    for (int64_t at = 0; at < vocabulary_; at += kLanes) {
-      const int64_t lanes = std::min<int64_t>(kLanes, vocabulary_ - at);
-      const Floats values = div(sub(load(lanes_left(lanes), logits_ + at), best_), divisor_);
-      const Weights found = weights_of(values);
-      store(shifted, values);
-      store(weights, found.low);
-      store(weights + 8, found.high);
-      work(at, lanes, shifted, weights);
-    }
+  // Whether any of 64 buckets is the wanted one; without branches, so that compilers make vectors of it.
+  static bool among(const uint16_t* buckets, uint16_t wanted) {
+    uint16_t found = 0;
+    for (int64_t each = 0; each < 64; ++each) found |= static_cast<uint16_t>(buckets[each] == wanted);
+    return found != 0;
   }
 
   // A bucket's tokens in their order.
@@ -128,8 +134,11 @@ class Row {
     sorted_.clear();
     sorted_bucket_ = bucket;
     alignas(64) double weights[kLanes];
+    const auto wanted = static_cast<uint16_t>(bucket);
     for (int64_t token = 0; token < vocabulary_; ++token) {
-      if (buckets_[token] != bucket) continue;
+      // Most have none of the bucket: 64 are passed at once.
+      while (token + 64 <= vocabulary_ && !among(buckets_.data() + token, wanted)) token += 64;
+      if (token >= vocabulary_ || buckets_[token] != wanted) continue;
       const Weights found = weights_of(div(sub(broadcast(logits_[token]), best_), divisor_));
       store(weights, found.low);
       sorted_.push_back({logits_[token], static_cast<int32_t>(token), weights[0]});
@@ -144,8 +153,7 @@ class Row {
   int64_t vocabulary_;
   Floats best_, divisor_;
   std::vector<uint16_t> buckets_;  // of each token
-  std::array<double, kBuckets + 1> masses_{};
-  std::array<int64_t, kBuckets + 1> counts_{};
+  std::array<Bucket, kBuckets> found_{};
   std::vector<Drawable> sorted_;
   int64_t sorted_bucket_ = -1;
 };
@@ -154,7 +162,7 @@ void draw(float* logits, int64_t vocabulary, const DqWanted& wanted, const DqDra
           float* normalizer) {
   const Normalizer found = edit(logits, vocabulary, wanted);
   *normalizer = found.peak + found.log_sum;
-  const float best = *std::max_element(logits, logits + vocabulary);
+  const float best = peak_of(logits, vocabulary);
   if (best == kRuledOut) {
     // Where no token is left, the first one stands for all.
     std::fill_n(values, wanted.count, kRuledOut);
