@@ -6,8 +6,8 @@ VENV := .venv
 KERNELS := $(wildcard serving/engine/native/kernels/*)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
 ARGS ?=
-# Several servers and models at a time want their memory: no more than four.
-WORKERS := --numprocesses=logical --maxprocesses=4 --dist=loadgroup --no-loadscope-reorder
+# tests/conftest.py says which worker runs what. More than four would want more memory than most machines have.
+WORKERS := --numprocesses=logical --maxprocesses=4 --no-loadscope-reorder
 
 .PHONY: help serve test full-test check image-test k8s-test cluster-test audit
 help:

@@ -1,9 +1,15 @@
 """What every test shares: property tests fail for a wrong value, never for a slow machine; and a worker of its own core."""
 
 import os
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
+
+ROOT = Path(__file__).parents[1]
 
 settings.register_profile("dqbart", deadline=None)
 settings.load_profile("dqbart")
@@ -13,16 +19,29 @@ settings.load_profile("dqbart")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, tests of a file stay together, for they share fixtures.
+STARTS, SHARES = "with start_server(", "shared_server"
+"""What stands in files whose tests need a server of their own, and the one of all."""
 
-    So do the files that start servers, one after another, and at last those that share one: what takes longest comes first.
-    """
-    files: dict[pytest.Item, object] = {item: item.getparent(pytest.Module) for item in items}
-    sharing = {files[item] for item in items if "shared_server" in getattr(item, "fixturenames", ())}
-    starting = {file for file in files.values() if isinstance(file, pytest.Module) and hasattr(file.obj, "start_server")}
-    for item, file in files.items():
-        name = "servers" if file in starting | sharing else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=lambda item: (files[item] not in starting | sharing, files[item] in sharing))
+
+@cache
+def needed(file: str) -> str:
+    """Which of the two a file of tests needs, if any. Told by its text: who gives out the tests has not imported them."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    return next((word for word in (SHARES, STARTS) if word in text), "")
+
+
+class Scheduling(LoadFileScheduling):
+    """Tests of a file stay on one worker, as they share fixtures; so do all that need a server, as each takes gigabytes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "servers" if needed(file) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first: servers, and of these the shared one at last, which runs on."""
+    items.sort(key=lambda item: (STARTS, SHARES, "").index(needed(item.nodeid.partition("::")[0])))
