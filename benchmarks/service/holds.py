@@ -9,6 +9,7 @@ had meanwhile, and of several rounds the least counts.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -166,6 +167,9 @@ def run_bench_holds(settings: BenchHolds) -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     served = Serve()
     replica = Replica(settings.models or shipped_models(), served)
+    # As Ray does in a replica once it has started.
+    gc.collect()
+    gc.freeze()
     most = served.max_payload_bytes - 100, served.max_inputs, served.max_source_characters, replica.tokens
     requests = [each for each in sent(*most) if settings.only is None or settings.only in f"{each.target} {each.name}"]
     found = [asyncio.run(_least(replica, request, settings.rounds, console)) for request in requests]

@@ -30,6 +30,7 @@ def sent(size: int, inputs: int, characters: int, tokens: int) -> Iterator[Sent]
     """Each in about `size` bytes; and what is within the limits of a request's inputs, their characters and new tokens."""
     yield from _json(size)
     yield from _forms(size)
+    yield from _parts(size)
     yield from _messages(size)
     yield from _allowed(inputs, characters)
     yield from _answers(inputs, tokens)
@@ -81,6 +82,16 @@ def _forms(size: int) -> Iterator[Sent]:
         yield Sent(f"form of {name}", FOREIGN, b"source=de&target=en&q=" + part * (size // len(part)), FORM)
 
 
+def _parts(size: int) -> Iterator[Sent]:
+    part = b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\na\r\n'
+    kind = "multipart/form-data; boundary=x"
+    yield Sent("parts", FOREIGN, part * (size // len(part)), kind)
+    yield Sent("a part's header", FOREIGN, b"--x\r\nContent-Disposition: " + b"a" * (size - 26), kind)
+    yield Sent("a part's headers", FOREIGN, b"--x\r\n" + b"a: b\r\n" * (size // 7), kind)
+    yield Sent("a part", FOREIGN, part.replace(b"\r\na\r", b"\r\n" + b"-" * (size - 60) + b"\r"), kind)
+    yield Sent("a part of lines", FOREIGN, part.replace(b"\r\na\r", b"\r\n" + b"\r\n-" * (size // 3 - 30) + b"\r"), kind)
+
+
 def _messages(size: int) -> Iterator[Sent]:
     one_letter = pb.TranslateRequest(texts=["a"] * 1000).SerializeToString()
     yield Sent("empty texts", "Translate", b"\x0a\x00" * (size // 2))
@@ -116,8 +127,8 @@ def _allowed(inputs: int, characters: int) -> Iterator[Sent]:
     yield Sent("form of another script", FOREIGN, form.encode(), FORM)
 
 
-def _answers(inputs: int, tokens: int) -> Iterator[Sent]:
-    for outputs in (1, 64):
+def _answers(most: int, tokens: int) -> Iterator[Sent]:
+    for outputs, inputs in ((1, most), (64, most), (64, 65_536 // (64 * tokens))):
         asked: dict[str, Any] = {"return_scores": True, "max_new_tokens": tokens, "num_return_sequences": outputs}
         asked["do_sample"] = True
         texts = ["Hallo"] * inputs

@@ -2,9 +2,10 @@
 
     driver ─► Ray ─► worker 0 .. N-1: the same command on the same settings, each with its place in the group
 
-Every worker loads teacher and data itself and takes its share of each step (`compress.training.loop`), so that nothing but
-gradients travels. Rank 0 validates and writes OUTPUT, which all machines must see under the same path, as they must see
-the teacher and the data. A run goes to the cluster that RAY_ADDRESS names; without it, Ray is started on this machine alone.
+Every worker loads the teacher itself and takes its share of each step (`compress.training.loop`), so that nothing but
+gradients travels. Rank 0 reads and encodes the data for all, validates and writes OUTPUT, which all machines must see under
+the same path, as they must see the teacher. A run goes to the cluster that RAY_ADDRESS names; without it, Ray is started on
+this machine alone.
 
 When a worker dies, all are started anew and continue from OUTPUT/training/last, as `--resume` does; its result is that of a
 run in which nothing happened. Ray's own retries (FailureConfig) would repeat a fault of data or settings as well, and give

@@ -122,7 +122,7 @@ class Question(Message):
 
 
 Questions = Annotated[
-    Annotated[Question, Tag(ONE)] | Annotated[list[Question], Tag(SEVERAL)],
+    Annotated[Question, Tag(ONE)] | Annotated[list[Question], Field(fail_fast=True), Tag(SEVERAL)],
     Discriminator(lambda inputs: SEVERAL if isinstance(inputs, list) else ONE),
 ]
 

@@ -36,7 +36,8 @@ async def read_multipart(
         for start in range(0, len(body), STEP):
             part = body[start : start + STEP]
             await off_loop(lambda part=part: parser.write(part))  # type: ignore[misc]
-        parser.finalize()
+            if reader.complete:
+                break
     except MultipartParseError as fault:
         raise ValueError(str(fault)) from fault
     if not reader.complete:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -26,8 +27,9 @@ from serving.rpc.health import Health
 from serving.service.descriptions import ModelDescription
 from serving.service.errors import ServiceError, internal_error
 from serving.service.gate import Gate
+from serving.service.off_loop import off_loop
 from serving.service.requests import AnswerRequest, SummarizeRequest, TaskRequest, TranslateRequest
-from serving.service.results import GenerateResponse, Output, Result, StreamEvent, TextDelta
+from serving.service.results import GenerateResponse, InputResult, Output, Result, StreamEvent, TextDelta
 from serving.service.service import Service
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Seq2Seq"].full_name
@@ -49,6 +51,9 @@ APPLIED_TRUNCATIONS = {
     "end": pb.APPLIED_TRUNCATION_END,
     "chunk": pb.APPLIED_TRUNCATION_CHUNK,
 }
+
+OFF_LOOP_TOKENS = 200
+"""A message that tells of more tokens takes over a millisecond to make."""
 
 M = TypeVar("M", bound=Message)
 
@@ -121,7 +126,8 @@ class Rpc:
 
     async def _generate(self, task: Task, convert: Callable[[], TaskRequest], context: Any) -> pb.GenerateResponse:
         async def generate() -> pb.GenerateResponse:
-            return response_message(await self._service.generate(self._request(task, convert), "grpc"))
+            response = await self._service.generate(self._request(task, convert), "grpc")
+            return await _made(partial(response_message, response), response.results)
 
         return await _answered(generate, pb.GenerateResponse, context)
 
@@ -129,7 +135,8 @@ class Rpc:
         try:
             async with aclosing(self._service.stream(self._request(task, convert), "grpc")) as events:
                 async for event in events:
-                    yield event_message(event)
+                    results = [event.result] if isinstance(event, InputResult) else []
+                    yield await _made(partial(event_message, event), results)
         except Exception as fault:
             _end(context, fault)
             yield pb.StreamEvent()
@@ -139,6 +146,13 @@ class Rpc:
             return convert()
         except ValidationError as fault:
             raise self._service.refuse(task, "grpc", fault.errors()) from None
+
+
+async def _made(make: Callable[[], M], results: Iterable[Result]) -> M:
+    """A message of results, made beside the loop where they tell of many tokens."""
+    outputs = (output for result in results for output in (result.sequences or [result]))
+    tokens = sum(len(output.tokens or ()) for output in outputs)
+    return await off_loop(make) if tokens > OFF_LOOP_TOKENS else make()
 
 
 async def _answered(call: Callable[[], Awaitable[M]], empty: Callable[[], M], context: Any) -> M:

@@ -26,11 +26,19 @@ from serving.service.errors import ErrorCode, ServiceError
 from serving.service.generation import refused
 from serving.service.models import ServedModel
 from serving.service.news import InOrder, Tell
+from serving.service.off_loop import off_loop
 from serving.service.results import Output, Result, Timings, Token, TruncationReport
+from serving.service.side_by_side import side_by_side
 from serving.service.sources import Sources
 from serving.service.text import EncodedSource, TextCodec
 
 T = TypeVar("T")
+
+MAX_SCORED_TOKENS = 65_536
+"""Of a request. Each is an object of half a kilobyte, and a line of the response."""
+
+OFF_LOOP_TOKENS = 1000
+"""Results of more tokens are made beside the loop: it takes over a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,21 @@ def prepare(sources: Sources, parameters: GenerationParameters, task: Task, stre
     return PreparedInput(sources, parameters)
 
 
+def check_scores(inputs: Iterable[PreparedInput], task: Task) -> None:
+    """Raises ServiceError (bad_parameter) when more tokens could be told with their scores than one response may have."""
+    tokens = sum(
+        given.parameters.max_new_tokens
+        * given.parameters.num_return_sequences
+        # Of other tasks, one window's outputs are told.
+        * (len(given.sources.windows) if task == "translation" else 1)
+        for given in inputs
+        if given.parameters.return_scores
+    )
+    if tokens > MAX_SCORED_TOKENS:
+        message = f"true: {tokens} tokens may be generated, and {MAX_SCORED_TOKENS} at most are told with their scores: "
+        raise refused("return_scores", message + "ask for fewer of them with max_new_tokens, for fewer outputs or inputs")
+
+
 class Answering:
     """Answers the inputs of one request; made for it."""
 
@@ -69,6 +92,7 @@ class Answering:
         """`read` makes sources of a further text, for the summaries of summaries."""
         self._model = model
         self._metrics = metrics
+        self._most_at_a_time = most_at_a_time
         self._places = asyncio.Semaphore(most_at_a_time)
         self._admitted = False
         """Whether a window was answered. Until then all that were asked for were so at once."""
@@ -84,7 +108,7 @@ class Answering:
             result = await self._joined(given, tell)
         elif len(given.sources.windows) == 1:
             (generated,) = await self._generate(given, tell)
-            result = _result(self._model.codec, given, [generated], _outputs(self._model.codec, given, generated))
+            result = await self._made(given, [generated], lambda: _outputs(self._model.codec, given, generated))
         elif task == "question-answering":
             result = await self._best(given)
             if tell is not None:
@@ -96,44 +120,51 @@ class Answering:
         return result
 
     async def _joined(self, given: PreparedInput, tell: Tell | None) -> Result:
-        codec, parameters = self._model.codec, given.parameters
+        codec = self._model.codec
         generated = await self._generate(given, tell)
         if tell is not None and not generated:
             tell(given.sources.after)
-        ranks = range(parameters.num_return_sequences)
-        ranked = ([_output(codec, each.sequences[rank], parameters.return_scores) for each in generated] for rank in ranks)
-        outputs = [_joined_output(windows, given) for windows in ranked]
-        return _result(codec, given, generated, outputs)
+
+        def outputs() -> list[Output]:
+            by_window = [_outputs(codec, given, each) for each in generated]
+            ranks = range(given.parameters.num_return_sequences)
+            return [_joined_output([outputs[rank] for outputs in by_window], given) for rank in ranks]
+
+        return await self._made(given, generated, outputs)
 
     async def _best(self, given: PreparedInput) -> Result:
         scored = replace(given, parameters=replace(given.parameters, return_scores=True))
         generated = await self._generate(scored)
         best = max(range(len(generated)), key=lambda window: _score(generated[window]))
-        result = _result(self._model.codec, given, generated, _outputs(self._model.codec, given, generated[best]))
+        result = await self._made(given, generated, lambda: _outputs(self._model.codec, given, generated[best]))
         report = result.truncation.model_copy(update={"answer_window": best + 1})
         return result.model_copy(update={"truncation": report})
 
     async def _summarized(self, given: PreparedInput, tell: Tell | None) -> Result:
-        generated = await self._generate(given)
         codec = self._model.codec
-        result = _result(codec, given, generated, _outputs(codec, given, generated[-1]))
+        generated = await self._generate(given)
+        result = await self._made(given, generated, partial(_outputs, codec, given, generated[-1]))
         while (windows := len(given.sources.windows)) > 1:
-            together = " ".join(map(self._text, generated))
+            together = await _in_turn(generated, partial(self._texts, generated))
             given = replace(given, sources=await self._read({codec.long_field: together}))
             # Half as many each time bounds the work that a text can make.
             if len(given.sources.windows) > (windows + 1) // 2:
                 message = f"the summaries of its {windows} windows are together too long to be summarized again: "
                 raise ServiceError(ErrorCode.TOO_LONG, message + "ask for shorter ones with max_new_tokens, or split it")
             generated = await self._generate(given, tell if len(given.sources.windows) == 1 else None)
-            result = _added(result, _result(codec, given, generated, _outputs(codec, given, generated[-1])))
+            result = _added(result, await self._made(given, generated, partial(_outputs, codec, given, generated[-1])))
         return result
+
+    async def _made(self, given: PreparedInput, generated: list[Generated], outputs: Callable[[], list[Output]]) -> Result:
+        return await _in_turn(generated, lambda: _result(self._model.codec, given, generated, outputs()))
 
     async def _generate(self, given: PreparedInput, tell: Tell | None = None) -> list[Generated]:
         """What the engine makes of each window; `tell` is given their texts joined."""
         sources = given.sources
         in_order = None if tell is None else InOrder(sources.before, sources.after, tell)
 
-        async def answer(place: int, window: EncodedSource) -> Generated:
+        async def answer(placed: tuple[int, EncodedSource]) -> Generated:
+            place, window = placed
             request = Request(window.source_ids, given.parameters)
             async with self._places:
                 ask: Callable[[], Awaitable[Generated]]
@@ -150,7 +181,7 @@ class Answering:
                 record.add_window(len(window.source_ids), generated)
             return generated
 
-        return await all_or_none(answer(place, window) for place, window in enumerate(sources.windows))
+        return await side_by_side(answer, list(enumerate(sources.windows)), self._most_at_a_time)
 
     async def _streamed(self, request: Request, tell: Tell) -> Generated:
         text = self._model.codec.stream()
@@ -162,21 +193,17 @@ class Answering:
                 tell(text.add(item))
         raise AssertionError("a stream of the engine ends with its result")
 
+    def _texts(self, generated: Sequence[Generated]) -> str:
+        return " ".join(map(self._text, generated))
+
     def _text(self, generated: Generated) -> str:
         return self._model.codec.decode(generated.sequences[0].token_ids)
 
 
-async def all_or_none(work: Iterable[Awaitable[T]]) -> list[T]:
-    """What all of `work` gives, in its order, done side by side; at the first fault the rest is cancelled."""
-    parts = list(work)
-    if len(parts) == 1:
-        return [await parts[0]]
-    tasks = [asyncio.ensure_future(each) for each in parts]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+async def _in_turn(generated: Sequence[Generated], work: Callable[[], T]) -> T:
+    """What `work` makes of outputs, beside the loop where they are long."""
+    tokens = sum(len(sequence.token_ids) for each in generated for sequence in each.sequences)
+    return await off_loop(work) if tokens > OFF_LOOP_TOKENS else work()
 
 
 def _result(codec: TextCodec, given: PreparedInput, windows: Sequence[Generated], outputs: Sequence[Output]) -> Result:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from quant.card import Task
+from quant.card import Task, Texts
 from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest, SourceTooLong
 from serving.observability.metrics import UNKNOWN_MODEL, Metrics
 from serving.observability.requests import current_request
-from serving.service.answering import Answering, PreparedInput, all_or_none, prepare
+from serving.service.answering import Answering, PreparedInput, check_scores, prepare
 from serving.service.descriptions import ModelList
 from serving.service.door import Door, stopping
 from serving.service.errors import ErrorCode, ServiceError, internal_error
@@ -27,6 +27,7 @@ from serving.service.inputs import characters, check_inputs, inputs_of, numbered
 from serving.service.languages import resolve_languages
 from serving.service.models import Models, ServedModel
 from serving.service.news import News, told
+from serving.service.off_loop import off_loop
 from serving.service.requests import (
     ONE,
     SEVERAL,
@@ -37,9 +38,8 @@ from serving.service.requests import (
     TranslateRequest,
 )
 from serving.service.results import GenerateResponse, StreamEvent
-from serving.service.sources import SourceReader
-
-T = TypeVar("T")
+from serving.service.side_by_side import all_or_none
+from serving.service.sources import SourceReader, Sources
 
 Protocol = Literal["http", "grpc"]
 
@@ -50,7 +50,7 @@ TASK_OF: dict[type[TaskRequest], Task] = {
 }
 
 OFF_LOOP_CHARACTERS = 4000
-"""A request with more text is encoded on a thread: it takes over a millisecond, in which the loop can serve others."""
+"""A request with more text is encoded beside the loop: it takes over a millisecond."""
 
 NOT_FIELDS = ("body", ONE, SEVERAL)
 """What pydantic puts into a fault's location beside the names of fields."""
@@ -178,25 +178,22 @@ class Service:
         check_inputs(inputs, self._limits.max_inputs, self._limits.max_source_characters)
         reader = self._reader(model, request)
 
-        def encode() -> list[PreparedInput]:
-            prepared = []
-            for index, texts in enumerate(inputs):
-                try:
-                    sources = reader.read(texts)
-                    example = sources.windows[0] if sources.windows else reader.nothing()
-                    parameters = model.checked.defaults.resolve(request.parameters, example, self._limits.max_rows)
-                    prepared.append(prepare(sources, parameters, model.checked.card.task, streamed))
-                except ServiceError as error:
-                    raise ServiceError(error.code, numbered(index, inputs, error.message), error.field) from None
-            return prepared
+        def encode(index: int, texts: Texts) -> PreparedInput:
+            try:
+                sources = reader.read(texts)
+                example = sources.windows[0] if sources.windows else reader.nothing()
+                parameters = model.checked.defaults.resolve(request.parameters, example, self._limits.max_rows)
+                return prepare(sources, parameters, model.checked.card.task, streamed)
+            except ServiceError as error:
+                raise ServiceError(error.code, numbered(index, inputs, error.message), error.field) from None
 
-        prepared = await _off_loop_if_long(sum(map(characters, inputs)), encode)
-        answering = Answering(
-            model,
-            self._metrics,
-            self._limits.max_inputs,
-            lambda texts: _off_loop_if_long(characters(texts), lambda: reader.read(texts)),
-        )
+        long = sum(map(characters, inputs)) > OFF_LOOP_CHARACTERS
+        prepared = []
+        for index, texts in enumerate(inputs):
+            work = partial(encode, index, texts)
+            prepared.append(await off_loop(work) if long else work())
+        check_scores(prepared, model.checked.card.task)
+        answering = Answering(model, self._metrics, self._limits.max_inputs, partial(_read, reader))
         return answering, prepared
 
     def _reader(self, model: ServedModel, request: TaskRequest) -> SourceReader:
@@ -255,5 +252,6 @@ def describe_faults(faults: Iterable[Mapping[str, Any]]) -> ServiceError:
     return ServiceError(ErrorCode.BAD_PARAMETER, "; ".join(described), first)
 
 
-async def _off_loop_if_long(characters: int, work: Callable[[], T]) -> T:
-    return await asyncio.to_thread(work) if characters > OFF_LOOP_CHARACTERS else work()
+async def _read(reader: SourceReader, texts: Texts) -> Sources:
+    work = partial(reader.read, texts)
+    return await off_loop(work) if characters(texts) > OFF_LOOP_CHARACTERS else work()

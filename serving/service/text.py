@@ -6,14 +6,20 @@ tokens, and truncation or padding that the file may carry is switched off. Nothi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from tokenizers import Encoding
 
 from quant.card import Card, Texts
 from quant.tokenizer_file import open_tokenizer, unknown_id
 from serving.service.errors import ErrorCode, ServiceError
 from serving.service.text_stream import TextStream
+
+# Texts are encoded one at a time: threads of the tokenizer's own would find nothing to do.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class TextCodec:
 
     def encode(self, texts: Texts, source_language: str | None, target_language: str | None) -> EncodedSource:
         """Encode the texts of one input, by the names in the card's template, however long they are."""
-        text_ids = self._tokenizer.encode(self._card.source_text(texts), add_special_tokens=False).ids
+        text_ids = self._tokenized(self._card.source_text(texts)).ids
         return self._encoded(text_ids, source_language, target_language)
 
     def cut(self, texts: Texts, source_language: str | None, target_language: str | None) -> EncodedSource:
@@ -60,8 +66,8 @@ class TextCodec:
 
         Raises ServiceError (too_long) when all of them are.
         """
-        encoding = self._tokenizer.encode(self._card.source_text(texts), add_special_tokens=False)
-        kept = self._card.cut(texts, encoding.ids, [start for start, _ in encoding.offsets])
+        encoding = self._tokenized(self._card.source_text(texts))
+        kept = self._card.cut(texts, encoding.ids, _starts(encoding))
         if kept is None:
             raise self.no_room(texts)
         return self._encoded(kept, source_language, target_language)
@@ -69,7 +75,7 @@ class TextCodec:
     def room(self, texts: Texts) -> int:
         """Tokens of the long field that the model can read beside the rest of an input; 0 or less when it has no room."""
         rest = self._card.source_text({**texts, self.long_field: ""})
-        return self.max_source_tokens - self._card.affixes - len(self.token_starts(rest))
+        return self.max_source_tokens - self._card.affixes - len(self._tokenized(rest))
 
     def no_room(self, texts: Texts) -> ServiceError:
         """Says that an input is too long without its long field already."""
@@ -83,7 +89,7 @@ class TextCodec:
 
     def token_starts(self, text: str) -> list[int]:
         """Where each token of a text starts, in characters, ascending."""
-        return [start for start, _ in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+        return _starts(self._tokenized(text))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of generated ids, without special tokens."""
@@ -97,6 +103,10 @@ class TextCodec:
         """A token as the vocabulary has it; empty for one beyond it, as a model's padded head has."""
         return self._tokenizer.id_to_token(token_id) or ""
 
+    def _tokenized(self, text: str) -> Encoding:
+        # As a batch of one, while which the tokenizer lets other threads run; a text alone would hold them up.
+        return self._tokenizer.encode_batch([text], add_special_tokens=False)[0]
+
     def _encoded(self, text_ids: list[int], source_language: str | None, target_language: str | None) -> EncodedSource:
         return EncodedSource(
             tuple(self._card.source_ids(text_ids, self._token_id, source_language)),
@@ -109,3 +119,9 @@ class TextCodec:
         found = self._tokenizer.token_to_id(token)
         assert found is not None, f"{token} was in the vocabulary when the codec was made"
         return found
+
+
+def _starts(encoding: Encoding) -> list[int]:
+    # One by one: a list of all offsets is made in one step, in which no other thread runs.
+    places = map(encoding.token_to_chars, range(len(encoding)))
+    return [place[0] for place in places if place is not None]

@@ -20,9 +20,9 @@ class Machine:
 @pytest.mark.parametrize(
     ("float32", "bf16", "said"),
     [
-        (1.5, 2.0, "bf16 auto: a step takes 1.50 s in float32 and 2.00 s in bf16: float32"),
-        (1.0, 0.95, "bf16 auto: a step takes 1.00 s in float32 and 0.95 s in bf16: float32"),
-        (2.0, 0.5, "bf16 auto: a step takes 2.00 s in float32 and 0.50 s in bf16: bf16"),
+        (1.5, 2.0, "bf16 auto: a step takes 1.50 CPU seconds in float32 and 2.00 in bf16: float32"),
+        (1.0, 0.95, "bf16 auto: a step takes 1.00 CPU seconds in float32 and 0.95 in bf16: float32"),
+        (2.0, 0.5, "bf16 auto: a step takes 2.00 CPU seconds in float32 and 0.50 in bf16: bf16"),
     ],
 )
 def test_the_faster_is_chosen_and_said(float32: float, bf16: float, said: str) -> None:

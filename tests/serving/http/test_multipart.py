@@ -31,6 +31,10 @@ def test_a_name_that_is_given_several_times_has_a_list() -> None:
     assert read(part("q", "a") + part("source", "de") + part("q", "") + b"--x--") == {"q": ["a", ""], "source": "de"}
 
 
+def test_what_follows_the_end_is_not_read() -> None:
+    assert read(part("q", "a") + b"--x--" + part("q", "b") * STEP) == {"q": "a"}
+
+
 def test_texts_of_many_steps() -> None:
     text = "ä\r\n--" * STEP
     assert read(part("q", text) + b"--x--\r\n", most_characters=len(text)) == {"q": text}

@@ -12,6 +12,7 @@ from serving.http.routes import build_app
 from serving.observability.metrics import Metrics
 from serving.service.errors import ErrorCode, ServiceError
 from serving.service.models import Models
+from serving.service.requests import GenerationParameters
 from serving.service.service import Limits, Service
 
 
@@ -111,3 +112,26 @@ def test_every_error_status_is_described(service: Service) -> None:
     assert {"200", "400", "401", "404", "413", "415", "422", "429", "500", "503", "504"} == responses.keys()
     for status in responses.keys() - {"200"}:
         assert responses[status]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}
+
+
+NO_NUMBERS = ["NaN", "Infinity", "-Infinity", "1e999", '"NaN"', '"Infinity"', '"-inf"', '"1e999"']
+
+
+@pytest.mark.parametrize("spelt", NO_NUMBERS)
+@pytest.mark.parametrize("name", sorted(GenerationParameters.model_fields))
+def test_what_is_no_number_is_refused_everywhere(service: Service, name: str, spelt: str) -> None:
+    parameters = f'{{"{name}": {spelt}}}'
+    for path, body in (
+        ("/v1/translate", f'{{"text": "a", "parameters": {parameters}}}'),
+        ("/v1/answer", f'{{"question": "a", "context": "a", "parameters": {parameters}}}'),
+        ("/huggingface/summarization", f'{{"inputs": "a", "parameters": {{"generate_parameters": {parameters}}}}}'),
+    ):
+        response = call(service, "POST", path, content=body, headers={"content-type": "application/json"})
+        assert response.status_code == 422, response.text
+
+
+@pytest.mark.parametrize("spelt", NO_NUMBERS)
+def test_what_is_no_number_is_no_number_of_alternatives(service: Service, spelt: str) -> None:
+    body = f'{{"q": "a", "source": "de", "target": "en", "alternatives": {spelt}}}'
+    response = call(service, "POST", "/translate", content=body, headers={"content-type": "application/json"})
+    assert response.status_code in (400, 422), response.text

@@ -239,3 +239,13 @@ def test_a_description_is_converted_whole() -> None:
     assert evaluation.decoding.early_stopping == pb.EARLY_STOPPING_NEVER
     assert [(score.metric, score.student) for score in evaluation.scores] == [("BLEU", 46.5), ("chrF", 0.0)]
     assert [score.HasField("teacher") for score in evaluation.scores] == [False, True]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("field", [f.name for f in pb.GenerationParameters.DESCRIPTOR.fields if f.type == f.TYPE_DOUBLE])
+def test_what_is_no_number_is_refused(field: str, value: float) -> None:
+    service, context = FailingService(AssertionError("the service was asked")), Context()
+    wrong = pb.SummarizeRequest(texts=["a"], parameters=pb.GenerationParameters(**{field: value}))
+    asyncio.run(Rpc(service).summarize(unread(wrong), context))
+    assert context.status == grpc.StatusCode.INVALID_ARGUMENT
+    assert context.details.startswith(f"parameters.{field}: ")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
@@ -23,6 +26,9 @@ KEY, KNOWN = make_key("alice")
 WRONG_KEY, _ = make_key("mallory")
 TEXT = "wer hat das buch geschrieben"
 HEADERS = {"authorization": f"Bearer {KEY}"}
+WATCHERS, MANY_WATCHERS = 3, 400
+"""Many more than the slots that Ray has for a replica of these limits."""
+
 LONG = {"text": [TEXT] * 4, "parameters": {"num_beams": 16, "max_new_tokens": 63, "min_new_tokens": 63}}
 LATE = {**LONG, "text": [TEXT] * 32}
 """Takes several times as long as the limits that it is asked with."""
@@ -34,7 +40,16 @@ def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     keys = folder / "keys"
     keys.write_text(KNOWN.line())
     arguments = ("--api-keys-file", str(keys), "--log-format", "json", "--log-level", "info")
-    limits = ("--max-concurrent-requests", "2", "--max-payload-bytes", "20000", "--max-source-characters", "20000")
+    limits = (
+        "--max-concurrent-requests",
+        "2",
+        "--max-watchers",
+        str(WATCHERS),
+        "--max-payload-bytes",
+        "20000",
+        "--max-source-characters",
+        "20000",
+    )
     with start_server(folder, [artifacts["summarizer"]], *arguments, *limits) as server:
         yield server
 
@@ -185,3 +200,34 @@ def test_what_is_logged_and_counted_has_neither_keys_nor_texts(server: Server) -
     assert "alice" not in page
     labels = {"task": "summarization", "model": "unknown", "protocol": "http", "outcome": "unauthenticated"}
     assert metrics(server)[series("dqbart_requests_total", **labels)] >= 2
+
+
+def test_watchers_beyond_their_places_are_refused_and_take_none_of_the_requests(server: Server, stub: Any) -> None:
+    with ExitStack() as held:
+        channels = [
+            held.enter_context(grpc.insecure_channel(server.grpc_address, [("grpc.use_local_subchannel_pool", 1)]))
+            for _ in range(8)
+        ]
+        watches = [
+            health_pb2_grpc.HealthStub(channels[place % 8]).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+            for place in range(MANY_WATCHERS)
+        ]
+
+        def told(watch: Any) -> Any:
+            try:
+                # Of a refused stream Ray hands the status on behind an empty message.
+                return next(status for status in (answer.status for answer in watch) if status)
+            except grpc.RpcError as error:
+                return error.code()  # type: ignore[attr-defined]
+
+        with ThreadPoolExecutor(16) as pool:
+            outcomes = Counter(pool.map(told, watches))
+        assert outcomes == {
+            health_pb2.HealthCheckResponse.SERVING: WATCHERS,
+            grpc.StatusCode.RESOURCE_EXHAUSTED: MANY_WATCHERS - WATCHERS,
+        }
+        assert post(server).status_code == 200
+        assert stub.Summarize(pb.SummarizeRequest(texts=[TEXT]), metadata=list(HEADERS.items())).results
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+        for watch in watches:
+            watch.cancel()

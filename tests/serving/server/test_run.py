@@ -196,7 +196,7 @@ def test_models_are_listed_alike(server: Server, stub: Any) -> None:
         (ErrorCode.UNKNOWN_MODEL, {"text": ["how are you"], "model": "absent"}),
         (ErrorCode.WRONG_TASK, {"text": ["how are you"], "model": "summarizer"}),
         (ErrorCode.UNKNOWN_LANGUAGE, {"text": ["how are you"], "source_language": "fr"}),
-        (ErrorCode.TOO_LONG, {"text": ["how are you. " * 600], "source_language": "en"}),
+        (ErrorCode.TOO_LONG, {"text": ["how are you " * 20], "source_language": "en", "truncation": "error"}),
         (ErrorCode.BAD_PARAMETER, {"text": ["how are you"], "source_language": "en", "parameters": {"max_new_tokens": 0}}),
     ],
 )
@@ -205,6 +205,8 @@ def test_refusals_carry_code_status_and_message(server: Server, stub: Any, code:
     assert response.status_code == HTTP_STATUS[code]
     assert response.json()["error"]["code"] == code
     fields = {"texts" if key == "text" else key: value for key, value in body.items()}
+    if "truncation" in fields:
+        fields["truncation"] = f"TRUNCATION_{fields['truncation'].upper()}"
     with pytest.raises(grpc.RpcError) as refused:
         stub.Translate(pb.TranslateRequest(**fields))
     assert refused.value.code() == GRPC_STATUS[code]

@@ -122,7 +122,7 @@ def test_texts_come_before_the_results(server: Server) -> None:
         (ErrorCode.UNKNOWN_MODEL, {"text": ["how are you"], "model": "absent"}),
         (ErrorCode.WRONG_TASK, {"text": ["how are you"], "model": "summarizer"}),
         (ErrorCode.UNKNOWN_LANGUAGE, {"text": ["how are you"], "source_language": "fr"}),
-        (ErrorCode.TOO_LONG, {"text": ["fine", "how are you. " * 600], "source_language": "en"}),
+        (ErrorCode.TOO_LONG, {"text": ["fine", "how are you " * 20], "source_language": "en", "truncation": "error"}),
         (ErrorCode.BAD_PARAMETER, {"text": ["how are you"], "source_language": "en", "parameters": {"max_new_tokens": 0}}),
         (
             ErrorCode.BAD_PARAMETER,
@@ -133,7 +133,10 @@ def test_texts_come_before_the_results(server: Server) -> None:
 def test_refusals_are_those_of_unstreamed_requests(server: Server, stub: Any, code: ErrorCode, body: dict[str, Any]) -> None:
     response = httpx.post(f"{server.url}/v1/translate", json={**body, "stream": True}, timeout=PATIENCE)
     assert (response.status_code, response.json()["error"]["code"]) == (HTTP_STATUS[code], code)
-    message = pb.TranslateRequest(**{"texts" if key == "text" else key: value for key, value in body.items()})
+    fields = {"texts" if key == "text" else key: value for key, value in body.items()}
+    if "truncation" in fields:
+        fields["truncation"] = f"TRUNCATION_{fields['truncation'].upper()}"
+    message = pb.TranslateRequest(**fields)
     events: list[Any] = []
     with pytest.raises(grpc.RpcError) as refused:
         events.extend(stub.TranslateStream(message))

@@ -13,7 +13,7 @@ from serving.engine.errors import EngineFull
 from serving.engine.request import FinishReason, GeneratedSequence, Request
 from serving.engine.request import Result as Generated
 from serving.observability.metrics import Metrics
-from serving.service.answering import Answering, all_or_none, prepare
+from serving.service.answering import MAX_SCORED_TOKENS, Answering, check_scores, prepare
 from serving.service.errors import ErrorCode, ServiceError
 from serving.service.models import ServedModel, check_model
 from serving.service.requests import GenerationParameters
@@ -265,12 +265,20 @@ def test_a_window_that_finds_the_queue_full_cancels_the_others(rig: Any) -> None
     assert engine.cancelled == 5
 
 
-def test_all_or_none_keeps_the_order() -> None:
-    async def later(value: int) -> int:
-        await asyncio.sleep(0.001 * (3 - value))
-        return value
+def test_no_more_tokens_are_told_with_their_scores_than_a_response_may_have(artifacts: dict[str, Path]) -> None:
+    model = check_model("translator", artifacts["translator"], 8)
+    reader = SourceReader(model.codec(), "translation", "de_DE", "en_XX", "error", 20)
+    sources = reader.read({"source": SENTENCES[0]})
+    length = model.defaults.most_new_tokens
 
-    async def ask() -> list[int]:
-        return await all_or_none(later(value) for value in range(3))
+    def prepared(**asked: Any) -> Any:
+        parameters = GenerationParameters(max_new_tokens=length, **asked)
+        return prepare(sources, model.defaults.resolve(parameters, sources.windows[0], 8), "translation")
 
-    assert asyncio.run(ask()) == [0, 1, 2]
+    scored = prepared(return_scores=True, num_beams=4, num_return_sequences=4)
+    fitting = MAX_SCORED_TOKENS // (4 * length)
+    check_scores([scored] * fitting, "translation")
+    check_scores([prepared()] * 100_000, "translation")
+    with pytest.raises(ServiceError, match="may be generated, and 65536 at most") as refused:
+        check_scores([scored] * (fitting + 1), "translation")
+    assert (refused.value.code, refused.value.field) == (ErrorCode.BAD_PARAMETER, "parameters.return_scores")
