@@ -31,11 +31,13 @@ def needed(file: str) -> str:
 
 
 class Scheduling(LoadFileScheduling):
-    """Tests of a file stay on one worker, as they share fixtures; so do all that need a server, as each takes gigabytes."""
+    """Tests of a file stay on one worker, as they share fixtures; so do those of the files that start servers, and of those
+    that share one: a server takes gigabytes, and there are never more than two.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        return "servers" if needed(file) else file
+        return needed(file) or file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
@@ -43,5 +45,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first: servers, and of these the shared one at last, which runs on."""
+    """What takes longest comes first."""
     items.sort(key=lambda item: (STARTS, SHARES, "").index(needed(item.nodeid.partition("::")[0])))
