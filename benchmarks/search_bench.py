@@ -1,7 +1,7 @@
 """Runs `dqbart bench search`: what the search of a step costs beside the model's arithmetic, and how that grows.
 
 The model is so small (one layer, width 64, 2,048 tokens) that much of a step is the engine's own work: candidates, bans and
-penalties, scores, tables. Four rows that are drawn from one token cost what the model costs: what beams take beyond them is their
+penalties, scores, tables. Four rows drawn from one token each cost what the model costs; what beams take beyond is their
 search's. Drawing is measured on a head of BART-base's width and vocabulary, with 50,265 logits a row. Times are of the
 processor, the least of several steps, so that other work on the machine disturbs them little.
 """
