@@ -1,9 +1,9 @@
 """Runs `dqbart bench search`: what the search of a step costs beside the model's arithmetic, and how that grows.
 
 The model is so small (one layer, width 64, 2,048 tokens) that much of a step is the engine's own work: candidates, bans and
-penalties, scores, tables. Four rows drawn from one token each cost what the model costs; what beams take beyond is their
-search's. Drawing is measured on a head of BART-base's width and vocabulary, with 50,265 logits a row. Times are of the
-processor, the least of several steps, so that other work on the machine disturbs them little.
+penalties, scores, tables. What is left is the model's: attention to more and more tokens, for one. Drawing is measured on
+a head of BART-base's width and vocabulary, with 50,265 logits a row. Times are of the processor, the least of several steps, so
+that other work on the machine disturbs them little.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ SMALL = {
 }
 SEARCHES: Mapping[str, Mapping[str, Any]] = {
     "greedy": {},
-    "4 draws of top_k 1": {"do_sample": True, "top_k": 1, "num_return_sequences": 4},
     "4 beams": {"num_beams": 4},
     "4 beams, no_repeat_ngram_size 3": {"num_beams": 4, "no_repeat_ngram_size": 3},
     "4 beams, repetition_penalty 1.2": {"num_beams": 4, "repetition_penalty": 1.2},
