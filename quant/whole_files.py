@@ -14,10 +14,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PARTIAL = ".partial"
 NO_METADATA: Mapping[str, str] = {}
@@ -75,6 +77,8 @@ def whole_files(folder: Path) -> Iterator[Path]:
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] = NO_METADATA) -> None:
     """Write tensors from any device as one safetensors file, the same bytes for the same content. Raises WriteError."""
+    from safetensors.torch import save_file  # imports torch, which takes seconds that files of other things need not wait
+
     partial = path.with_name(path.name + PARTIAL)
     with _cleared(path, partial):
         own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

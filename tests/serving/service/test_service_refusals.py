@@ -17,12 +17,9 @@ from tests.serving.service.rig import LONG, Build, Failing, refused
 
 def test_a_full_queue_refuses_the_whole_request(build: Build) -> None:
     class Full(Failing):
-        asked = 0
-
         async def generate(self, request: Request) -> Result:
-            self.asked += 1
-            if self.asked == 3:
-                raise EngineFull("full")
+            if self.asked == 2:
+                self.fault = EngineFull("full")
             return await super().generate(request)
 
     engine = Full()
