@@ -2,8 +2,8 @@
 
 The model is so small (one layer, width 64, 2,048 tokens) that much of a step is the engine's own work: candidates, bans and
 penalties, scores, tables. What is left is the model's: attention to more and more tokens, for one. Drawing is measured on
-a head of BART-base's width and vocabulary, with 50,265 logits a row. Times are of the processor, the least of several steps, so
-that other work on the machine disturbs them little.
+a head of BART-base's width and vocabulary, with 50,265 logits a row. Times are of the processor, the least of several
+steps, so that other work on the machine disturbs them little.
 """
 
 from __future__ import annotations
