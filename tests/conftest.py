@@ -1,6 +1,7 @@
 """What every test shares: property tests fail for a wrong value, never for a slow machine; and a worker of its own core."""
 
 import os
+import signal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ settings.load_profile("dqbart")
 # to the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Shells have what they start in the background ignore Ctrl-C, and so would the processes that tests send it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 STARTS, SHARES = "with start_server(", "shared_server"
 """What stands in files whose tests need a server of their own, and the one of all."""

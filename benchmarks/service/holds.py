@@ -23,7 +23,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.commands import BenchHolds, shipped_models
+from benchmarks.commands import shipped_models
+from benchmarks.service.commands import BenchHolds
 from benchmarks.service.hostile import Sent, sent
 from serving.engine.request import GeneratedSequence, Request, Result
 from serving.http.routes import build_app

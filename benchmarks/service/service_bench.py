@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.commands import BenchService
 from benchmarks.service.bare_engine import load_bare_engine, run_engine_load
+from benchmarks.service.commands import BenchService
 from benchmarks.service.figures import ENGINE, Claim, Figures, Point, Rounds
 from benchmarks.service.load import Load, Outcome
 from benchmarks.service.machine import busy, machine_facts

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.commands import BenchSoak
 from benchmarks.service.asking import Asking
+from benchmarks.service.commands import BenchSoak
 from benchmarks.service.machine import machine_facts
 from benchmarks.service.process_tree import Sample, Trend, sample_tree, trend
 from benchmarks.service.running import Listed, WrongServer, listed_models

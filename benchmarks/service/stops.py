@@ -29,7 +29,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.commands import BenchStops, shipped_models
+from benchmarks.commands import shipped_models
+from benchmarks.service.commands import BenchStops
 from benchmarks.service.server_process import free_port
 
 START_SECONDS = 300.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.commands import BenchArrivals, BenchEngine, BenchService, BenchSoak
+from benchmarks.commands import BenchArrivals, BenchEngine
+from benchmarks.service.commands import BenchService, BenchSoak
 from dqbart import run_command
 
 

@@ -123,6 +123,6 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def shared_server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One of all artifacts, for the tests that ask nothing special of it and leave it as it is: a start takes long."""
-    limits = ("--request-timeout", str(REQUEST_TIMEOUT), "--max-payload-bytes", "300000")
+    limits = ("--request-timeout", str(REQUEST_TIMEOUT), "--max-payload-bytes", "300000", "--max-windows", "1000")
     with start_server(tmp_path_factory.mktemp("server"), list(artifacts.values()), *limits) as server:
         yield server
