@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from compress.data.tables import AS_FOUND, Reading, load_table
@@ -17,6 +18,10 @@ _SOURCE_TARGET = {
     "translation": (("source", "target"),),
     "summarization": (("source", "target"), ("article", "highlights"), ("document", "summary"), ("text", "summary")),
 }
+
+
+class _NoTextError(ValueError):
+    """A cell whose content is no text; the message says what it is, and what is expected."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,15 @@ def load_examples(
     for row in table.rows(limit):
         count += 1
         pair = _own_languages(name, row, languages) if task == "translation" else languages
-        texts, answer = texts_of(name, row, sources, target, pair)
+        try:
+            texts, answer = texts_of(name, row, sources, target, pair)
+            more = _more_references(row, fields.references, answer)
+        except _NoTextError as error:
+            raise DatasetError(f"{name}: row {count:,} {error}") from error
         if missing := [field for field, text in {**texts, "target": answer}.items() if not text]:
             dropped += 1
             empty.update(missing)
             continue
-        more = _more_references(row, fields.references, answer)
         examples.append(Example(texts, answer, pair.source, pair.target, more))
         if pair.both:
             (source,) = passages(texts["source"])
@@ -83,7 +91,7 @@ def _own_languages(name: str, row: Mapping[str, Any], languages: Languages) -> L
     source, target = row.get("source_language"), row.get("target_language")
     if source is None or target is None:
         return languages
-    if {source, target} != {languages.source, languages.target}:
+    if [source, target] not in ([languages.source, languages.target], [languages.target, languages.source]):
         asked = f"{languages.source} and {languages.target}"
         raise DatasetError(f"{name} has a row of {source} to {target}, but the languages are {asked}")
     return Languages(source, target)
@@ -147,9 +155,20 @@ def _language_entry(name: str, pair: Mapping[str, str], language: str | None) ->
 
 
 def _text(value: Any) -> str:
-    """Whitespace trimmed; a list joined by spaces; missing values empty; true and false as JSON has them."""
+    """Whitespace trimmed; a list joined by spaces; missing values empty; true and false as JSON has them.
+
+    Raises _NoTextError for what has no text, such as an object.
+    """
     if isinstance(value, list):
         return " ".join(_text(entry) for entry in value)
+    if isinstance(value, bytes):  # as some programs write texts into Parquet
+        try:
+            return value.decode().strip()
+        except UnicodeDecodeError:
+            raise _NoTextError(f"holds bytes that are no UTF-8, {value[:20]!r}: a text is expected") from None
+    if isinstance(value, Mapping | tuple):  # tuples are the entries of a map of Parquet's
+        keys = ", ".join(map(str, islice(value, 5))) or "nothing"
+        raise _NoTextError(f"holds an object with {keys}: a text, a number or a list of these is expected")
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None or value != value else str(value).strip()  # NaN alone differs from itself

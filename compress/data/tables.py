@@ -86,7 +86,7 @@ def _parquet(path: Path) -> Table:
             with parquet.ParquetFile(path) as file:
                 for batch in file.iter_batches():
                     yield from batch.to_pylist()
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # as of texts that are no UTF-8
             raise DatasetError(f"{path} cannot be read: {error}") from error
 
     try:

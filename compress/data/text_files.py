@@ -13,6 +13,8 @@ import codecs
 import csv
 import gzip
 import json
+import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +37,8 @@ _LOOKED_AT = 1000
 _COMPARED = 100
 """Rows of CSV that tell its delimiter."""
 _LONGEST_CELL = 2**31 - 1
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+"""Spells half of a surrogate pair, of which two make a character."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,15 @@ class TextFile:
 
     def lines(self) -> Iterator[str]:
         """As they are, with their ends. Raises DatasetError."""
-        encoding = self._byte_order_mark() or self.encoding or "utf-8"
+        encoding = self.encoding or "utf-8"
         try:
+            encoding = self._byte_order_mark() or encoding
             with self._open(encoding) as file:
                 yield from file
         except UnicodeError as error:
             fault = self._undecodable(encoding)
             raise DatasetError(f"{fault}; --encoding names another one, such as cp1252 or utf-16") from error
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DatasetError(f"{self.path} cannot be read: {error}") from error
 
     def _open(self, encoding: str) -> TextIO:
@@ -109,16 +114,16 @@ class CSVFile:
                     f"{self.file.path} cannot be read: line {number} has {len(cells)} cells, the header {len(columns)}: a "
                     f"cell with a {named} in it stands in double quotes; --delimiter names another delimiter"
                 )
-            if cells:
-                yield {name: cells[index] if index < len(cells) else None for index, name in enumerate(columns)}
+            yield {name: cells[index] if index < len(cells) else None for index, name in enumerate(columns)}
 
     def _records(self, dialect: Mapping[str, Any]) -> Iterator[tuple[int, list[str]]]:
-        """The line that each ends in, and its cells."""
+        """The line that each ends in, and its cells; without blank lines."""
         csv.field_size_limit(_LONGEST_CELL)
         reader = csv.reader(self.file.lines(), strict=True, **dialect)
         try:
             for cells in reader:
-                yield reader.line_num, cells
+                if cells:  # else the line is blank
+                    yield reader.line_num, cells
         except csv.Error as error:
             raise DatasetError(
                 f"{self.file.path} cannot be read: line {reader.line_num}: {error}; cells with delimiters, quotes or line "
@@ -168,12 +173,26 @@ class JSONFile:
 
     def _parsed(self, number: int, text: str) -> Any:
         try:
-            return json.loads(text.rstrip(), parse_int=_WrittenInt, parse_float=_WrittenFloat, parse_constant=lambda _: None)
+            value = json.loads(
+                text.rstrip(), parse_int=_WrittenInt, parse_float=_WrittenFloat, parse_constant=lambda _: None
+            )
+            if _HALF_PAIR.search(text):
+                json.dumps(value, ensure_ascii=False).encode()
+            return value
         except json.JSONDecodeError as error:
             place = f"line {number + error.lineno - 1}, column {error.colno}"
             raise DatasetError(
                 f"{self.file.path} cannot be read: {place}: {error.msg}; JSON lines or one array of objects is expected"
             ) from error
+        except UnicodeEncodeError as error:
+            raise self._unreadable(number, "half a surrogate pair is no text") from error
+        except RecursionError as error:
+            raise self._unreadable(number, "too many lists and objects within one another") from error
+        except ValueError as error:  # of Python's, for numbers of thousands of digits
+            raise self._unreadable(number, "a number has too many digits") from error
+
+    def _unreadable(self, number: int, fault: str) -> DatasetError:
+        return DatasetError(f"{self.file.path} cannot be read: line {number}: {fault}")
 
     def _object(self, place: str, value: Any) -> Mapping[str, Any]:
         if not isinstance(value, dict):

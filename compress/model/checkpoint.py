@@ -7,6 +7,7 @@ loss says so: here each of these is an error.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 from transformers.utils import logging as transformers_logging
 
 from compress.errors import CompressError
@@ -46,6 +48,7 @@ def load_checkpoint(name: str, allow_pickle: bool = False, **options: Any) -> tu
                     setattr(config, needed, getattr(tokenizer, needed))
             check_architecture(config)
             _check_pickle(name, allow_pickle)
+            _check_generation_file(name)
             tokenizer = fitting(tokenizer, config)
             model, information = AutoModelForSeq2SeqLM.from_pretrained(
                 name,
@@ -60,8 +63,12 @@ def load_checkpoint(name: str, allow_pickle: bool = False, **options: Any) -> tu
             raise CheckpointError(str(error)) from error
         except SafetensorError as error:
             raise CheckpointError(f"its weights are no whole safetensors file: {error}") from error
-        except (OSError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"it cannot be loaded: {error}") from error
+        except CheckpointError:
+            raise
+        except Exception as error:  # of strange files, `transformers` and what it reads them with raise of every kind
+            said = str(error).strip()
+            plain = said if isinstance(error, OSError | ValueError | RuntimeError) else f"{type(error).__name__}: {said}"
+            raise CheckpointError(f"it cannot be loaded: {plain}") from error
     missing = set(information["missing_keys"])
     missing -= settle_embeddings(model, missing)
     if faults := _weight_faults(model, missing, information) + _tokenizer_faults(tokenizer):
@@ -105,6 +112,19 @@ def _check_pickle(name: str, allowed: bool) -> None:
             f"it has only pickled weights ({', '.join(pickles)}), and a pickle can be made to run code: save them as "
             "safetensors, or let --allow-pickle read them if you trust where they come from"
         )
+
+
+def _check_generation_file(name: str) -> None:
+    """`from_pretrained` goes on without the settings of a file that it cannot read."""
+    file = cached_file(name, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False)
+    if file is None:
+        return
+    try:
+        settings = json.loads(Path(file).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"its {GENERATION_CONFIG_NAME} is no JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"its {GENERATION_CONFIG_NAME} is no JSON object of settings")
 
 
 def _weight_faults(model: PreTrainedModel, missing: Collection[str], information: dict[str, Any]) -> list[str]:

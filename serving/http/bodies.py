@@ -36,7 +36,7 @@ async def read_body(headers: Headers, receive: Receive, most: int, seconds: floa
     counted by `hold` as they come: who only declares many takes no room from others.
     """
     encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
+    if encoding not in ("", "identity"):
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body is compressed (Content-Encoding): send it as it is")
     too_large = ServiceError(ErrorCode.TOO_LONG, f"the body is larger than {most} bytes: split it")
     declared = headers.get("content-length", "0")

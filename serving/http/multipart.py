@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ STEP = 64 * 1024
 
 MOST_BYTES_OF_A_CHARACTER = 4
 """In UTF-8."""
+
+# It warns of each form that is none, with bytes of it: the client is told, and logs have nothing of what clients send.
+logging.getLogger(MultipartParser.__module__).setLevel(logging.CRITICAL)
 
 
 async def read_multipart(

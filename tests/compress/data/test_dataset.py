@@ -170,3 +170,19 @@ def test_a_row_of_other_languages_is_refused(tmp_path: Path) -> None:
     name = write_jsonl(tmp_path / "a.jsonl", [{**ROWS[0], "source_language": "fr_XX", "target_language": "en_XX"}])
     with pytest.raises(DatasetError, match="has a row of fr_XX to en_XX, but the languages are de_DE and en_XX"):
         load(name, languages=Languages("de_DE", "en_XX"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "keys"), [({"text": ["a"], "answer_start": [1]}, "text, answer_start"), (["a", {"b": 1}], "b"), ({}, "nothing")]
+)
+def test_a_cell_that_is_an_object_is_no_text(tmp_path: Path, cell: object, keys: str) -> None:
+    data = write_jsonl(tmp_path / "data.jsonl", [{"source": "a", "target": "b"}, {"source": "c", "target": cell}])
+    with pytest.raises(DatasetError, match=f"row 2 holds an object with {keys}: a text, a number or a list"):
+        load(data, languages=Languages("de_DE", "en_XX"))
+
+
+def test_languages_of_a_row_that_are_no_texts_are_refused(tmp_path: Path) -> None:
+    row = {"source": "a", "target": "b", "source_language": ["de_DE"], "target_language": {"en_XX": 1}}
+    data = write_jsonl(tmp_path / "data.jsonl", [row])
+    with pytest.raises(DatasetError, match="but the languages are de_DE and en_XX"):
+        load(data, languages=Languages("de_DE", "en_XX"))

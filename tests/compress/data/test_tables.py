@@ -111,3 +111,27 @@ def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
 def test_only_the_rows_asked_for_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("source,target\n" + "a,b\n" * 200 + "a,b,c\n")
     assert len(list(load_table(str(tmp_path / "a.csv"), "train").rows(150))) == 150
+
+
+def summaries(path: Path, source: pa.Array) -> list[object]:
+    pq.write_table(pa.table({"source": source, "target": ["x"] * len(source)}), path)
+    return [example.texts["source"] for example in load_examples(str(path), "train", "summarization", Fields(), Languages())]
+
+
+def test_texts_that_parquet_has_as_bytes_are_texts(tmp_path: Path) -> None:
+    assert summaries(tmp_path / "data.parquet", pa.array(["Grüße".encode(), b" b "])) == ["Grüße", "b"]
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        (pa.array([b"\xff"]), "row 1 holds bytes that are no UTF-8"),
+        (pa.array([{"a": "b"}]), "row 1 holds an object with a"),
+        (pa.array([[("a", "b")]], pa.map_(pa.string(), pa.string())), "row 1 holds an object with a, b"),
+        (pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(bytes(4) + b"\1\0\0\0"), pa.py_buffer(b"\xff")]), "read"),
+        (pa.array([10**9], pa.date32()), "cannot be read"),
+    ],
+)
+def test_values_of_parquet_that_no_text_can_be_made_of_are_refused(tmp_path: Path, source: pa.Array, fault: str) -> None:
+    with pytest.raises(DatasetError, match=fault):
+        summaries(tmp_path / "data.parquet", source)

@@ -129,3 +129,35 @@ def test_another_encoding_is_named_and_then_read(tmp_path: Path) -> None:
 def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"a\.csv\.gz cannot be read"):
         csv_rows(tmp_path / "a.csv.gz", gzip.compress(b"source,target\n" * 100)[:-12])
+
+
+def test_blank_lines_are_nowhere_rows(tmp_path: Path) -> None:
+    assert csv_rows(tmp_path / "a.csv", "\n\nsource,target\n\na,b\n\n") == [{"source": "a", "target": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("written", "fault"),
+    [
+        ('"a\\ud800b"', "half a surrogate pair"),
+        ('{"\\udc00": 1}', "half a surrogate pair"),
+        ("[" * 100_000, "within one another"),
+        ("9" * 5000, "too many digits"),
+    ],
+)
+def test_json_that_python_cannot_hold_is_named_by_its_line(tmp_path: Path, written: str, fault: str) -> None:
+    with pytest.raises(DatasetError, match=f"line 2: .*{fault}"):
+        json_rows(tmp_path / "a.jsonl", f'{{"source": "a"}}\n{{"source": {written}}}')
+
+
+def test_a_whole_surrogate_pair_is_a_character(tmp_path: Path) -> None:
+    assert json_rows(tmp_path / "a.jsonl", '{"source": "\\ud83d\\ude00"}') == [{"source": "😀"}]
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.jsonl.gz"])
+def test_a_damaged_gzip_is_named(tmp_path: Path, name: str) -> None:
+    packed = gzip.compress(b"".join(b"source,%d\n" % number for number in range(1000)))
+    for damaged in (b"nothing packed", packed[:100], packed[:15] + b"\xff" * 100 + packed[115:]):
+        (tmp_path / name).write_bytes(damaged)
+        file = TextFile(tmp_path / name)
+        with pytest.raises(DatasetError, match=f"{name} cannot be read"):
+            list(file.lines())

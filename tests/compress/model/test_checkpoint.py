@@ -143,3 +143,35 @@ def test_an_id_that_the_configuration_lacks_is_the_tokenizers(folder: Path, name
     (folder / "config.json").write_text(json.dumps({**config, name: None}))
     model, tokenizer = load_checkpoint(str(folder))
     assert getattr(model.config, name) == (None if name == "bos_token_id" else getattr(tokenizer, name))
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b"null", b'"a"'])
+def test_settings_that_cannot_be_read_are_not_left_out(folder: Path, content: bytes) -> None:
+    """`from_pretrained` goes on without them, or raises of any kind."""
+    (folder / "generation_config.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"generation_config\.json is no JSON"):
+        load_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"vocab_size": "330"},
+        {"encoder_layers": "2"},
+        {"activation_function": ["gelu"]},
+        {"scale_embedding": "yes"},
+        {"quantization_config": "8-bit"},
+    ],
+)
+def test_settings_of_another_type_are_refused(folder: Path, entries: dict[str, object]) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **entries}))
+    with pytest.raises(CheckpointError, match="it cannot be loaded"):
+        load_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"added_tokens": []}', '{"added_tokens": [], "model": {"type": "BPE"}}'])
+def test_a_strange_tokenizer_is_refused(folder: Path, content: str) -> None:
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(str(folder))

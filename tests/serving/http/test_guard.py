@@ -248,6 +248,7 @@ def test_a_body_beyond_the_limit_is_refused_declared_or_not(service: Service) ->
         ({"content-type": "text/plain"}, b'{"text": "a"}', 415, "Content-Type: application/json is expected"),
         ({"content-type": "application/x-www-form-urlencoded"}, b"text=a", 415, "Content-Type: application/json"),
         ({"content-encoding": "gzip"}, b"x", 415, "is compressed (Content-Encoding)"),
+        ({"content-encoding": ""}, b"{", 422, "Expecting property name"),
         ({}, b'{"text": "a", "text": "b"}', 422, "an object has the same name twice"),
         ({}, b"[" * 100_000, 422, "more than 32 lists and objects"),
         ({}, b'{"text": "a\\u0000"}', 422, "a NUL character"),

@@ -63,6 +63,7 @@ def test_a_text_has_its_limit() -> None:
         (part("q", "a") + b"--x--", "multipart/form-data; boundary=" + "x" * 1000),
     ],
 )
-def test_what_is_no_form(body: bytes, content_type: str) -> None:
+def test_what_is_no_form(body: bytes, content_type: str, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ValueError, match=r"."):
         read(body, content_type)
+    assert not caplog.records, "logs have nothing of what clients send"
