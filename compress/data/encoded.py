@@ -39,8 +39,8 @@ class EncodedFiles(Sequence[Encoded]):
 
     def __init__(self, folder: Path) -> None:
         self._ids = np.memmap(folder / _IDS, dtype=np.int32, mode="r")
-        self._starts = np.load(folder / _STARTS, mmap_mode="r")
-        self._shapes: NDArray[np.int32] = np.load(folder / _SHAPES, mmap_mode="r")
+        self._starts = np.load(folder / _STARTS, mmap_mode="r", allow_pickle=False)
+        self._shapes: NDArray[np.int32] = np.load(folder / _SHAPES, mmap_mode="r", allow_pickle=False)
 
     def __len__(self) -> int:
         return len(self._shapes)

@@ -52,7 +52,8 @@ def call_faults(call: ast.Call) -> Iterator[str]:
         yield "torch.save()"
     if owner == "yaml" and name in UNSAFE_YAML:
         yield f"yaml.{name}()"
-    if owner in ("numpy", "np") and name == "load":
+    pickles = options.get("allow_pickle")
+    if owner in ("numpy", "np") and name == "load" and not (isinstance(pickles, ast.Constant) and pickles.value is False):
         yield "numpy.load()"
     if owner in ("os", "subprocess", "asyncio") and name in SHELLS:
         yield f"{owner}.{name}()"
@@ -75,6 +76,8 @@ def test_nothing_that_was_read_is_run() -> None:
         "torch.load(path)",
         "torch.load(path, weights_only=True)",
         "yaml.load(text, Loader=yaml.Loader)",
+        "numpy.load(path)",
+        "np.load(path, allow_pickle=asked)",
         "eval(text)",
         "exec(text)",
         "subprocess.run(text, shell=True)",

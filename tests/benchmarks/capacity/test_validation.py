@@ -18,7 +18,7 @@ from quant.card import Card
 
 WORKS = tuple(Work(16, 1, 1, (1,) * steps) for steps in (1, 2))
 COSTS = EngineCosts(WORKS, 1, encode=Line(((16.0, 0.010),)), decode=Line(((1.0, 0.002),)))
-CARD = Card("summarization", "{source}", None, (), (), (), "</s>", None, (), 512, "teacher", "6-6", 1)
+CARD = Card("summarization", "{source}", None, (), (), (), "</s>", None, (), False, 512, "teacher", "6-6", 1)
 CALIBRATION = Calibration(CARD, Asked("m", "summarization", ({"source": "x"},) * 2, None), COSTS, (1, 2), "native")
 
 

@@ -6,7 +6,8 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,11 @@ def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(running: Runni
     watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
     long: dict[str, Any] = {"max_new_tokens": 63, "min_new_tokens": 63, "num_beams": 16}
-    with ThreadPoolExecutor(8) as pool, load(server) as asked:
-        asked.wait_for_answers(5)
+    with ThreadPoolExecutor(8) as pool, ExitStack() as loaded:
         begun = [pool.submit(summarize, server, long) for _ in range(8)]
-        while metrics(server).get(series("dqbart_running_inputs", model="summarizer"), 0) < 4:
-            assert not all(answer.done() for answer in begun), "the requests ended before the server was told to stop"
+        wait_for_inputs(server, 16, begun)  # all of them are accepted
+        asked = loaded.enter_context(load(server))
+        wait_for_inputs(server, 17, begun)
         told = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -152,6 +153,13 @@ def expected(outcome: Outcome) -> bool:
 def summarize(server: Server, parameters: dict[str, Any]) -> httpx.Response:
     body = {"text": ["how are you"] * 2, "parameters": parameters}
     return httpx.post(f"{server.url}/v1/summarize", json=body, timeout=PATIENCE)
+
+
+def wait_for_inputs(server: Server, count: int, begun: list[Future[httpx.Response]]) -> None:
+    """Until the model has so many, while those that were begun are being answered."""
+    names = [series(f"dqbart_{name}", model="summarizer") for name in ("running_inputs", "queue_size")]
+    while (page := metrics(server)) and sum(page.get(name, 0) for name in names) < count:
+        assert not any(answer.done() for answer in begun), "the requests ended before the server was told to stop"
 
 
 def default_beams(running: Running) -> int:
