@@ -15,6 +15,7 @@ import argparse
 import importlib
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
 
@@ -120,7 +121,17 @@ class Command(BaseSettings):
 
 
 class _HelpFormatter(argparse.HelpFormatter):
-    """argparse's, without the defaults that say nothing."""
+    """argparse's, without the defaults that say nothing, and with a usage of one line: the settings are listed below it."""
+
+    def add_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[argparse._MutuallyExclusiveGroup],
+        prefix: str | None = None,
+    ) -> None:
+        self._prog += " [options]"
+        super().add_usage(usage, [action for action in actions if not action.option_strings], [], prefix)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help or ""

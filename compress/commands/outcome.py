@@ -17,5 +17,5 @@ def exit_code(command: str, work: Callable[[], int]) -> int:
         print(f"dqbart {command}: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"dqbart {command}: interrupted before training", file=sys.stderr)
+        print(f"dqbart {command}: interrupted without saving", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -173,6 +173,8 @@ class Serve(Command):
         for name, folder in named:
             if NAME.fullmatch(name) is None:
                 raise ValueError(f"{name!r} is no model name; letters, digits, '.', '_' and '-' are accepted: NAME=FOLDER")
+            if not folder.exists():
+                raise ValueError(f"{folder} does not exist: an artifact's folder is expected")
             if not (folder / "config.json").is_file():
                 raise ValueError(f"{folder} is no artifact: it has no config.json")
         twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]

@@ -247,7 +247,7 @@ def describe_faults(faults: Iterable[Mapping[str, Any]]) -> ServiceError:
         first = first or field or None
         field = field or ("body" if "body" in fault["loc"] else "")
         message = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
-        message = "unknown field" if fault["type"] == "extra_forbidden" else message
+        message = {"extra_forbidden": "unknown field", "missing": "is required"}.get(fault["type"], message)
         described.append(f"{field}: {message}" if field else message)
     return ServiceError(ErrorCode.BAD_PARAMETER, "; ".join(described), first)
 

@@ -53,7 +53,7 @@ def render(root: str) -> str:
 
 def manifests(root: str) -> list[Manifest]:
     """The manifests of a folder; the caller may change them."""
-    return [each for each in yaml.safe_load_all(render(root)) if each]
+    return [each for each in yaml.load_all(render(root), yaml.CSafeLoader) if each]
 
 
 def of_kind(all_of_them: list[Manifest], kind: str) -> list[Manifest]:

@@ -202,8 +202,8 @@ def test_several_answers_are_a_list(recording: Build, inputs: int, results: tupl
         ),
         ("translator", {"inputs": 3}, "inputs: should be a valid string"),
         ("question-answering", {"inputs": "who"}, "inputs: should be a valid dictionary"),
-        ("question-answering", {"inputs": [{"question": "who"}]}, "inputs.0.context: Field required"),
-        ("answerer", {}, "inputs: Field required"),
+        ("question-answering", {"inputs": [{"question": "who"}]}, "inputs.0.context: is required"),
+        ("answerer", {}, "inputs: is required"),
         ("summarization", {"inputs": "a", "parameters": {"truncation": "only_second"}}, "parameters.truncation: should be"),
     ],
 )

@@ -152,7 +152,7 @@ def test_what_a_page_may_offer(recording: Build) -> None:
         ({**BODY, "alternatives": -1}, "alternatives: should be greater than or equal to 0"),
         ({**BODY, "alternatives": 8}, "alternatives: 8 are too many, 7 at most are accepted"),
         ({**BODY, "secret": 1}, "secret: unknown field"),
-        ({"q": "a"}, "source: Field required; target: Field required"),
+        ({"q": "a"}, "source: is required; target: is required"),
         ({**BODY, "q": [["a"]]}, "q.0: should be a valid string"),
         ([], "should be a valid dictionary or instance of TranslateBody"),
     ],
@@ -173,7 +173,7 @@ def test_what_is_wrong_is_named_and_counted(recording: Build, body: Any, message
         (b"q=%ff", FORM, 422, "a form of UTF-8 texts with 9 fields at most is expected"),
         (b"q=\xff", FORM, 422, "a form of UTF-8 texts with 9 fields at most is expected"),
         (b"q=a" + b"&q=a" * 9, FORM, 422, "a form of UTF-8 texts with 9 fields at most is expected"),
-        (b"", FORM, 422, "q: Field required; source: Field required; target: Field required"),
+        (b"", FORM, 422, "q: is required; source: is required; target: is required"),
         (b"--x", PARTS, 422, "a form of UTF-8 texts with 9 fields at most is expected"),
         (b"", {**PARTS, "content-type": "multipart/form-data"}, 422, "a form of UTF-8 texts"),
         (

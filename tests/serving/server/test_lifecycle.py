@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
 from serving.observability.processes import descendants
 from tests.serving.server.load import Outcome, load
-from tests.serving.server.running import PATIENCE, Server, metrics, series, start_server
+from tests.serving.server.running import PATIENCE, Server, metrics, start_server
 
 
 class Running:
@@ -47,13 +48,30 @@ class Running:
         return [model["name"] for model in httpx.get(f"{self.server.url}/v1/models", timeout=PATIENCE).json()["models"]]
 
     def replicas(self) -> list[int]:
+        return self._processes(lambda command: command.startswith(b"ray::ServeReplica"))
+
+    @contextmanager
+    def engines_standing_still(self) -> Iterator[None]:
+        """What they were asked, or are asked meanwhile, is not answered before the end of the block."""
+        engines = self._processes(lambda command: b"serving.server.engines.child" in command)
+        assert engines
+        for pid in engines:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in engines:
+                os.kill(pid, signal.SIGCONT)
+
+    def _processes(self, wanted: Callable[[bytes], bool]) -> list[int]:
+        """Those of the server that have such a command line."""
         found = []
         for pid in descendants(self.server.process.pid):
             try:
                 command = Path(f"/proc/{pid}/cmdline").read_bytes()
             except OSError:
                 continue
-            if command.startswith(b"ray::ServeReplica"):
+            if wanted(command):
                 found.append(pid)
         return found
 
@@ -115,27 +133,28 @@ def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(running: Runni
     channel = grpc.insecure_channel(server.grpc_address)
     watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-    long: dict[str, Any] = {"max_new_tokens": 63, "min_new_tokens": 63, "num_beams": 16}
-    with ThreadPoolExecutor(8) as pool, ExitStack() as loaded:
-        begun = [pool.submit(summarize, server, long) for _ in range(8)]
-        wait_for_inputs(server, 16, begun)  # all of them are accepted
-        asked = loaded.enter_context(load(server))
-        wait_for_inputs(server, 17, begun)
-        told = time.monotonic()
-        server.process.send_signal(signal.SIGTERM)
-        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        ready, alive, refused = (
-            httpx.get(server.url + path, timeout=PATIENCE) for path in ("/readyz", "/livez", "/healthz")
-        )
-        assert (ready.status_code, alive.status_code, refused.status_code) == (503, 200, 503)
-        answer = summarize(server, {})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
-        assert answer.headers["retry-after"] == "5"
-        stub: Any = seq2seq_pb2_grpc.Seq2SeqStub(channel)
-        with pytest.raises(grpc.RpcError) as call:
-            stub.Summarize(pb.SummarizeRequest(texts=["good morning"]))
-        assert call.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert dict(call.value.trailing_metadata())["dqbart-error-code"] == "unavailable"
+    with ThreadPoolExecutor(8) as pool, load(server, clients=3) as asked:
+        asked.wait_for_answers(5)
+        with running.engines_standing_still():
+            begun = [pool.submit(summarize, server) for _ in range(8)]
+            # Beside them, each client of the load has one.
+            while ongoing(server) < 8 + 2 * 3:
+                time.sleep(0.01)
+            told = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            ready, alive, refused = (
+                httpx.get(server.url + path, timeout=PATIENCE) for path in ("/readyz", "/livez", "/healthz")
+            )
+            assert (ready.status_code, alive.status_code, refused.status_code) == (503, 200, 503)
+            answer = summarize(server)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+            assert answer.headers["retry-after"] == "5"
+            stub: Any = seq2seq_pb2_grpc.Seq2SeqStub(channel)
+            with pytest.raises(grpc.RpcError) as call:
+                stub.Summarize(pb.SummarizeRequest(texts=["good morning"]))
+            assert call.value.code() == grpc.StatusCode.UNAVAILABLE
+            assert dict(call.value.trailing_metadata())["dqbart-error-code"] == "unavailable"
         assert [answer.result().status_code for answer in begun] == [200] * 8, server.output.read_text()
         assert server.process.wait(PATIENCE) == 0
     channel.close()
@@ -150,16 +169,13 @@ def expected(outcome: Outcome) -> bool:
     return outcome.kind in ("UNAVAILABLE", "ConnectError", "RemoteProtocolError", "ReadError")
 
 
-def summarize(server: Server, parameters: dict[str, Any]) -> httpx.Response:
-    body = {"text": ["how are you"] * 2, "parameters": parameters}
-    return httpx.post(f"{server.url}/v1/summarize", json=body, timeout=PATIENCE)
+def ongoing(server: Server) -> float:
+    """Requests that have arrived and not ended."""
+    return sum(value for (name, _), value in metrics(server).items() if name == "dqbart_ongoing_requests")
 
 
-def wait_for_inputs(server: Server, count: int, begun: list[Future[httpx.Response]]) -> None:
-    """Until the model has so many, while those that were begun are being answered."""
-    names = [series(f"dqbart_{name}", model="summarizer") for name in ("running_inputs", "queue_size")]
-    while (page := metrics(server)) and sum(page.get(name, 0) for name in names) < count:
-        assert not any(answer.done() for answer in begun), "the requests ended before the server was told to stop"
+def summarize(server: Server) -> httpx.Response:
+    return httpx.post(f"{server.url}/v1/summarize", json={"text": ["how are you"] * 2}, timeout=PATIENCE)
 
 
 def default_beams(running: Running) -> int:
