@@ -48,6 +48,9 @@ INNER = ("normalizers", "pretokenizers", "decoders")
 PATTERNS = {" {2,}", r"\s+"}
 """Regular expressions for what is replaced; conversions from SentencePiece write them."""
 
+_UNKNOWN = "<unk>"
+"""What it is called where the kind of vocabulary has no name for it."""
+
 _NOWHERE = "\U0010fffd"
 
 TRIAL = "A trial:  über 12 ﬁxed, “quoted” words, 東京 \u0301\u200b\ufffd and 🙂.\n\tThe end."
@@ -79,14 +82,17 @@ def open_tokenizer(folder: Path, card: Card, vocab_size: int) -> Tokenizer:
 
 
 def unknown_id(tokenizer: Tokenizer) -> int | None:
-    """The token of what a vocabulary does not have; None for one that has everything, as bytes."""
+    """The token of what a vocabulary does not have; None for one that has everything and no such token.
+
+    A vocabulary of bytes makes one only of a text that spells it, or a token that was taken out.
+    """
     name = getattr(tokenizer.model, "unk_token", None)
     if name is not None:
         return tokenizer.token_to_id(name)
     if isinstance(tokenizer.model, Unigram) and len(found := tokenizer.model.tokenize(_NOWHERE)) == 1:
         # This kind does not tell; what it makes of a character that no text has does.
         return int(found[0].id)
-    return None
+    return tokenizer.token_to_id(_UNKNOWN)
 
 
 def read_tokenizer(path: Path, vocab_size: int) -> Tokenizer:

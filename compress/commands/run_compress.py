@@ -15,6 +15,7 @@ from compress.data.dataset import Languages, load_examples
 from compress.data.text_format import Example
 from compress.model.quantized_modules import WeightScales
 from compress.model.teacher import load_teacher
+from compress.model.token_format import language_codes, unsaid_language
 from compress.model_card import departures
 from compress.structuring import StructureGoals
 from compress.training.group import Group
@@ -80,6 +81,11 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
     flags = recorded_flags(settings)
     compression = Compression(teacher, plan, settings.output, device, console, group, flags, observation)
     fields, tell = settings.fields(), partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    if code := unsaid_language(teacher.text_format.card, language_codes(teacher.text_format.tokenizer)):
+        tell(
+            f"warning: sources are marked as {code}, and nothing says which language outputs are in: "
+            "--source-language and --target-language do"
+        )
 
     def train() -> list[Example]:
         return [example for name in settings.train for example in load(name, "train", settings.limit)]

@@ -15,7 +15,7 @@ from transformers import GenerationConfig
 
 from compress.data.text_format import affixes
 from compress.errors import CompressError
-from quant.card import SOURCE_LANGUAGE, TARGET_LANGUAGE, Task
+from quant.card import SOURCE_LANGUAGE, TARGET_LANGUAGE, Card, Task
 
 LanguagePair = tuple[()] | tuple[str | None, str | None]
 """Codes of the source and the target, of which one may be None; empty where none is named."""
@@ -70,6 +70,13 @@ def read_token_format(
     if starts:
         return TokenFormat(prefix, suffix, written, written if forced in codes else forced, directions)
     return TokenFormat(prefix, suffix, start, written, directions)
+
+
+def unsaid_language(card: Card, codes: list[str]) -> str | None:
+    """The language that stands around sources, where nothing says which one outputs are in; None where all is said."""
+    if card.decoder_start in codes or card.forced_bos in codes:
+        return None
+    return next((token for token in (*card.source_prefix, *card.source_suffix) if token in codes), None)
 
 
 def language_codes(tokenizer: Any) -> list[str]:

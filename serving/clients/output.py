@@ -75,5 +75,8 @@ def _check(path: Path, record: Path, wanted: dict[str, Any]) -> None:
         raise OutputError(f"{record} does not say what the file beside it was made with: {error}") from error
     keys = [key for key in {**saved, **wanted} if saved.get(key) != wanted.get(key)]
     if keys:
-        differing = "; ".join(f"{key} was {saved.get(key)}, is {wanted.get(key)}" for key in keys)
+        differing = "; ".join(
+            "the input has changed" if key == "input" else f"{key} was {saved.get(key)}, is {wanted.get(key)}"
+            for key in keys
+        )
         raise OutputError(f"output = {str(path)!r}: was made otherwise: {differing}. Remove it, or choose another")

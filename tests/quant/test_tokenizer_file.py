@@ -108,10 +108,11 @@ def unigram(byte_fallback: bool) -> models.Unigram:
     [
         (models.BPE({"<unk>": 0, "a": 1}, [], unk_token="<unk>"), 0),
         (models.BPE({"a": 0}, []), None),
+        (models.BPE({"a": 0, "<unk>": 1}, []), 1),
         (models.WordPiece({"a": 0, "[UNK]": 1}, unk_token="[UNK]"), 1),
         (models.WordLevel({"a": 0, "?": 1}, unk_token="?"), 1),
         (unigram(byte_fallback=False), 1),
-        (unigram(byte_fallback=True), None),
+        (unigram(byte_fallback=True), 1),
     ],
 )
 def test_what_stands_for_the_unknown(model: models.Model, expected: int | None) -> None:

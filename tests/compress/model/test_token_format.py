@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from transformers import AutoTokenizer, GenerationConfig
 
-from compress.model.token_format import TokenFormatError, language_codes, read_token_format
+from compress.model.teacher import load_teacher
+from compress.model.token_format import TokenFormatError, language_codes, read_token_format, unsaid_language
 from quant.card import Task
 
 
@@ -28,6 +30,24 @@ def test_the_settings_decide_and_not_the_tokenizer(teachers: dict[str, str]) -> 
 def test_without_languages_an_mbart_is_as_its_tokenizer_is_set(teachers: dict[str, str]) -> None:
     read_off = read(teachers["mbart50"], "translation", forced_bos_token_id="ar_AR")
     assert (read_off.source_prefix, read_off.forced_bos, read_off.directions) == (("de_DE",), "ar_AR", ())
+
+
+@pytest.mark.parametrize(
+    ("marks", "starts", "expected"),
+    [
+        (("de_DE",), {}, "de_DE"),
+        (("de_DE",), {"forced_bos": "en_XX"}, None),
+        (("de_DE",), {"decoder_start": "en_XX"}, None),
+        (("{source_language}",), {"forced_bos": "{target_language}"}, None),
+        (("<s>",), {}, None),
+    ],
+)
+def test_the_language_of_outputs_may_be_unsaid(
+    teachers: dict[str, str], marks: tuple[str, ...], starts: dict[str, str], expected: str | None
+) -> None:
+    card = load_teacher(teachers["bart"], "summarization").text_format.card
+    card = replace(card, source_prefix=marks, decoder_start="</s>", forced_bos=None)
+    assert unsaid_language(replace(card, **starts), ["de_DE", "en_XX"]) == expected
 
 
 def test_the_languages_of_a_translator_are_the_requests(teachers: dict[str, str]) -> None:

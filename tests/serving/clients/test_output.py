@@ -34,6 +34,8 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     OutputFile(path, {"num_beams": 1, "input": "x"}, 1).append(["a"])
     with pytest.raises(OutputError, match="was made otherwise: num_beams was 1, is 4; seed was None, is 3"):
         OutputFile(path, {"num_beams": 4, "input": "x", "seed": 3}, 1)
+    with pytest.raises(OutputError, match="was made otherwise: the input has changed. Remove it"):
+        OutputFile(path, {"num_beams": 1, "input": "y"}, 1)
     assert path.read_text() == "a\n"
 
 
