@@ -169,7 +169,7 @@ def test_a_file_that_would_be_of_two_kinds_is_refused(
             expected = "num_beams was None, is 4"
         case "input":
             source.write_text("a\nb\n")
-            expected = "input was sha256:"
+            expected = "the input has changed"
         case _:
             fake.models[0].size_bytes = 8
             expected = "model was {'name': 'm'"

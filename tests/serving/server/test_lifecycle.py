@@ -124,7 +124,7 @@ def test_a_fault_leaves_the_models_as_they_are(running: Running, artifacts: dict
     said = running.serve(artifacts["summarizer"], broken)
     assert f"error: models: broken: {broken / 'tokenizer.json'}" in said
     assert running.names() == names
-    assert "no artifact" in running.serve(tmp_path / "absent")
+    assert "absent does not exist: an artifact's folder is expected" in running.serve(tmp_path / "absent")
     running.serve(artifacts["summarizer"])
 
 
