@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 from compress.errors import DatasetError
 
@@ -200,13 +200,13 @@ class JSONFile:
         return value
 
 
-class _WrittenInt(int):
+class _Written:
     """A number whose text is the one that it was written as; `json` writes the number."""
 
     text: str
 
-    def __new__(cls, text: str) -> _WrittenInt:
-        number = super().__new__(cls, text)
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)  # type: ignore[call-arg]  # of the kind of number
         number.text = text
         return number
 
@@ -214,15 +214,9 @@ class _WrittenInt(int):
         return self.text
 
 
-class _WrittenFloat(float):
-    """Likewise."""
+class _WrittenInt(_Written, int):
+    pass
 
-    text: str
 
-    def __new__(cls, text: str) -> _WrittenFloat:
-        number = super().__new__(cls, text)
-        number.text = text
-        return number
-
-    def __str__(self) -> str:
-        return self.text
+class _WrittenFloat(_Written, float):
+    pass
