@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from serving.observability.processes import descendants
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 300
@@ -95,3 +97,35 @@ def metrics(server: Server) -> dict[Series, float]:
         for family in text_string_to_metric_families(page)
         for sample in family.samples
     }
+
+
+def ongoing(server: Server) -> float:
+    """Requests that have arrived and not ended."""
+    return sum(value for (name, _), value in metrics(server).items() if name == "dqbart_ongoing_requests")
+
+
+@contextmanager
+def engines_standing_still(server: Server) -> Iterator[None]:
+    """What they were asked, or are asked meanwhile, is not answered before the end of the block."""
+    engines = processes(server, lambda command: b"serving.server.engines.child" in command)
+    assert engines
+    for pid in engines:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in engines:
+            os.kill(pid, signal.SIGCONT)
+
+
+def processes(server: Server, wanted: Callable[[bytes], bool]) -> list[int]:
+    """Those of a server that have such a command line."""
+    found = []
+    for pid in descendants(server.process.pid):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if wanted(command):
+            found.append(pid)
+    return found

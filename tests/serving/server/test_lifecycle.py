@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +18,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
-from serving.observability.processes import descendants
 from tests.serving.server.load import Outcome, load
-from tests.serving.server.running import PATIENCE, Server, metrics, start_server
+from tests.serving.server.running import (
+    PATIENCE,
+    Server,
+    engines_standing_still,
+    ongoing,
+    processes,
+    start_server,
+)
 
 
 class Running:
@@ -48,32 +52,7 @@ class Running:
         return [model["name"] for model in httpx.get(f"{self.server.url}/v1/models", timeout=PATIENCE).json()["models"]]
 
     def replicas(self) -> list[int]:
-        return self._processes(lambda command: command.startswith(b"ray::ServeReplica"))
-
-    @contextmanager
-    def engines_standing_still(self) -> Iterator[None]:
-        """What they were asked, or are asked meanwhile, is not answered before the end of the block."""
-        engines = self._processes(lambda command: b"serving.server.engines.child" in command)
-        assert engines
-        for pid in engines:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in engines:
-                os.kill(pid, signal.SIGCONT)
-
-    def _processes(self, wanted: Callable[[bytes], bool]) -> list[int]:
-        """Those of the server that have such a command line."""
-        found = []
-        for pid in descendants(self.server.process.pid):
-            try:
-                command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            except OSError:
-                continue
-            if wanted(command):
-                found.append(pid)
-        return found
+        return processes(self.server, lambda command: command.startswith(b"ray::ServeReplica"))
 
     def _said(self) -> str:
         new = self.server.output.read_text()[self._printed :]
@@ -135,7 +114,7 @@ def test_stopping_finishes_what_was_accepted_and_refuses_the_rest(running: Runni
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
     with ThreadPoolExecutor(8) as pool, load(server, clients=3) as asked:
         asked.wait_for_answers(5)
-        with running.engines_standing_still():
+        with engines_standing_still(server):
             begun = [pool.submit(summarize, server) for _ in range(8)]
             # Beside them, each client of the load has one.
             while ongoing(server) < 8 + 2 * 3:
@@ -167,11 +146,6 @@ def expected(outcome: Outcome) -> bool:
     if outcome.kind == "503":
         return '"code":"unavailable"' in outcome.detail
     return outcome.kind in ("UNAVAILABLE", "ConnectError", "RemoteProtocolError", "ReadError")
-
-
-def ongoing(server: Server) -> float:
-    """Requests that have arrived and not ended."""
-    return sum(value for (name, _), value in metrics(server).items() if name == "dqbart_ongoing_requests")
 
 
 def summarize(server: Server) -> httpx.Response:

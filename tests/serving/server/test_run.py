@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +22,16 @@ from serving.rpc.statuses import GRPC_STATUS
 from serving.server.run import check, check_ports
 from serving.server.settings import Serve
 from serving.service.errors import HTTP_STATUS, ErrorCode
-from tests.serving.server.running import PATIENCE, Server, free_port, metrics, series, start_server
+from tests.serving.server.running import (
+    PATIENCE,
+    Server,
+    engines_standing_still,
+    free_port,
+    metrics,
+    ongoing,
+    series,
+    start_server,
+)
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +287,11 @@ def test_concurrent_requests_share_the_batch_and_keep_their_answers(server: Serv
     steps = series("dqbart_batch_rows_count", model="summarizer")
     before = metrics(server)
     with ThreadPoolExecutor(16) as pool:
-        together = list(pool.map(ask, texts * 4))
+        with engines_standing_still(server):
+            asked = [pool.submit(ask, text) for text in texts * 4]
+            while ongoing(server) < len(asked):
+                time.sleep(0.01)
+        together = [each.result() for each in asked]
     after = metrics(server)
     assert together == alone * 4
     # 16 requests of 2 rows: steps with no more rows than that are not all there were.
@@ -285,12 +299,15 @@ def test_concurrent_requests_share_the_batch_and_keep_their_answers(server: Serv
 
 
 def test_stopping_finishes_the_request_in_flight(server: Server) -> None:
-    body = {"text": ["how are you"] * 4, "parameters": {"max_new_tokens": 63, "min_new_tokens": 63, "num_beams": 16}}
+    body = {"text": ["how are you"] * 4}
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(httpx.post, f"{server.url}/v1/summarize", json=body, timeout=PATIENCE)
-        while not metrics(server).get(series("dqbart_running_inputs", model="summarizer")):
-            assert not answer.done(), "the request ended before the server was told to stop"
-        server.process.send_signal(signal.SIGTERM)
+        with engines_standing_still(server):
+            answer = pool.submit(httpx.post, f"{server.url}/v1/summarize", json=body, timeout=PATIENCE)
+            while not ongoing(server):
+                time.sleep(0.01)
+            server.process.send_signal(signal.SIGTERM)
+            while "stopping" not in server.output.read_text():
+                time.sleep(0.01)
         assert answer.result().status_code == 200
     assert server.process.wait(PATIENCE) == 0
     assert not [line for line in server.output.read_text().splitlines() if "ServeReplica" in line]
