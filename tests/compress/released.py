@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, BartConfig, BartForConditionalGeneration
 
+from tests.checkpoints import edit
+
 WEIGHTS = "model.safetensors"
 SENTENCE = "the model reads a source text and writes what it means in few words der Hund läuft über die Straße"
 TEXTS = [" ".join(random.Random(seed).choices(SENTENCE.split(), k=12)).capitalize() + "." for seed in range(60)]
@@ -63,12 +65,6 @@ def change_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], obj
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
 
 
-def change_config(folder: Path, **entries: Any) -> None:
-    """Rewrite entries of a checkpoint's config.json."""
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **entries}))
-
-
 def _with_bias(folder: Path) -> None:
     def add(tensors: dict[str, torch.Tensor]) -> None:
         bias = torch.randn(tensors["final_logits_bias"].shape, generator=torch.Generator().manual_seed(1))
@@ -88,7 +84,7 @@ def _untied_by_an_older_release(folder: Path) -> None:
 
 
 def _without_bos(folder: Path) -> None:
-    change_config(write_checkpoint(folder), bos_token_id=None)
+    edit(write_checkpoint(folder) / "config.json", bos_token_id=None)
 
 
 def _with_added_tokens(folder: Path) -> None:

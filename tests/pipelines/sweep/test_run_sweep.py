@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,13 +19,14 @@ def sweep(config: Path) -> int:
     return int(stopped.value.code or 0)
 
 
+def one_student(teacher: str, test: str, output: Path) -> dict[str, Any]:
+    """Settings of a sweep, without those of its commands."""
+    return {"teacher": teacher, "test": test, "output": str(output), "layers": ["1-1"], "bits": ["2-2-8"]}
+
+
 def test_a_sweep_runs_each_student_once_and_ends_in_table_and_plot(teachers, pairs, tmp_path: Path, capsys) -> None:
     settings = {
-        "teacher": teachers["bart"],
-        "test": pairs,
-        "output": str(tmp_path / "sweep"),
-        "layers": ["1-1"],
-        "bits": ["2-2-8"],
+        **one_student(teachers["bart"], pairs, tmp_path / "sweep"),
         "compress": {"task": "summarization", "train": pairs, "valid": pairs, "valid-examples": 4, "max_steps": 1},
         "evaluate": {"limit": 4},
         "extra": [{"name": "too deep", "layers": "7-1"}],
@@ -65,11 +67,7 @@ def test_a_sweep_runs_each_student_once_and_ends_in_table_and_plot(teachers, pai
 
 def test_files_and_columns_of_all_runs_are_checked_before_anything_runs(teachers, pairs, tmp_path: Path, capsys) -> None:
     settings = {
-        "teacher": teachers["bart"],
-        "test": pairs,
-        "output": str(tmp_path / "sweep"),
-        "layers": ["1-1"],
-        "bits": ["2-2-8"],
+        **one_student(teachers["bart"], pairs, tmp_path / "sweep"),
         "compress": {"task": "summarization", "train": pairs, "valid": pairs},
         "extra": [{"name": "other data", "train": "none.jsonl"}],
     }
