@@ -99,6 +99,13 @@ class Serve(Command):
         description="source tokens that a model encodes between two decoding steps: fewer, and running requests wait less "
         "for long inputs, more, and long inputs wait less",
     )
+    max_step_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds after which a step of a model is taken to hang, and its replica is replaced (default: 60, or "
+        "20 times as long as any step before)",
+    )
     max_inputs: Positive = Field(
         default=32, description="inputs in one request, and windows of its inputs that are answered at a time"
     )
