@@ -7,7 +7,7 @@ from ctypes import c_int64
 from functools import cache
 from pathlib import Path
 
-from serving.engine.threads import available_threads
+from quant.processors import available_threads
 
 
 @cache
