@@ -95,28 +95,18 @@ extern "C" int32_t dq_pack(const uint8_t* stored, int64_t skipped, int64_t first
   }
 }
 
-// Rows of int8 codes in memory, of any value that the bits hold.
+// Rows of int8 codes in memory, of any value that the bits hold; of code 0 where `codes` is null.
 extern "C" int32_t dq_pack_codes(const int8_t* codes, int64_t first, int64_t rows, int64_t columns, int64_t bits, uint8_t* panels) {
   try {
     const int64_t padded = (columns + kColumns - 1) / kColumns * kColumns;
     const auto offset = static_cast<uint8_t>(offset_of(bits));
     std::vector<uint8_t> row(static_cast<size_t>(padded), offset);
     for (int64_t each = 0; each < rows; ++each) {
-      for (int64_t column = 0; column < columns; ++column) row[column] = static_cast<uint8_t>(codes[each * columns + column] + offset);
+      for (int64_t column = 0; codes != nullptr && column < columns; ++column) {
+        row[column] = static_cast<uint8_t>(codes[each * columns + column] + offset);
+      }
       pack_row(row.data(), padded, bits, first + each, panels);
     }
-    return kPacked;
-  } catch (const std::bad_alloc&) {
-    return kNoRoom;
-  }
-}
-
-// Rows of code 0, which fill up the last panel.
-extern "C" int32_t dq_pack_zeros(int64_t first, int64_t rows, int64_t columns, int64_t bits, uint8_t* panels) {
-  try {
-    const int64_t padded = (columns + kColumns - 1) / kColumns * kColumns;
-    const std::vector<uint8_t> row(static_cast<size_t>(padded), static_cast<uint8_t>(offset_of(bits)));
-    for (int64_t each = 0; each < rows; ++each) pack_row(row.data(), padded, bits, first + each, panels);
     return kPacked;
   } catch (const std::bad_alloc&) {
     return kNoRoom;
