@@ -14,7 +14,8 @@ from torch import Tensor
 
 TRITS_PER_BYTE = 5
 TRIT_BYTES = 3**TRITS_PER_BYTE
-_PER_BYTE = {8: 1, 4: 2, 2: TRITS_PER_BYTE}
+PER_BYTE = {8: 1, 4: 2, 2: TRITS_PER_BYTE}
+"""Codes of so many bits."""
 
 
 class PackingError(ValueError):
@@ -23,7 +24,7 @@ class PackingError(ValueError):
 
 def packed_bytes(count: int, bits: int) -> int:
     """Bytes that `count` codes of `bits` take."""
-    return math.ceil(count / _PER_BYTE[bits])
+    return math.ceil(count / PER_BYTE[bits])
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
@@ -58,7 +59,7 @@ def check_packed(packed: Tensor, bits: int, shape: tuple[int, ...]) -> None:
             raise PackingError("half-byte 0 is no 4-bit code")
     elif int(packed.amax()) >= TRIT_BYTES:
         raise PackingError(f"byte {int(packed.amax())} is no five ternary digits")
-    per_byte = _PER_BYTE[bits]
+    per_byte = PER_BYTE[bits]
     if bool(_digits(packed[-1:], bits)[count - per_byte * (packed.numel() - 1) :].any()):
         raise PackingError("the padding of the last byte is not zero")
 

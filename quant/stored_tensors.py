@@ -19,7 +19,7 @@ from torch import Tensor
 from quant.faults import ArtifactError, memory_faults
 from quant.layout import TensorLayout
 from quant.numerics import Quantized
-from quant.packing import PackingError, check_packed, unpack
+from quant.packing import PER_BYTE, PackingError, check_packed, packed_bytes, unpack
 
 PIECE = 1 << 22
 """Bytes that are read together where a file is looked through."""
@@ -122,6 +122,18 @@ class StoredTensors(Mapping[str, "Quantized | Tensor"]):
                     check_packed(self._codes(tensor), tensor.bits, tensor.shape)
                 except PackingError as error:
                     raise self._foreign(tensor, error) from error
+
+    def check_padding(self, name: str) -> None:
+        """Of the last byte of a matrix, whose other codes are checked elsewhere. Raises ArtifactError."""
+        tensor = self._layout[name]
+        assert tensor.bits is not None, f"{name} is stored in floating point"
+        whole = packed_bytes(tensor.count, tensor.bits) - 1
+        last = torch.empty(1, dtype=torch.uint8)
+        self.file.read_into(self.codes_place(name) + whole, last.numpy())
+        try:
+            check_packed(last, tensor.bits, (tensor.count - whole * PER_BYTE[tensor.bits],))
+        except PackingError as error:
+            raise self._foreign(tensor, error) from error
 
     def _floats(self, tensor: TensorLayout) -> Tensor:
         values = self._read(tensor.name, tensor.shape, torch.float32)

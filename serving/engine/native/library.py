@@ -97,7 +97,7 @@ def built_for(name: str) -> ctypes.CDLL | None:
         library = ctypes.CDLL(str(files[0]))
     except OSError as error:
         raise UnavailableError(f"{files[0].name} cannot be loaded: {error}") from error
-    library.instruction_set = name
+    library.instruction_set = name  # type: ignore[attr-defined]
     for function_name, arguments in _SIGNATURES.items():
         function = getattr(library, function_name)
         function.argtypes, function.restype = arguments, _done

@@ -46,7 +46,7 @@ class PackedLinear:
         codes = torch.cat([weight.codes for weight in weights])
         scale = torch.cat([row_scales(weight) for weight in weights])
         bias = padded(torch.cat(list(biases))) if biases else None
-        self._describe(*codes.shape, bits, pack_panels(codes, bits), padded(scale), bias)
+        self._describe(codes.shape[0], codes.shape[1], bits, pack_panels(codes, bits), padded(scale), bias)
 
     @classmethod
     def over(cls, rows: int, columns: int, bits: int, codes: Tensor, scale: Tensor, bias: Tensor | None) -> PackedLinear:
