@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from quant.artifact import read_artifact
+from quant.artifact import open_artifact
 from quant.layout import Architecture
 from serving.engine.admission import check_cache_bytes, check_request
 from serving.engine.errors import GenerationFailed
@@ -268,7 +268,7 @@ class Engine:
 
 def load_engine(artifact: Path, settings: EngineSettings, runner: RunnerName = "auto") -> Engine:
     """An engine over the artifact in a folder. Raises ArtifactError, RunnerUnavailable."""
-    engine = Engine(runner_for(read_artifact(artifact), settings, runner), settings)
+    engine = Engine(runner_for(open_artifact(artifact), settings, runner), settings)
     give_back_freed_memory()
     return engine
 

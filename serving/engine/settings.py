@@ -27,8 +27,16 @@ class EngineSettings:
     """Source tokens, padding included, encoded in a step while rows are being decoded, so that those do not wait for long
     sources; part of the encoder's layers count for as large a part of the tokens. At least one layer is run."""
 
+    packed_folder: str = "auto"
+    """Where the native runner keeps models as it reads them, for processes to share: a folder, `auto` for the user's cache
+    (see native/packed_folder.py), or `none`."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name == "packed_folder":
+                if not value:
+                    raise ValueError("packed_folder is empty, a folder, auto or none is expected")
+                continue
             if type(value) is not int or value < 1:
                 raise InvalidSettings(f"{field.name} is {value!r}, a whole number of at least 1 is expected")
