@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from quant.errors import Error
+
 MOST_FAULTS = 1000
 LONGEST_FAULT = 1000
 """How many faults are listed of one folder, and how many characters of each."""
 
 
-class ArtifactError(ValueError):
+class ArtifactError(Error, ValueError):
     """A folder that is not a readable artifact. The message names the file and lists every fault."""
 
 
