@@ -15,6 +15,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
@@ -28,7 +29,7 @@ from dqbart import ROOT
 from dqbart.cli import describe
 from quant.artifact import is_artifact
 from quant.card import Task
-from serving.engine.runners import reason_against
+from serving.engine.runners import prepare, reason_against
 from serving.observability.logs import configure_output
 from serving.observability.traces import missing_exporter, traces_wanted
 from serving.server.model_table import ModelTable
@@ -172,7 +173,9 @@ def check(settings: Serve) -> tuple[list[CheckedModel], dict[Task, str]]:
         raise SystemExit(f"runner = {settings.runner!r} cannot be used here: {reason}; auto takes the fastest that can")
     named = settings.named_folders or discovered()
     try:
-        models = [check_model(name, folder.resolve(), settings.max_batch_rows) for name, folder in named]
+        # Each is read once, here: what the engines map is left for them.
+        look = partial(prepare, settings=settings.engine, name=settings.runner)
+        models = [check_model(name, folder.resolve(), settings.max_batch_rows, look) for name, folder in named]
     except ModelError as error:
         raise SystemExit(f"models: {error}") from error
     try:
