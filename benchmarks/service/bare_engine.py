@@ -44,13 +44,12 @@ def load_bare_engine(folder: Path, work: Work, threads: int, runner: RunnerName)
     """Runs first in the engine's process. Raises what loading raises."""
     from concurrent.futures import ThreadPoolExecutor
 
-    import torch
-
     from serving.engine.engine import load_engine
+    from serving.engine.threads import set_threads
     from serving.service.models import check_model
 
     os.setsid()
-    torch.set_num_threads(threads)
+    set_threads(threads)
     settings = EngineSettings()
     # As in the server's replica: on a thread that ends, for OpenMP keeps a team of threads for each that lives.
     with ThreadPoolExecutor(1) as loader:

@@ -16,13 +16,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import assert_never
 
-import torch
-
 from serving.engine.engine import Event, Finished, load_engine
 from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest
 from serving.engine.loop import CLOSED, EngineLoop, LoopPort
 from serving.engine.memory import give_back_freed_memory
 from serving.engine.port import Step
+from serving.engine.threads import set_threads
 from serving.observability.logs import LogSettings, configure_logs
 from serving.server.engines.wire import (
     Cancel,
@@ -141,7 +140,7 @@ def main() -> None:
     parser.add_argument("--log-level", required=True)
     given = parser.parse_args()
     configure_logs(LogSettings(given.log_format, given.log_level))
-    torch.set_num_threads(given.threads)
+    set_threads(given.threads)
     connection = socket.socket(fileno=given.connection)
     sending = threading.Lock()
 
