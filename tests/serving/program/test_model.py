@@ -304,4 +304,4 @@ def test_a_model_that_nobody_has_any_more_is_closed(artifacts: dict[str, Path]) 
     assert len(list(results)) == 3
     del results
     gc.collect()
-    until(lambda: not engine.alive)
+    until(lambda: engine.fault is not None)
