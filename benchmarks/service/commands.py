@@ -40,8 +40,20 @@ class BenchService(Command):
     seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(5.0, description="that each load is measured")
     rounds: Count = Field(3, description="alternating runs of each side, of which the median counts")
     quick: bool = Field(False, description="measure shortly, to see that it works")
-    threads: Count = Field(2, description="CPU threads of server and engine, a power of two")
+    threads: Count | None = Field(
+        None, description="CPU threads of server and engine, a power of two (default: as many as the server takes)"
+    )
     runner: RunnerName = Field("auto", description="what runs the model")
+    peer: bool = Field(
+        False,
+        description="measure beside CTranslate2 int8 behind FastAPI instead, over HTTP: the model that is given, else the "
+        "first translator in models/ and a random student of BART-base's shape",
+    )
+    limits: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        [250.0, 500.0, 1000.0, 2000.0],
+        min_length=1,
+        description="of --peer: milliseconds that the 99th percentile may take, to find the highest rate of requests",
+    )
     plot: Path | None = Field(None, description="write latencies against rates to this file, .svg or .png")
     json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
 
@@ -63,6 +75,10 @@ class BenchService(Command):
             raise ValueError("a model is given, and a server that runs already: choose one")
         if (self.url or self.server) and not self.addresses():
             raise ValueError("protocols: the server's address is given for another one only")
+        if self.peer and (self.url or self.server):
+            raise ValueError("peer = true: it is compared with a server of the bench's own, not with one that runs already")
+        if self.peer and self.plot:
+            raise ValueError("peer = true: there is no plot of it")
         return self
 
     def addresses(self) -> dict[Literal["http", "grpc"], str]:
