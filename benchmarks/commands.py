@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
-from dqbart import Command
+from dqbart.cli import Command
 from quant.card import Task
 from quant.scheme import Layers, Scheme
 from serving.engine.settings import RunnerName

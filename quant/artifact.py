@@ -24,6 +24,7 @@ from torch import Tensor
 
 from quant.card import Card, CardError
 from quant.checking import card_faults, size_faults, stored_faults, weight_faults
+from quant.errors import Error
 from quant.header import FORMAT, HeaderError, format_fault, header_of, quantization_config, read_header
 from quant.layout import Architecture, ArchitectureError, TensorLayout, float_bytes, model_layout, structure_faults
 from quant.numerics import Quantized, quantize
@@ -42,7 +43,7 @@ LONGEST_FAULT = 1000
 """How many faults are listed of one folder, and how many characters of each."""
 
 
-class ArtifactError(ValueError):
+class ArtifactError(Error, ValueError):
     """A folder that is not a readable artifact. The message names the file and lists every fault."""
 
 

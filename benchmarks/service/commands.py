@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
 from benchmarks.commands import Count, figure_file, shipped_model
-from dqbart import Command
+from dqbart.cli import Command
 from serving.engine.settings import RunnerName
 
 Phase = Literal["checking", "ray", "node", "controller", "replica", "opening", "ready", "idle", "load", "reload", "group"]

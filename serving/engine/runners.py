@@ -6,13 +6,14 @@ from __future__ import annotations
 import logging
 
 from quant.artifact import Artifact
+from quant.errors import Error
 from serving.engine.runner import Runner
 from serving.engine.settings import EngineSettings, RunnerName
 
 _LOG = logging.getLogger(__name__)
 
 
-class RunnerUnavailable(RuntimeError):
+class RunnerUnavailable(Error, RuntimeError):
     """The runner that was asked for cannot be used here; the message says why and which are left."""
 
 

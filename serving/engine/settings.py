@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from serving.engine.errors import InvalidSettings
+
 RunnerName = Literal["auto", "cuda", "native", "pytorch"]
 """What runs a model (see runners.py); `auto` is the fastest that can."""
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Limits of one engine. Raises ValueError naming key and value when a limit is not a whole number of at least 1."""
+    """Limits of one engine. Raises InvalidSettings naming key and value when a limit is not a whole number of at least 1."""
 
     max_batch_rows: int = 64
     """Rows decoded together; a request takes as many as it has beams or sequences, and one with more is refused."""
@@ -29,4 +31,4 @@ class EngineSettings:
         for field in fields(self):
             value = getattr(self, field.name)
             if type(value) is not int or value < 1:
-                raise ValueError(f"{field.name} is {value!r}, a whole number of at least 1 is expected")
+                raise InvalidSettings(f"{field.name} is {value!r}, a whole number of at least 1 is expected")

@@ -25,6 +25,7 @@ from serving.engine.request import Result
 from serving.observability.model_gauges import ModelGauges
 from serving.observability.processes import replica_metrics
 from serving.observability.replica_files import ReplicaFiles
+from serving.service.counting import UNKNOWN_MODEL
 from serving.service.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from serving.service.models import CheckedModel
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-UNKNOWN_MODEL = "unknown"
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 TOKEN_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from dqbart import Command, read_settings
+from dqbart.cli import Command, read_settings
 from quant.card import Task
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.observability.logs import LogFormat, LogSettings

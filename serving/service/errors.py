@@ -11,6 +11,8 @@ from __future__ import annotations
 from enum import StrEnum
 from http import HTTPStatus
 
+from quant.errors import Error
+
 
 class ErrorCode(StrEnum):
     """What went wrong, as clients see it."""
@@ -46,7 +48,7 @@ RETRY_AFTER_SECONDS = {ErrorCode.OVERLOADED: 1, ErrorCode.UNAVAILABLE: 5}
 """How soon a refused request may be repeated: a queue empties within a second or so, a replica restarts in several."""
 
 
-class ServiceError(Exception):
+class ServiceError(Error):
     """A request that gets no answer. `message` is for the client: what was wrong and what is accepted, nothing internal.
 
     `field` names the part of the request at fault, where there is one.

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from quant.artifact import ArtifactError, read_artifact, sizes
 from quant.card import Card, Task
+from quant.errors import Error
 from quant.generation import GenerationConfigError
 from quant.tokenizer_file import TokenizerError
 from serving.engine.request import Request, Result
@@ -26,7 +27,7 @@ from serving.service.line import Line
 from serving.service.text import TextCodec
 
 
-class ModelError(ValueError):
+class ModelError(Error, ValueError):
     """A model that cannot be served. The message says which and why."""
 
 

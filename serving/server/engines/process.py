@@ -98,6 +98,8 @@ class EngineProcess:
             with self._sending:
                 send(self._connection, message)
         except OSError as fault:
+            # Not before `died` was called: what a replica refuses that would go on for a moment is not given to another one.
+            self._ended.wait()
             raise EngineClosed("the process of the engines has ended") from fault
 
     def close(self) -> None:
@@ -116,16 +118,16 @@ class EngineProcess:
             _LOG.exception("the process of the engines is ended: what it said made no sense")
         self._process.kill()
         status = self._process.wait()
+        if not self._closing:
+            reason = signal.Signals(-status).name if status < 0 else f"status {status}"
+            _LOG.error("the process of the engines ended by itself (%s)", reason)
+            self._died()
         self._ended.set()
         with self._lock:
             opening, self._opening = list(self._opening.values()), {}
             engines, self._engines = list(self._engines.values()), {}
         for loaded in opening:
             loaded.set_exception(EngineClosed("the process of the engines has ended"))
-        if not self._closing:
-            reason = signal.Signals(-status).name if status < 0 else f"status {status}"
-            _LOG.error("the process of the engines ended by itself (%s)", reason)
-            self._died()
         for engine in engines:
             engine.end()
         self._connection.close()

@@ -8,7 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.engine.engine import EngineStats
 from serving.engine.request import GeneratedSequence, Result
-from serving.observability.metrics import UNKNOWN_MODEL, Metrics
+from serving.observability.metrics import Metrics
+from serving.service.counting import UNKNOWN_MODEL
 from serving.service.errors import ErrorCode
 from serving.service.models import CheckedModel, check_model
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dqbart import Command, run_command
+from dqbart.cli import Command, run_command
 from serving.engine.settings import EngineSettings
 from serving.server.settings import Serve
 

@@ -10,8 +10,9 @@ import pytest
 from serving.engine.errors import EngineClosed, EngineFull, GenerationFailed, InvalidRequest, SourceTooLong
 from serving.engine.request import Request, Result
 from serving.service.errors import ErrorCode
+from serving.service.preparing import OFF_LOOP_CHARACTERS
 from serving.service.requests import AnswerRequest, GenerationParameters, SummarizeRequest, TaskRequest
-from serving.service.service import OFF_LOOP_CHARACTERS, Limits, describe_faults
+from serving.service.service import Limits, describe_faults
 from tests.serving.service.rig import LONG, Build, Failing, refused
 
 

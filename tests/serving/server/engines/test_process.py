@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import threading
@@ -163,6 +164,27 @@ def test_the_death_of_the_process_ends_its_requests(artifacts: dict[str, Path]) 
     assert not engine.alive
     with pytest.raises(EngineNotOpened):
         process.open(artifacts["summarizer"], EngineSettings(), "auto")
+
+
+def test_nothing_is_refused_before_the_death_is_known(artifacts: dict[str, Path]) -> None:
+    """A replica ends by it; a request that it had refused before would be lost, where another one could have answered."""
+    known = threading.Event()
+
+    def died() -> None:
+        time.sleep(0.2)
+        known.set()
+
+    process = EngineProcess(1, LogSettings(), died)
+    engine = process.open(artifacts["summarizer"], EngineSettings(), "auto")
+    os.kill(process.pid, signal.SIGKILL)
+
+    def submit_until_refused() -> None:
+        for request_id in itertools.count():
+            engine.submit(request_id, REQUEST)
+
+    with pytest.raises(EngineClosed):
+        submit_until_refused()
+    assert known.is_set()
 
 
 def test_closing_is_no_death(artifacts: dict[str, Path]) -> None:
