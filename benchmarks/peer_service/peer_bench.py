@@ -37,6 +37,9 @@ from benchmarks.service.server_process import Running, free_port, running_server
 SHARES = (0.5, 0.8)
 """Rates at which latencies are compared, of the peer's throughput."""
 
+LEAST_RATE = 0.5
+"""Requests a second: a peer so slow that none was answered in time has rates, too."""
+
 
 class Pace(NamedTuple):
     """How long each part is measured."""
@@ -50,10 +53,14 @@ class Pace(NamedTuple):
     rounds: int
     """Of the same rates."""
     precision: float
+    """Of the highest rates, as a share of them."""
+
+    patience: float = 5.0
+    """Seconds that requests are awaited at the end of a load, longer than the longest limit."""
 
     def load(self, rate: float, seed: int) -> Load:
         seconds = min(self.most_seconds, max(self.seconds, self.requests / rate))
-        return Load(seconds, rate=rate, warm_up=min(1.0, seconds / 4), seed=seed)
+        return Load(seconds, rate=rate, warm_up=min(1.0, seconds / 4), patience=self.patience, seed=seed)
 
 
 FULL = Pace(5.0, 15.0, 300, 40.0, 2, 0.06)
@@ -83,7 +90,7 @@ def compare_with_peer(
     settings: BenchService, client: ProcessPoolExecutor, scratch: Path, progress: Progress
 ) -> list[Compared]:
     """All cases. Raises ModelError, ArtifactError, ServerFailed, OSError."""
-    pace = QUICK if settings.quick else FULL
+    pace = (QUICK if settings.quick else FULL)._replace(patience=max(settings.limits) / 1e3 + 0.5)
 
     def send(target: Target, load: Load) -> Outcome:
         return client.submit(run_load, target, load).result()
@@ -141,7 +148,7 @@ def measured(services: dict[str, Service], many: Load, limits: Sequence[float], 
     searches = {side: RateSearch(limits, throughputs[side], pace.precision) for side in SIDES}
     at_rates: dict[str, dict[float, Trial]] = {side: {} for side in SIDES}
     computed, sent, seconds = (dict.fromkeys(SIDES, 0.0) for _ in range(3))
-    for rate in (share * throughputs[PEER] for share in SHARES):
+    for rate in (max(LEAST_RATE, share * throughputs[PEER]) for share in SHARES):
         outcomes: dict[str, list[Outcome]] = {side: [] for side in SIDES}
         for seed in range(pace.rounds):
             for side, service in services.items():

@@ -16,7 +16,7 @@ FIRST, RAISED = 0.8, 1.2
 """Of the throughput that was found before; of the highest rate that was kept."""
 
 LEAST = 1 / 32
-"""Of that throughput: a limit that is not kept there is not kept at all."""
+"""Of the highest rate that was tried: a limit that is not kept there is not kept at all."""
 
 
 class Trial(NamedTuple):
@@ -57,7 +57,8 @@ class RateSearch:
         highest, missed = self.highest(limit), self._lowest_missed(limit)
         if not math.isfinite(missed):
             return max(FIRST * self._throughput, RAISED * highest)
-        if missed - highest <= self._precision * missed or missed <= LEAST * self._throughput:
+        least = LEAST * max(trial.rate for trial in self.trials)
+        if missed - highest <= self._precision * missed or missed <= least:
             return None
         return (highest + missed) / 2
 

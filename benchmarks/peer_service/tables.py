@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -44,13 +45,16 @@ def equal_rate_table(compared: Sequence[Compared]) -> Table:
             trials = [each.sides[side].at_rates[rate] for side in SIDES]
             medians = [trial.outcome.percentile(0.5) for trial in trials]
             tails = [trial.p99 for trial in trials]
-            failed = [f"{side}: {trial.outcome.failures}" for side, trial in zip(SIDES, trials, strict=True)]
             table.add_row(
                 each.name,
                 f"{rate:.1f}",
                 *_beside(medians),
                 *_beside(tails),
-                "; ".join(told for told, trial in zip(failed, trials, strict=True) if trial.outcome.failures),
+                "; ".join(
+                    f"{side}: {count} {code}"
+                    for side, trial in zip(SIDES, trials, strict=True)
+                    for code, count in trial.outcome.failures.items()
+                ),
             )
         table.add_section()
     return table
@@ -95,5 +99,6 @@ def settings_table(compared: Sequence[Compared]) -> Table:
 
 
 def _beside(seconds: Sequence[float]) -> list[str]:
+    shown = [f"{1e3 * value:.0f}" if math.isfinite(value) else "never" for value in seconds]
     ours, theirs = seconds
-    return [f"{1e3 * ours:.0f}", f"{1e3 * theirs:.0f}", f"{theirs / ours:.1f}x"]
+    return [*shown, f"{theirs / ours:.1f}x" if math.isfinite(ours + theirs) else ""]

@@ -49,6 +49,11 @@ class BenchService(Command):
         description="measure beside CTranslate2 int8 behind FastAPI instead, over HTTP: the model that is given, else the "
         "first translator in models/ and a random student of BART-base's shape",
     )
+    many_models: list[Annotated[int, Field(ge=2, le=100)]] = Field(
+        [],
+        description="measure so many models in one server instead, idle and busy at once, beside a server of one, over "
+        "HTTP: copies of the model",
+    )
     limits: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
         [250.0, 500.0, 1000.0, 2000.0],
         min_length=1,
@@ -77,8 +82,14 @@ class BenchService(Command):
             raise ValueError("protocols: the server's address is given for another one only")
         if self.peer and (self.url or self.server):
             raise ValueError("peer = true: it is compared with a server of the bench's own, not with one that runs already")
-        if self.peer and self.plot:
-            raise ValueError("peer = true: there is no plot of it")
+        if self.many_models and (self.url or self.server):
+            raise ValueError(
+                f"many_models = {self.many_models}: servers of the bench's own are measured, not one that runs already"
+            )
+        if self.peer and self.many_models:
+            raise ValueError(f"peer = true and many_models = {self.many_models}: one of them at a time")
+        if self.plot and (self.peer or self.many_models):
+            raise ValueError("plot: it shows latencies of the service alone, not those of peer and many_models")
         return self
 
     def addresses(self) -> dict[Literal["http", "grpc"], str]:

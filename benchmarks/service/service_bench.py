@@ -8,7 +8,8 @@
 3. A model that costs nothing, by many clients: what the service itself can carry.
 4. Requests at given rates: percentiles of latency from the time at which they were due.
 
-Against a server that runs already there is no engine beside it, and 3 and the ratios are left out.
+Against a server that runs already there is no engine beside it, and 3 and the ratios are left out. Two comparisons run
+instead of all that where they are asked for: many models (many_models.py), and a peer (../peer_service/).
 """
 
 from __future__ import annotations
@@ -99,6 +100,11 @@ def _measured(
 
         compared = compare_with_peer(settings, stack.enter_context(own_process()), scratch, progress)
         return peer_tables(compared), {"peer": [each.as_json() for each in compared]}
+    if settings.many_models:
+        from benchmarks.service.many_models import as_json, compare_many_models, many_models_table
+
+        many = compare_many_models(settings, stack.enter_context(own_process()), scratch, progress)
+        return [many_models_table(many, max(settings.many_models))], {"many_models": as_json(many)}
     if settings.url is None and settings.server is None:
         figures = _started(settings, scratch, stack, progress)
     else:
