@@ -11,7 +11,6 @@ arrivals. Both share the cores with the client, which costs the same on either s
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
@@ -97,8 +96,8 @@ def compare_with_peer(
 
     compared: list[Compared] = []
     for subject in subjects_of(settings.model, settings.texts, scratch):
-        threads = () if settings.threads is None else ("--threads", str(settings.threads))
-        with running_server({MODEL: subject.model.folder}, scratch, *threads, "--runner", settings.runner) as server:
+        flags = ("--threads", str(settings.threads), "--runner", settings.runner)
+        with running_server({MODEL: subject.model.folder}, scratch, *flags) as server:
             compared += _compare(subject, server, settings, pace, send, scratch, progress)
     return compared
 
@@ -114,7 +113,6 @@ def _compare(
 ) -> Iterator[Compared]:
     cases = {case.name: case for case in subject.cases}
     many = Load(pace.trial_seconds, settings.clients, warm_up=pace.trial_seconds / 2)
-    cores = settings.threads or len(os.sched_getaffinity(0))
     task = progress.add_task(f"{subject.name}: the peer's settings", total=None)
 
     def carried(tried: PeerSettings, names: Sequence[str]) -> dict[str, float]:
@@ -127,7 +125,7 @@ def _compare(
             load = pace.load(rate, seed=0)
             return Trial(rate, Service(cases[name].at(peer.http), peer.pid, send).run(load)).p99
 
-    tried = best_settings(list(cases), carried, waited, cores, settings.quick)
+    tried = best_settings(list(cases), carried, waited, settings.threads, settings.quick)
     progress.remove_task(task)
     for name, case in cases.items():
         task = progress.add_task(name, total=None)

@@ -64,7 +64,7 @@ def compare_many_models(
     most = max(settings.many_models)
     models = {f"m{number}": copy_of(folder, scratch / f"m{number}", number) for number in range(most)}
     payloads = _payloads(folder, list(models), settings.texts)
-    flags = ["--runner", settings.runner, *([] if settings.threads is None else ["--threads", str(settings.threads)])]
+    flags = ("--threads", str(settings.threads), "--runner", settings.runner)
     rounds, seconds = (2, min(3.0, settings.seconds)) if settings.quick else (settings.rounds, settings.seconds)
     requests = 20 if settings.quick else 100
     alone, among = scratch / "alone", scratch / "among"

@@ -41,7 +41,6 @@ from benchmarks.service.server_process import ServerFailed, running_server
 from benchmarks.service.tables import claims_table, facts_line, load_table, rates_table
 from benchmarks.service.works import PATHS, Work, work_for
 from quant.artifact import ArtifactError
-from serving.server.settings import Serve
 from serving.service.models import ModelError, check_model
 
 MODEL, NULL_MODEL = "measured", "null"
@@ -123,11 +122,10 @@ def _started(settings: BenchService, scratch: Path, stack: ExitStack, progress: 
     null = Work("summarization", NULL_MODEL, TEXTS, max_new_tokens=NEW_TOKENS)
     task = progress.add_task("starting", total=None)
     models = {MODEL: folder, NULL_MODEL: write_null_model(scratch / NULL_MODEL)}
-    threads = settings.threads or Serve.model_construct().threads_per_replica
-    flags = ("--threads", str(threads), "--runner", settings.runner)
+    flags = ("--threads", str(settings.threads), "--runner", settings.runner)
     server = stack.enter_context(running_server(models, scratch, *flags))
     engine = stack.enter_context(
-        own_process(initializer=load_bare_engine, initargs=(folder, work, threads, settings.runner))
+        own_process(initializer=load_bare_engine, initargs=(folder, work, settings.threads, settings.runner))
     )
     client = stack.enter_context(own_process())
     progress.remove_task(task)

@@ -131,11 +131,10 @@ class DecoderLayer:
             projected = self._project(normed, self._buffers.floats("projected", rows, 3 * width))
             scores = self._buffers.floats("scores", rows * heads.count, batch.padded)
             own = (batch.own_rows_address, rows, heads.before, heads.count, heads.width)
-            threads, scaling = torch.get_num_threads(), heads.scaling
-            self._kernels.dq_own_scores(*own, projected.data_ptr(), scaling, scores.data_ptr(), batch.padded, threads)
+            self._kernels.dq_own_scores(*own, projected.data_ptr(), heads.scaling, scores.data_ptr(), batch.padded)
             torch.softmax(scores, -1, out=scores)
             attended = self._buffers.floats("attended", rows, width)
-            self._kernels.dq_own_weigh(*own, scores.data_ptr(), batch.padded, attended.data_ptr(), threads)
+            self._kernels.dq_own_weigh(*own, scores.data_ptr(), batch.padded, attended.data_ptr())
             return self._output(attended, torch.empty_like(residual), residual)
 
         def cross_attention(normed: Tensor, residual: Tensor) -> Tensor:
@@ -170,7 +169,6 @@ class KeyWriter:
             keys.data_ptr(),
             values.data_ptr(),
             stride,
-            torch.get_num_threads(),
         )
 
 
@@ -197,6 +195,5 @@ class Embedding:
             self._position_codes.data_ptr(),
             self._position_scale.data_ptr(),
             out.data_ptr(),
-            torch.get_num_threads(),
         )
         return self._norm(out)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+
+from serving.engine.native.team import team
 
 BUILT = "_kernels_{}.*so"
 """The file of an instruction set, built beside this module where there was a compiler (see pyproject.toml)."""
@@ -48,18 +49,16 @@ DRAWS = np.dtype([("numbers", np.uint64), ("divisor", np.float64), ("top_p", np.
 """How a row is drawn from, as kernels/draws.cpp declares it (DqDraws)."""
 
 _SIGNATURES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
-    "dq_linear": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_int64],
-    "dq_embed": [c_void_p, c_void_p, c_void_p, c_int64, c_float, c_void_p, c_void_p, c_void_p, c_int64],
-    "dq_write_keys": [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_int64],
-    "dq_scores": [
-        *(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_float, c_void_p, c_int64, c_int64)
-    ],
-    "dq_weigh": [c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64],
-    "dq_own_scores": [*(c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_float, c_void_p, c_int64, c_int64)],
-    "dq_own_weigh": [c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64],
-    "dq_head": [c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64],
-    "dq_select": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64],
-    "dq_draw": [c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64],
+    "dq_linear": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
+    "dq_embed": [c_void_p, c_void_p, c_void_p, c_int64, c_float, c_void_p, c_void_p, c_void_p],
+    "dq_write_keys": [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_int64],
+    "dq_scores": [*(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_float, c_void_p, c_int64)],
+    "dq_weigh": [c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p],
+    "dq_own_scores": [*(c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_float, c_void_p, c_int64)],
+    "dq_own_weigh": [c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p],
+    "dq_head": [c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
+    "dq_select": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
+    "dq_draw": [c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
 }
 _SIZES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
     "dq_block_bytes": [c_int64, c_int64, c_int64],
@@ -84,8 +83,8 @@ def built_for(name: str) -> ctypes.CDLL | None:
     files = sorted(Path(__file__).parent.glob(BUILT.format(name)))
     if not files:
         return None
-    # The OpenMP of the kernels is the one that torch has loaded, so that both share one team of threads.
-    assert torch.get_num_threads() > 0
+    if team() is None:
+        raise UnavailableError("the library of their threads was not built, or cannot be loaded")
     try:
         library = ctypes.CDLL(str(files[0]))
     except OSError as error:

@@ -63,8 +63,7 @@ class PackedLinear:
     def __call__(self, tokens: Tensor, out: Tensor, residual: Tensor | None = None) -> Tensor:
         """float32 [tokens, columns] to `out` [tokens, rows], `residual` added; all contiguous. `out` may be `residual`."""
         added = None if residual is None else residual.data_ptr()
-        threads = torch.get_num_threads()
-        self._multiply(self.address, tokens.data_ptr(), tokens.shape[0], added, out.data_ptr(), threads)
+        self._multiply(self.address, tokens.data_ptr(), tokens.shape[0], added, out.data_ptr())
         return out
 
 

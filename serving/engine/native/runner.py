@@ -22,6 +22,7 @@ from serving.engine.native.linear import PackedLinear
 from serving.engine.native.selection import Selection
 from serving.engine.pytorch.model import POSITION_OFFSET
 from serving.engine.runner import Candidates, Source, Wanted
+from serving.engine.threads import one_torch_thread
 
 GROUP = 512
 """Tokens that go through a layer together, or one longer source: what they need stays in the last-level cache."""
@@ -109,6 +110,7 @@ class NativeRunner:
         return SourceCache.bytes(source, self._decoder_heads)
 
     @torch.inference_mode()
+    @one_torch_thread()
     def begin(self, sources: Sequence[Source]) -> None:
         """As the protocol says."""
         lengths = [len(source.token_ids) for source in sources]
@@ -118,6 +120,7 @@ class NativeRunner:
         self._encoding = _Encoding(caches, self._embed_source(tokens, positions), self._grouped(lengths))
 
     @torch.inference_mode()
+    @one_torch_thread()
     def encode(self, layers: int) -> bool:
         """As the protocol says."""
         encoding = self._encoding
@@ -162,6 +165,7 @@ class NativeRunner:
         self._encoding = None
 
     @torch.inference_mode()
+    @one_torch_thread()
     def decode(self, tokens: Sequence[int], wanted: Sequence[Wanted]) -> list[Candidates]:
         """As the protocol says."""
         batch = self._batch
