@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,15 +57,17 @@ class Subject(NamedTuple):
         }
 
 
-def subjects_of(folder: Path | None, texts: Path | None, scratch: Path) -> list[Subject]:
-    """The artifact in a folder; without one, the shipped translator and a student of BART-base's shape with random weights.
+def subjects_of(folder: Path | None, texts: Path | None, only_random: bool, scratch: Path) -> Iterator[Subject]:
+    """The artifact in a folder; without one, the shipped translator and a student of BART-base's shape with random weights,
+    or the latter only. Each is made when it is asked for.
 
     Raises ModelError, ArtifactError, OSError.
     """
-    if folder is not None:
-        return [_subject(folder.name, folder.resolve(), texts, scratch)]
-    shipped = shipped_model("translation").resolve()
-    return [_subject(shipped.name, shipped, texts, scratch), random_subject(scratch)]
+    if not only_random:
+        given = (folder or shipped_model("translation")).resolve()
+        yield _subject(given.name, given, texts, scratch)
+    if folder is None:
+        yield random_subject(scratch)
 
 
 def random_subject(scratch: Path) -> Subject:

@@ -53,6 +53,8 @@ class Pace(NamedTuple):
     """Of the same rates."""
     precision: float
     """Of the highest rates, as a share of them."""
+    tries: int
+    """Of the rate at which a search ends."""
 
     patience: float = 5.0
     """Seconds that requests are awaited at the end of a load, longer than the longest limit."""
@@ -62,8 +64,8 @@ class Pace(NamedTuple):
         return Load(seconds, rate=rate, warm_up=min(1.0, seconds / 4), patience=self.patience, seed=seed)
 
 
-FULL = Pace(5.0, 15.0, 300, 40.0, 2, 0.06)
-QUICK = Pace(1.5, 3.0, 40, 6.0, 1, 0.15)
+FULL = Pace(5.0, 15.0, 300, 40.0, rounds=2, precision=0.06, tries=2)
+QUICK = Pace(1.5, 2.5, 40, 5.0, rounds=1, precision=0.15, tries=1)
 
 
 class Service(NamedTuple):
@@ -95,7 +97,7 @@ def compare_with_peer(
         return client.submit(run_load, target, load).result()
 
     compared: list[Compared] = []
-    for subject in subjects_of(settings.model, settings.texts, scratch):
+    for subject in subjects_of(settings.model, settings.texts, settings.random_model, scratch):
         flags = ("--threads", str(settings.threads), "--runner", settings.runner)
         with running_server({MODEL: subject.model.folder}, scratch, *flags) as server:
             compared += _compare(subject, server, settings, pace, send, scratch, progress)
@@ -143,7 +145,7 @@ def _compare(
 def measured(services: dict[str, Service], many: Load, limits: Sequence[float], pace: Pace) -> dict[str, Side]:
     answers = {side: ask_all(service.target) for side, service in services.items()}
     throughputs = {side: service.run(many).throughput for side, service in services.items()}
-    searches = {side: RateSearch(limits, throughputs[side], pace.precision) for side in SIDES}
+    searches = {side: RateSearch(limits, throughputs[side], pace.precision, pace.tries) for side in SIDES}
     at_rates: dict[str, dict[float, Trial]] = {side: {} for side in SIDES}
     computed, sent, seconds = (dict.fromkeys(SIDES, 0.0) for _ in range(3))
     for rate in (max(LEAST_RATE, share * throughputs[PEER]) for share in SHARES):

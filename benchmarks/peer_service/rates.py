@@ -35,10 +35,14 @@ class Trial(NamedTuple):
 class RateSearch:
     """Of one side: which rate to try next, and what the trials say."""
 
-    def __init__(self, limits: Sequence[float], throughput: float, precision: float) -> None:
-        """`limits` of the 99th percentile, in seconds; rates are found to `precision`, a share of them."""
+    def __init__(self, limits: Sequence[float], throughput: float, precision: float, tries: int = 1) -> None:
+        """`limits` of the 99th percentile, in seconds; rates are found to `precision`, a share of them.
+
+        Where the search ends, a rate counts as missed when it was missed in so many `tries`.
+        """
         self.trials: list[Trial] = []
-        self._limits, self._throughput, self._precision = sorted(limits, reverse=True), throughput, precision
+        self._limits, self._throughput = sorted(limits, reverse=True), throughput
+        self._precision, self._tries = precision, tries
 
     def next_rate(self) -> float | None:
         """None when all is known."""
@@ -50,17 +54,20 @@ class RateSearch:
     def highest(self, limit: float) -> float:
         """Requests a second at which the limit was kept, and at all lower ones that were tried; 0 where at none."""
         missed = self._lowest_missed(limit)
-        kept = (trial.rate for trial in self.trials if trial.p99 <= limit and trial.rate < missed)
-        return max(kept, default=0.0)
+        return max((rate for rate in self._kept(limit) if rate < missed), default=0.0)
 
     def _next_for(self, limit: float) -> float | None:
         highest, missed = self.highest(limit), self._lowest_missed(limit)
         if not math.isfinite(missed):
             return max(FIRST * self._throughput, RAISED * highest)
         least = LEAST * max(trial.rate for trial in self.trials)
-        if missed - highest <= self._precision * missed or missed <= least:
-            return None
-        return (highest + missed) / 2
+        if missed - highest > self._precision * missed and missed > least:
+            return (highest + missed) / 2
+        # What other programs did in one trial must not end the search.
+        return missed if sum(trial.rate == missed for trial in self.trials) < self._tries else None
+
+    def _kept(self, limit: float) -> set[float]:
+        return {trial.rate for trial in self.trials if trial.p99 <= limit}
 
     def _lowest_missed(self, limit: float) -> float:
-        return min((trial.rate for trial in self.trials if trial.p99 > limit), default=math.inf)
+        return min({trial.rate for trial in self.trials} - self._kept(limit), default=math.inf)

@@ -48,6 +48,7 @@ class BenchService(Command):
         description="measure beside CTranslate2 int8 behind FastAPI instead, over HTTP: the model that is given, else the "
         "first translator in models/ and a random student of BART-base's shape",
     )
+    random_model: bool = Field(False, description="of --peer: measure that random student only")
     many_models: list[Annotated[int, Field(ge=2, le=100)]] = Field(
         [],
         description="measure so many models in one server instead, idle and busy at once, beside a server of one, over "
@@ -85,6 +86,8 @@ class BenchService(Command):
             raise ValueError(
                 f"many_models = {self.many_models}: servers of the bench's own are measured, not one that runs already"
             )
+        if self.random_model and (self.model is not None or not self.peer):
+            raise ValueError("random_model = true: it is for peer, and stands in the place of a model that is given")
         if self.peer and self.many_models:
             raise ValueError(f"peer = true and many_models = {self.many_models}: one of them at a time")
         if self.plot and (self.peer or self.many_models):

@@ -27,6 +27,7 @@ from dqbart.cli import run_command
         (BenchService, ["--many-models", "2", "--url", "http://a:1"], "many_models = [2]: servers of the bench's own"),
         (BenchService, ["--many-models", "2,10", "--peer"], "peer = true and many_models = [2, 10]: one of them at a time"),
         (BenchService, ["--many-models", "1"], "many_models.0 = 1: should be greater than or equal to 2"),
+        (BenchService, ["--random-model"], "random_model = true: it is for peer"),
         (BenchService, ["--peer", "--plot", "a.svg"], "plot: it shows latencies of the service alone"),
         (BenchSoak, ["--plot", "soak.pdf"], "plot = 'soak.pdf': a name that ends in .svg or .png is expected"),
         (BenchArrivals, ["--beams", "4,65"], "beams = [4, 65]: at least one number, none above rows = 64"),

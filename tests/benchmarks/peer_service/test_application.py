@@ -79,7 +79,7 @@ def test_the_answer_is_the_library_s(setup: Setup, file: Path) -> None:
 
 
 def test_texts_are_split_and_put_together_as_ours_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (subject,) = subjects_of(MODELS / "mbart-de-en-2-2-8", None, tmp_path)
+    (subject,) = subjects_of(MODELS / "mbart-de-en-2-2-8", None, False, tmp_path)
     assert [case.name for case in subject.cases] == ["mbart-de-en-2-2-8, beams 4", "mbart-de-en-2-2-8, greedy"]
     assert subject.search_defaults()["beam_size"] == 4
     folder, vocab_size = subject.model.folder, subject.model.vocab_size
@@ -102,7 +102,7 @@ def test_texts_are_split_and_put_together_as_ours_are(tmp_path: Path, monkeypatc
 
 def test_models_that_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="answers questions"):
-        subjects_of(MODELS / "medquad-fairytale-qa-4-4-8", None, tmp_path)
+        list(subjects_of(MODELS / "medquad-fairytale-qa-4-4-8", None, False, tmp_path))
 
 
 def test_it_runs_in_processes_of_uvicorn(setup: Setup, tmp_path: Path) -> None:

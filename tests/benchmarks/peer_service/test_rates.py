@@ -51,6 +51,16 @@ def test_what_is_kept_above_a_rate_that_was_missed_does_not_count() -> None:
     assert search.next_rate() == 50
 
 
+def test_a_rate_that_was_missed_by_chance_is_tried_again() -> None:
+    search = RateSearch([0.5], 100.0, 0.05, tries=2)
+    search.record(trial(30.0, 9.0))
+    searched(search, capacity=100.0, alone=0.05)
+    assert 84 < search.highest(0.5) <= 90
+    assert sum(each.rate == 30.0 for each in search.trials) == 2
+    (missed,) = {each.rate for each in search.trials if each.rate > 90 and each.rate < 95}
+    assert sum(each.rate == missed for each in search.trials) == 2
+
+
 def test_failures_are_latencies_without_end() -> None:
     latencies = tuple(number / 1000 for number in range(1, 200))
     assert Trial(1.0, Outcome(latencies, {ANSWERED: 199, "429": 1}, 1.0, 0.0)).p99 == 0.198
