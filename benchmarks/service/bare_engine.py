@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.service.load import ANSWERED, Load, Outcome, drive
 from benchmarks.service.works import Work
 from serving.engine.async_engine import AsyncEngine
-from serving.engine.engine_thread import EngineThread
 from serving.engine.errors import EngineFull
+from serving.engine.loop import EngineLoop
 from serving.engine.request import Request
 from serving.engine.settings import EngineSettings, RunnerName
 
@@ -55,7 +55,7 @@ def load_bare_engine(folder: Path, work: Work, threads: int, runner: RunnerName)
     with ThreadPoolExecutor(1) as loader:
         engine = loader.submit(load_engine, folder, settings, runner).result()
         model = loader.submit(check_model, work.model, folder, settings.max_batch_rows).result()
-    _LOADED.append(EngineSender(AsyncEngine(EngineThread(engine)), work.for_the_engine(model, settings.max_batch_rows)))
+    _LOADED.append(EngineSender(AsyncEngine(EngineLoop().add(engine)), work.for_the_engine(model, settings.max_batch_rows)))
 
 
 def run_engine_load(load: Load) -> Outcome:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from http import HTTPStatus
 
 from quant.errors import Error
+from serving.engine.errors import InvalidRequest, SourceTooLong
 
 
 class ErrorCode(StrEnum):
@@ -64,6 +65,11 @@ class ServiceError(Error):
     def retry_after(self) -> int | None:
         """Seconds after which the same request may be accepted; None where repeating it is no use."""
         return RETRY_AFTER_SECONDS.get(self.code)
+
+
+def request_fault(fault: InvalidRequest) -> ServiceError:
+    """What the engine has against a request, as the client is told."""
+    return ServiceError(ErrorCode.TOO_LONG if isinstance(fault, SourceTooLong) else ErrorCode.BAD_PARAMETER, str(fault))
 
 
 def internal_error() -> ServiceError:

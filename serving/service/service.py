@@ -16,13 +16,13 @@ from time import perf_counter
 from typing import Any, Literal
 
 from quant.card import Task, Texts
-from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest, SourceTooLong
+from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest
 from serving.observability.requests import current_request
 from serving.service.answering import Answering
 from serving.service.counting import UNKNOWN_MODEL, Counts
 from serving.service.descriptions import ModelList
 from serving.service.door import Door, stopping
-from serving.service.errors import ErrorCode, ServiceError, internal_error
+from serving.service.errors import ErrorCode, ServiceError, internal_error, request_fault
 from serving.service.inputs import characters, check_inputs, inputs_of, numbered
 from serving.service.models import Models, ServedModel
 from serving.service.news import News, told
@@ -116,9 +116,11 @@ class Service:
         self._metrics.record_request(task, UNKNOWN_MODEL, protocol, code, seconds)
 
     def check_health(self) -> None:
-        """Raises ServiceError (unavailable) when an engine has stopped."""
-        if stopped := self._models.stopped():
-            raise ServiceError(ErrorCode.UNAVAILABLE, f"{', '.join(stopped)} cannot answer; the replica is being replaced")
+        """Raises ServiceError (unavailable) when an engine has stopped, or hangs."""
+        if faults := self._models.faults():
+            why = "; ".join(dict.fromkeys(faults.values()))
+            message = f"{', '.join(faults)} cannot answer: {why}. The replica is being replaced"
+            raise ServiceError(ErrorCode.UNAVAILABLE, message)
 
     def check_ready(self) -> None:
         """Raises ServiceError (unavailable) when no request can be answered: for the same reason, or because it stops."""
@@ -209,10 +211,8 @@ class Service:
                 return ServiceError(ErrorCode.OVERLOADED, "too many requests are waiting; repeat this one later")
             case EngineClosed():
                 return ServiceError(ErrorCode.UNAVAILABLE, "the server is stopping or restarting; repeat this later")
-            case SourceTooLong():
-                return ServiceError(ErrorCode.TOO_LONG, str(fault))
             case InvalidRequest():
-                return ServiceError(ErrorCode.BAD_PARAMETER, str(fault))
+                return request_fault(fault)
             case _:
                 _LOG.error("a request failed", exc_info=fault)
                 return internal_error()
