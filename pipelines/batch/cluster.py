@@ -53,19 +53,32 @@ def started(cores: int) -> Iterator[None]:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # By default the actors would give way to everything else that the machine does.
         os.environ.setdefault("RAY_worker_niceness", "0")
-        # It would be told that an actor is only started again as long as this process lives.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         own = {"num_cpus": cores, "object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False}
     import ray
 
     try:
-        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
+        with _backend_silent():
+            ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
     except ConnectionError as error:
         raise BatchError(f"no Ray cluster answers at RAY_ADDRESS = {address!r}: {error}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _backend_silent() -> Iterator[None]:
+    """Ray's C++ says nothing on stderr but what is fatal: neither that it was told so, nor how its actors are restarted."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def pool_for(actors: int | None, threads: int | None, device: str) -> Pool:

@@ -41,8 +41,11 @@ class Folder:
         """Of those of the input that cannot be read where they are."""
         return self.path / WORK / "input"
 
-    def check(self, made_with: Mapping[str, Any]) -> bool:
-        """Whether there is a run to continue. Raises BatchError for one that was made otherwise, and for strange files."""
+    def check(self, made_with: Mapping[str, Any] | None = None) -> bool:
+        """Whether there is a run to continue. Raises BatchError for one that was made otherwise, and for strange files.
+
+        Without `made_with`, which takes a look through the whole input, for the latter alone.
+        """
         record = self.path / RECORD
         if not self.path.exists():
             return False
@@ -55,14 +58,16 @@ class Folder:
                     "choose another folder"
                 )
             return False
+        if made_with is None:
+            return True
         try:
             saved = json.loads(record.read_text(encoding="utf-8"))
         except ValueError as error:
             raise BatchError(f"{record} does not say what the files beside it were made with: {error}") from error
         wanted = json.loads(json.dumps(made_with))
-        differing = [key for key in {**saved, **wanted} if key in wanted and saved.get(key) != wanted[key]]
+        differing = [key for key in {**saved, **wanted} if saved.get(key) != wanted.get(key)]
         if differing:
-            faults = "; ".join(_difference(key, saved.get(key), wanted[key]) for key in differing)
+            faults = "; ".join(_difference(key, saved.get(key), wanted.get(key)) for key in differing)
             raise BatchError(
                 f"output = {str(self.path)!r}: was made otherwise: {faults}. Remove it, or choose another folder"
             )

@@ -66,7 +66,7 @@ def _run(settings: Batch, console: Console) -> int:
     folder = Folder(settings.output.absolute(), _ENDINGS[_output_format(settings, entries)])
     model = open_model(settings.model)
     model.check_languages(*_constant_languages(settings))
-    folder.check({})
+    folder.check()
     planned = _plan(settings, entries, folder, model)
     with folder.locked():
         folder.check(planned.made_with)

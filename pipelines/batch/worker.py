@@ -125,6 +125,10 @@ class Worker:
             raise
         return {name: [value] for name, value in vars(done).items()}
 
+    def close(self) -> None:
+        """Of use where the process goes on, as that of an actor does not."""
+        self._model.close()
+
     def work(self, part: Part) -> Done:
         """Read, answer and write a part. Raises BatchError for what is wrong with all rows."""
         job, done = self._job, Done(part.number, part.rows)
