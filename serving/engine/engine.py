@@ -1,7 +1,8 @@
 """Continuous batching: a request joins the batch at the next step and leaves it when it is finished.
 
-`step()` is the whole flow. It is called by one thread; `submit`, `cancel` and `stats` may be called by any, and wait for no
-computation: the lock is held for bookkeeping only.
+`step()` is the whole flow of an engine that is alone; where several take turns, their loop asks each for its two halves,
+`encode` and `decode`. One thread computes; `submit`, `cancel` and `stats` may be called by any, and wait for no computation:
+the lock is held for bookkeeping only.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from quant.artifact import read_artifact
+from quant.artifact import open_artifact
 from quant.layout import Architecture
 from serving.engine.admission import check_cache_bytes, check_request
 from serving.engine.errors import GenerationFailed
@@ -25,6 +26,8 @@ from serving.engine.runners import runner_for
 from serving.engine.scheduler import Claim, Scheduler
 from serving.engine.search import Search, rows_of, search_for
 from serving.engine.settings import EngineSettings, RunnerName
+from serving.engine.turn import Turn
+from serving.engine.warm_up import warm_up
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,7 +47,8 @@ class EngineStats:
     max_cache_bytes: int = 0
     """The ceiling of `cache_bytes`, from the settings."""
     longest_stall_seconds: float = 0.0
-    """The longest that rows waited for encoding between two of their decode steps, since the engine was made."""
+    """The longest that rows waited for encoding, of whichever model, between two of their decode steps, since the engine was
+    made."""
 
 
 @dataclass(frozen=True)
@@ -146,15 +150,38 @@ class Engine:
         with self._lock:
             return bool(self._generations)
 
+    @property
+    def rows(self) -> int:
+        """Rows that will be decoded next."""
+        return self._runner.rows
+
     def step(self) -> list[Event]:
-        """Drop those who left; encode those who come, or a slice of it; decode one token a row; tell what came of it."""
+        """A turn of this engine alone: encode those who come, or a slice of it; decode one token a row; what came of it."""
+        started, rows_wait = perf_counter(), self.rows > 0
+        turn = Turn(rows_wait)
+        failed = self.encode(turn)
+        if rows_wait and turn.encoded_tokens:
+            self.waited(perf_counter() - started)
+        return [*failed, *self.decode()]
+
+    def encode(self, turn: Turn) -> list[Event]:
+        """Drop those who left, and encode those who come, as much of it as the turn leaves; whom a fault ended."""
         try:
-            self._drop_departed()
-            self._encode()
+            self._encode(turn)
+            return []
+        except Exception as fault:
+            return self._fail_all(fault)
+
+    def decode(self) -> list[Event]:
+        """Decode one token a row; what came of it."""
+        try:
             return self._decode()
         except Exception as fault:
-            # The runner's tensors may be half-written: nothing in them can be trusted, everything else goes on.
             return self._fail_all(fault)
+
+    def waited(self, seconds: float) -> None:
+        """Take note that rows of this engine waited so long for encoding."""
+        self._longest_stall = max(self._longest_stall, seconds)
 
     def _drop_departed(self) -> None:
         # Read once: others may leave at any moment.
@@ -167,21 +194,21 @@ class Engine:
             self._runner.abandon()
             self._forget_encoding()
 
-    def _encode(self) -> None:
-        started, rows_wait = perf_counter(), bool(self._batch)
+    def _encode(self, turn: Turn) -> None:
+        self._drop_departed()
         if not self._encoding:
-            self._begin(started)
+            self._begin(turn)
         if self._encoding:
             with self._lock:
-                layers = self._scheduler.take_layers()
-            if self._runner.encode(layers):
+                layers = self._scheduler.take_layers(turn)
+            if layers and self._runner.encode(layers):
                 self._join()
-            if rows_wait:
-                self._longest_stall = max(self._longest_stall, perf_counter() - started)
+                turn.rows_wait = True
 
-    def _begin(self, started: float) -> None:
+    def _begin(self, turn: Turn) -> None:
+        started = perf_counter()
         with self._lock:
-            self._encoding = [self._generations[request_id] for request_id in self._scheduler.admit()]
+            self._encoding = [self._generations[request_id] for request_id in self._scheduler.admit(turn)]
         if self._encoding:
             for generation in self._encoding:
                 generation.encode_started = started
@@ -228,7 +255,10 @@ class Engine:
         self._encoding = []
 
     def _fail_all(self, fault: Exception) -> list[Event]:
-        """The end of everything that the runner holds, for those who still wait for it."""
+        """The end of everything that the runner holds, for those who still wait for it.
+
+        Its tensors may be half-written: nothing in them can be trusted, everything else goes on.
+        """
         failed: list[Event] = [_failed(each, fault) for each in (*self._batch, *self._encoding) if not each.departed]
         self._runner.clear()
         self._forget_encoding()
@@ -238,10 +268,11 @@ class Engine:
 
 
 def load_engine(artifact: Path, settings: EngineSettings, runner: RunnerName = "auto") -> Engine:
-    """An engine over the artifact in a folder. Raises ArtifactError, RunnerUnavailable."""
-    engine = Engine(runner_for(read_artifact(artifact), settings, runner), settings)
+    """An engine over the artifact in a folder, which is ready for requests. Raises ArtifactError, RunnerUnavailable."""
+    chosen = runner_for(open_artifact(artifact), settings, runner)
+    warm_up(Engine(chosen, settings))
     give_back_freed_memory()
-    return engine
+    return Engine(chosen, settings)
 
 
 def _advanced(generation: _Generation, candidates: Candidates) -> tuple[list[int], list[Event]]:

@@ -30,12 +30,14 @@ from serving.service.errors import ErrorCode
 
 if TYPE_CHECKING:
     from serving.engine.engine import EngineStats
+    from serving.engine.port import Step
     from serving.service.models import CheckedModel
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 TOKEN_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+STEP_SECONDS = (*TOKEN_SECONDS, 2.5, 5.0, 10.0, 30.0, 60.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 
@@ -97,14 +99,18 @@ class Metrics:
         )
         self._times = (self._queue_time, self._encode_time, self._decode_time, self._first_token_time, self._token_time)
         self._batch_rows = self._histogram("dqbart_batch_rows", "Rows (sources times beams) of a step", ROWS, "model")
+        self._step_time = self._histogram(
+            "dqbart_step_seconds", "A model's part of a turn: encoding and a decoding step", STEP_SECONDS, "model"
+        )
 
-    def watch(self, model: CheckedModel, stats: Callable[[], EngineStats]) -> Callable[[int], None]:
-        """What is to be told of each step of a model's engine how many rows it decoded. `stats` is the engine's."""
+    def watch(self, model: CheckedModel, stats: Callable[[], EngineStats]) -> Callable[[Step], None]:
+        """What is to be told each step of a model's engine. `stats` is the engine's."""
         update = self._model_gauges.watch(model, stats)
 
-        def record_step(rows: int) -> None:
-            if rows:
-                self._batch_rows.labels(model.name).observe(rows)
+        def record_step(step: Step) -> None:
+            if step.rows:
+                self._batch_rows.labels(model.name).observe(step.rows)
+            self._step_time.labels(model.name).observe(step.seconds)
             update()
 
         return record_step
@@ -166,7 +172,7 @@ class Metrics:
     def _show_zeros(self, model: str) -> None:
         for counter in (self._inputs, self._windows, self._source_tokens, self._generated_tokens):
             counter.labels(model)
-        for histogram in (*self._times, self._batch_rows):
+        for histogram in (*self._times, self._batch_rows, self._step_time):
             histogram.labels(model)
         self._show_failures(model)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import load_engine
-from serving.engine.engine_thread import EngineThread
 from serving.engine.memory import give_back_freed_memory
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.program.calls import Call, closed
@@ -32,7 +31,7 @@ class Loaded:
         self._pid = self._shared.pid
         try:
             checked = check_model(folder.resolve().name, folder, settings.max_batch_rows)
-            engine = AsyncEngine(EngineThread(load_engine(folder, settings, runner)))
+            engine = AsyncEngine(self._shared.engines.add(load_engine(folder, settings, runner), checked.name))
             self.served = ServedModel(checked, checked.codec(), engine)
         except BaseException:
             left(self)

@@ -15,10 +15,10 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-import torch
-
 from quant.errors import Error
 from serving.engine.errors import InvalidSettings
+from serving.engine.loop import EngineLoop
+from serving.engine.threads import available_threads, set_threads
 
 T = TypeVar("T")
 
@@ -37,12 +37,13 @@ class Closable(Protocol):
 
 
 class Shared:
-    """The event loop of a process's models, on its thread."""
+    """The event loop of a process's models, on its thread, and the loop that steps their engines, on another."""
 
     def __init__(self, threads: int | None) -> None:
         self.pid = os.getpid()
-        self.threads = threads or _all_threads()
-        torch.set_num_threads(self.threads)
+        self.threads = threads or available_threads()
+        set_threads(self.threads)
+        self.engines = EngineLoop()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="dqbart-requests", daemon=True)
         self._thread.start()
@@ -53,6 +54,7 @@ class Shared:
 
     def stop(self) -> None:
         """End, when all that the loop was given has: what waits for an engine that is closed does so soon."""
+        self.engines.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -105,11 +107,6 @@ def left(member: Closable) -> None:
         if shared is None or _open:
             return
     shared.stop()
-
-
-def _all_threads() -> int:
-    """The largest power of two within those that torch would use."""
-    return 1 << (torch.get_num_threads().bit_length() - 1)
 
 
 @atexit.register

@@ -6,7 +6,6 @@ This module loads neither torch nor ray, so that `dqbart serve --help` and a wro
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections import Counter
@@ -19,6 +18,7 @@ from pydantic_settings import NoDecode
 
 from dqbart.cli import Command, read_settings
 from quant.card import Task
+from quant.processors import available_threads
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.observability.logs import LogFormat, LogSettings
 from serving.service.access import ApiKey, read_keys
@@ -73,7 +73,7 @@ class Serve(Command):
     )
     replicas: Positive = Field(default=1, description="processes that each hold every model")
     threads: Positive | None = Field(
-        default=None, description="CPU threads of a replica, a power of two (default: the largest within cores / replicas)"
+        default=None, description="CPU threads of a replica (default: those that the server may use / replicas)"
     )
     runner: RunnerName = Field(
         default="auto",
@@ -98,6 +98,19 @@ class Serve(Command):
         default=EngineSettings.encode_tokens_per_step,
         description="source tokens that a model encodes between two decoding steps: fewer, and running requests wait less "
         "for long inputs, more, and long inputs wait less",
+    )
+    packed_folder: str = Field(
+        default=EngineSettings.packed_folder,
+        min_length=1,
+        description="folder in which models are kept as native kernels read them, once for all processes and starts: auto "
+        "is dqbart in the user's cache ($XDG_CACHE_HOME), none has each replica pack its own",
+    )
+    max_step_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds after which a step of a model is taken to hang, and its replica is replaced (default: 60, or "
+        "20 times as long as any step before)",
     )
     max_inputs: Positive = Field(
         default=32, description="inputs in one request, and windows of its inputs that are answered at a time"
@@ -182,14 +195,11 @@ class Serve(Command):
             raise ValueError(f"the name {twice[0]} is given twice; tell them apart with NAME=FOLDER")
         return value
 
-    @field_validator("threads")
+    @field_validator("packed_folder")
     @classmethod
-    def _check_threads(cls, value: int | None) -> int | None:
-        # Rows are split evenly among a power of two of threads. An odd share would leave the last rows of each to a scalar
-        # loop that rounds differently from the vectorised one, and an answer would depend on its place in the batch.
-        if value is not None and value & (value - 1):
-            raise ValueError("a power of two is expected: 1, 2, 4, 8, …")
-        return value
+    def _absolute(cls, value: str) -> str:
+        # Replicas work in other folders.
+        return value if value in ("auto", "none") else str(Path(value).expanduser().absolute())
 
     @model_validator(mode="after")
     def _check_keys(self) -> Serve:
@@ -230,6 +240,11 @@ class Serve(Command):
             "summarization": self.default_summarization,
             "question-answering": self.default_question_answering,
         }
+
+    @property
+    def engine(self) -> EngineSettings:
+        """Of each model's engine."""
+        return EngineSettings(**{field.name: getattr(self, field.name) for field in fields(EngineSettings)})
 
     @property
     def limits(self) -> Limits:
@@ -278,8 +293,7 @@ class Serve(Command):
     def threads_per_replica(self) -> int:
         if self.threads is not None:
             return self.threads
-        share = max(1, len(os.sched_getaffinity(0)) // self.replicas)
-        return 1 << (share.bit_length() - 1)
+        return max(1, available_threads() // self.replicas)
 
     def cli_cmd(self) -> None:
         from serving.server.processes import end_process

@@ -1,19 +1,19 @@
 """The served models: checked where the server is started, opened where they run, chosen by name, exchanged while they run.
 
-Checking reads a whole artifact and its tokenizer, so that a damaged one stops `dqbart serve` at once and not minutes later
-inside a replica.
+Checking looks at a whole artifact and its tokenizer, so that a damaged one stops `dqbart serve` at once and not minutes
+later inside a replica.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from quant.artifact import ArtifactError, read_artifact, sizes
+from quant.artifact import Artifact, ArtifactError, check_tensors, open_artifact, sizes
 from quant.card import Card, Task
 from quant.errors import Error
 from quant.generation import GenerationConfigError
@@ -41,8 +41,8 @@ class Generator(Protocol):
         """Token ids as soon as they are certain, then the result. Raises what `generate` raises."""
 
     @property
-    def alive(self) -> bool:
-        """Whether it can still generate."""
+    def fault(self) -> str | None:
+        """Why it generates no more; None while it does."""
 
     def close(self) -> None:
         """Stop for good; what is not finished gets EngineClosed."""
@@ -82,10 +82,16 @@ class ServedModel:
         return self.checked.name
 
 
-def check_model(name: str, folder: Path, max_rows: int) -> CheckedModel:
-    """Read everything of an artifact that serving needs. Raises ModelError."""
+def check_model(
+    name: str, folder: Path, max_rows: int, check_weights: Callable[[Artifact], None] = check_tensors
+) -> CheckedModel:
+    """Read everything of an artifact that serving needs. Raises ModelError.
+
+    `check_weights` looks at what its tensors hold, or leaves that to who reads them next; it raises ArtifactError.
+    """
     try:
-        artifact = read_artifact(folder)
+        artifact = open_artifact(folder)
+        check_weights(artifact)
         architecture, card = artifact.architecture, artifact.card
         defaults = GenerationDefaults.of(artifact)
         size = sizes(artifact)
@@ -181,9 +187,9 @@ class Models:
             raise ServiceError(ErrorCode.WRONG_TASK, message, "model")
         return model
 
-    def stopped(self) -> list[str]:
-        """Names of models whose engine has come to its end."""
-        return [model.name for model in self._table.models.values() if not model.engine.alive]
+    def faults(self) -> dict[str, str]:
+        """Model → why its engine generates no more, of those that do not."""
+        return {model.name: fault for model in self._table.models.values() if (fault := model.engine.fault) is not None}
 
     def describe(self) -> list[ModelDescription]:
         """What clients may know of each model."""

@@ -116,9 +116,11 @@ class Service:
         self._metrics.record_request(task, UNKNOWN_MODEL, protocol, code, seconds)
 
     def check_health(self) -> None:
-        """Raises ServiceError (unavailable) when an engine has stopped."""
-        if stopped := self._models.stopped():
-            raise ServiceError(ErrorCode.UNAVAILABLE, f"{', '.join(stopped)} cannot answer; the replica is being replaced")
+        """Raises ServiceError (unavailable) when an engine has stopped, or hangs."""
+        if faults := self._models.faults():
+            why = "; ".join(dict.fromkeys(faults.values()))
+            message = f"{', '.join(faults)} cannot answer: {why}. The replica is being replaced"
+            raise ServiceError(ErrorCode.UNAVAILABLE, message)
 
     def check_ready(self) -> None:
         """Raises ServiceError (unavailable) when no request can be answered: for the same reason, or because it stops."""

@@ -20,7 +20,7 @@ def test_a_full_queue_refuses_the_whole_request(build: Build) -> None:
     class Full(Failing):
         async def generate(self, request: Request) -> Result:
             if self.asked == 2:
-                self.fault = EngineFull("full")
+                self.raised = EngineFull("full")
             return await super().generate(request)
 
     engine = Full()
