@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -38,7 +39,7 @@ def ask(settings: Asking, task: ModelTask, inputs: Inputs, answering: Callable[[
             else:
                 _write(settings, answers, inputs, _output(settings, task, answers, inputs))
     except (Refused, Error, OutputError, InputError) as error:
-        raise SystemExit(str(error)) from error
+        raise SystemExit(f"{error}{_folder_meant(settings, error)}") from error
     except KeyboardInterrupt:
         if settings.output is not None:
             print(f"interrupted; the same command continues {settings.output}", file=sys.stderr)
@@ -47,6 +48,14 @@ def ask(settings: Asking, task: ModelTask, inputs: Inputs, answering: Callable[[
         # Whoever read the output has enough. Python would complain once more when it closes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+
+
+def _folder_meant(settings: Asking, error: Exception) -> str:
+    """What to say to who names a folder as if a server had it."""
+    name, fault = settings.model, error.__cause__ or error
+    meant = name is not None and settings.folder is None and (Path(name) / "config.json").is_file()
+    not_there = isinstance(fault, Error) and getattr(fault, "code", "") in (None, "unknown_model")
+    return f"; --model ./{name} asks the one in this folder" if meant and not_there else ""
 
 
 def _stream(answering: Answering, inputs: Inputs) -> None:

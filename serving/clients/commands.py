@@ -27,6 +27,11 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+def _folder(model: str) -> Path | None:
+    """The folder that `--model` names, which the name of no served model can be: those have no slash."""
+    return Path(model).expanduser() if "/" in model or model in (".", "..") else None
+
+
 class Asking(Command, GenerationParameters, TruncationChoice):
     """What the three have in common: who is asked, and how to generate (by default as the model says)."""
 
@@ -71,9 +76,15 @@ class Asking(Command, GenerationParameters, TruncationChoice):
     @field_validator("model")
     @classmethod
     def _check_folder(cls, value: str | None) -> str | None:
-        if value is not None and (folder := _folder(value)) is not None and not (folder / "config.json").is_file():
+        folder = None if value is None else _folder(value)
+        if folder is not None and not (folder / "config.json").is_file():
             raise ValueError("is no artifact: it has no config.json" if folder.exists() else "does not exist")
         return value
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that `model` names."""
+        return None if self.model is None else _folder(self.model)
 
     @property
     def sequences(self) -> int:
@@ -108,10 +119,10 @@ class Asking(Command, GenerationParameters, TruncationChoice):
         ask(self, task, inputs, lambda: self._answering(task))
 
     def _answering(self, task: Task) -> Answering:
-        if self.model is not None and (folder := _folder(self.model)) is not None:
+        if self.folder is not None:
             from serving.clients.by_model import ByModel
 
-            return ByModel(self, folder, task)
+            return ByModel(self, self.folder, task)
         from serving.clients.by_server import ByServer
 
         try:
@@ -203,8 +214,3 @@ class Answer(Asking):
 
         questions = [pb.Question(question=each.text, contexts=each.contexts) for each in inputs]
         return pb.AnswerRequest(questions=questions, **self._shared_fields())
-
-
-def _folder(model: str) -> Path | None:
-    """The folder that `--model` names, which the name of no served model can be: those have no slash."""
-    return Path(model).expanduser() if "/" in model or model in (".", "..") else None
