@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 
-from quant.artifact import Artifact
+from quant.artifact import Artifact, check_tensors
 from quant.errors import Error
 from serving.engine.runner import Runner
 from serving.engine.settings import EngineSettings, RunnerName
@@ -18,9 +18,9 @@ class RunnerUnavailable(Error, RuntimeError):
 
 
 def runner_for(artifact: Artifact, settings: EngineSettings, name: RunnerName = "auto") -> Runner:
-    """The runner of that name, `auto` for the fastest that can run this artifact here.
+    """The runner of that name, `auto` for the fastest that can run this artifact here, which was read or opened.
 
-    Raises RunnerUnavailable when one is named that cannot be used.
+    Raises RunnerUnavailable when one is named that cannot be used, and ArtifactError for what is read here.
     """
     if name == "pytorch":
         return _pytorch(artifact)
@@ -35,6 +35,27 @@ def runner_for(artifact: Artifact, settings: EngineSettings, name: RunnerName = 
         raise RunnerUnavailable(f"runner = {name!r} cannot be used: {reasons[name]}; auto takes the fastest that can")
     _LOG.warning("the slow PyTorch runner is used: no native kernels (%s), no GPU (%s)", reasons["native"], reasons["cuda"])
     return _pytorch(artifact)
+
+
+def prepare(artifact: Artifact, settings: EngineSettings, name: RunnerName = "auto") -> None:
+    """Check all that the tensors of an opened artifact hold, and leave them to the runner of that name, if it keeps such.
+
+    Raises ArtifactError.
+    """
+    from serving.engine.native.library import UnavailableError
+    from serving.engine.native.loading import prepare as prepare_packed
+    from serving.engine.native.runner import check_runs
+
+    native = name == "native" or (name == "auto" and reason_against("cuda") is not None)
+    try:
+        if native:
+            check_runs(artifact)
+    except UnavailableError:
+        native = False
+    if native:
+        prepare_packed(artifact, settings.packed_folder)
+    else:
+        check_tensors(artifact)
 
 
 def reason_against(name: RunnerName) -> str | None:
@@ -60,17 +81,19 @@ def _cuda(artifact: Artifact, settings: EngineSettings) -> Runner | str:
     from serving.engine.cuda.runner import CudaRunner
 
     try:
-        return CudaRunner(artifact, settings.max_batch_rows, settings.max_cache_bytes)
+        return CudaRunner(artifact.whole(), settings.max_batch_rows, settings.max_cache_bytes)
     except (InexactDevice, UnsupportedModel) as error:
         return str(error)
 
 
 def _native(artifact: Artifact, settings: EngineSettings) -> Runner | str:
     from serving.engine.native.library import UnavailableError
-    from serving.engine.native.runner import NativeRunner
+    from serving.engine.native.loading import weights_of
+    from serving.engine.native.runner import NativeRunner, check_runs
 
     try:
-        return NativeRunner(artifact)
+        check_runs(artifact)
+        return NativeRunner(artifact, weights_of(artifact, settings.packed_folder))
     except UnavailableError as error:
         return str(error)
 
@@ -79,4 +102,4 @@ def _pytorch(artifact: Artifact) -> Runner:
     from serving.engine.pytorch.model import Model
     from serving.engine.pytorch.runner import PyTorchRunner
 
-    return PyTorchRunner(Model(artifact))
+    return PyTorchRunner(Model(artifact.whole()))

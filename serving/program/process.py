@@ -1,8 +1,9 @@
 """What all loaded models of a process share, from the first that is loaded until the last is closed.
 
-An event loop on a thread of its own, on which inputs are prepared and awaited as in a server; calls come to it from any
-thread and any event loop. At the end of the interpreter what is still loaded is closed. Threads do not survive a fork, nor
-do those of torch: a process that was forked from one with models is told so, and never waits for what no thread will do.
+The loop that steps their engines in turn, with the threads that compute; and an event loop on a thread of its own, on which
+inputs are prepared and awaited as in a server, and which calls come to from any thread and any event loop. At the end of the
+interpreter what is still loaded is closed. Threads do not survive a fork: a process that was forked from one with models is
+told so, and never waits for what no thread will do.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-import torch
-
 from quant.errors import Error
 from serving.engine.errors import InvalidSettings
+from serving.engine.loop import EngineLoop
+from serving.engine.threads import available_threads, set_threads
 
 T = TypeVar("T")
 
@@ -37,12 +38,13 @@ class Closable(Protocol):
 
 
 class Shared:
-    """The event loop of a process's models, on its thread."""
+    """The threads of a process's models."""
 
     def __init__(self, threads: int | None) -> None:
         self.pid = os.getpid()
-        self.threads = threads or _all_threads()
-        torch.set_num_threads(self.threads)
+        self.threads = threads or available_threads()
+        set_threads(self.threads)
+        self.engines = EngineLoop()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="dqbart-requests", daemon=True)
         self._thread.start()
@@ -53,6 +55,7 @@ class Shared:
 
     def stop(self) -> None:
         """End, when all that the loop was given has: what waits for an engine that is closed does so soon."""
+        self.engines.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -105,11 +108,6 @@ def left(member: Closable) -> None:
         if shared is None or _open:
             return
     shared.stop()
-
-
-def _all_threads() -> int:
-    """The largest power of two within those that torch would use."""
-    return 1 << (torch.get_num_threads().bit_length() - 1)
 
 
 @atexit.register

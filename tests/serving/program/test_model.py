@@ -288,7 +288,7 @@ def test_a_closed_model_ends_what_is_on_its_way_and_takes_no_more(artifacts: dic
     (error,) = ended
     assert isinstance(error, ServiceError)
     assert error.code is ErrorCode.UNAVAILABLE
-    assert "translator is closed: load it again" in error.message
+    assert "translator is closed; load it again" in error.message
     for call in (model.translate, model.translate_each, model.translate_stream):
         with pytest.raises(ServiceError, match="translator is closed"):
             call("welt", **DE_EN)
@@ -304,4 +304,4 @@ def test_a_model_that_nobody_has_any_more_is_closed(artifacts: dict[str, Path]) 
     assert len(list(results)) == 3
     del results
     gc.collect()
-    until(lambda: not engine.alive)
+    until(lambda: engine.fault is not None)
