@@ -24,12 +24,12 @@ from rich.progress import Progress
 
 from benchmarks.peer_service.application import Setup
 from benchmarks.peer_service.cases import MODEL, Subject, subjects_of
-from benchmarks.peer_service.figures import OURS, PEER, SIDES, Answers, Compared, Side
+from benchmarks.peer_service.figures import OURS, PEER, SIDES, Answers, Carried, Compared, Side
 from benchmarks.peer_service.process import RunningPeer, running_peer
 from benchmarks.peer_service.rates import RateSearch, Trial
 from benchmarks.peer_service.settings import PeerSettings, best_settings
 from benchmarks.service.commands import BenchService
-from benchmarks.service.load import Load, Outcome
+from benchmarks.service.load import FIRST_REQUESTS, Load, Outcome
 from benchmarks.service.process_tree import cpu_seconds
 from benchmarks.service.senders import Target, run_load
 from benchmarks.service.server_process import Running, free_port, running_server
@@ -81,12 +81,13 @@ class Service(NamedTuple):
     def run(self, load: Load) -> Outcome:
         return self.run_and_count(load)[0]
 
-    def carried(self, clients: int, seconds: float) -> float:
-        """Requests a second by so many clients, over whole requests: of a window, calls of many texts fall in or out."""
-        outcome = self.run(Load(0.0, clients, requests=clients))
+    def carried(self, clients: int, seconds: float) -> Carried:
+        """So many clients at a time, over whole requests: of a window, calls of many texts fall in or out."""
+        outcome, cpu = self.run_and_count(Load(0.0, clients, requests=clients))
         if outcome.seconds < seconds:
-            outcome = self.run(Load(0.0, clients, requests=math.ceil(clients * seconds / outcome.seconds)))
-        return outcome.throughput
+            requests = math.ceil(clients * seconds / outcome.seconds)
+            outcome, cpu = self.run_and_count(Load(0.0, clients, requests=requests))
+        return Carried(outcome.throughput, cpu / max(1, len(outcome.latencies)))
 
     def run_and_count(self, load: Load) -> tuple[Outcome, float]:
         """And the seconds of a core that the service computed in the window."""
@@ -94,7 +95,11 @@ class Service(NamedTuple):
         self.send(self.target, Load(0.0, 1, requests=1))
         before = cpu_seconds(self.pid)
         outcome = self.send(self.target, load)
-        return outcome, (cpu_seconds(self.pid) - before) * load.seconds / (load.warm_up + load.seconds)
+        if load.requests is None:
+            share = load.seconds / (load.warm_up + load.seconds)
+        else:
+            share = load.requests / (load.requests + FIRST_REQUESTS)
+        return outcome, (cpu_seconds(self.pid) - before) * share
 
 
 def compare_with_peer(
@@ -130,7 +135,7 @@ def _compare(
     def carried(tried: PeerSettings, names: Sequence[str]) -> dict[str, float]:
         with _peer(subject, tried, scratch) as peer:
             services = {name: Service(cases[name].at(peer.http), peer.pid, send) for name in names}
-            return {name: service.carried(clients, pace.trial_seconds) for name, service in services.items()}
+            return {name: service.carried(clients, pace.trial_seconds).throughput for name, service in services.items()}
 
     def waited(tried: PeerSettings, name: str, rate: float) -> float:
         with _peer(subject, tried, scratch) as peer:
@@ -154,11 +159,11 @@ def _compare(
 
 def measured(services: dict[str, Service], clients: int, limits: Sequence[float], pace: Pace) -> dict[str, Side]:
     answers = {side: ask_all(service.target) for side, service in services.items()}
-    throughputs = {side: service.carried(clients, pace.trial_seconds) for side, service in services.items()}
-    searches = {side: RateSearch(limits, throughputs[side], pace.precision, pace.tries) for side in SIDES}
+    carried = {side: service.carried(clients, pace.trial_seconds) for side, service in services.items()}
+    searches = {side: RateSearch(limits, carried[side].throughput, pace.precision, pace.tries) for side in SIDES}
     at_rates: dict[str, dict[float, Trial]] = {side: {} for side in SIDES}
     computed, sent, seconds = (dict.fromkeys(SIDES, 0.0) for _ in range(3))
-    for rate in (max(LEAST_RATE, share * throughputs[PEER]) for share in SHARES):
+    for rate in (max(LEAST_RATE, share * carried[PEER].throughput) for share in SHARES):
         outcomes: dict[str, list[Outcome]] = {side: [] for side in SIDES}
         for seed in range(pace.rounds):
             for side, service in services.items():
@@ -174,7 +179,7 @@ def measured(services: dict[str, Service], clients: int, limits: Sequence[float]
     return {
         side: Side(
             answers[side],
-            throughputs[side],
+            carried[side],
             searches[side],
             at_rates[side],
             computed[side],

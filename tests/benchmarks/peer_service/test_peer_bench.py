@@ -92,7 +92,7 @@ def test_tables(compared: Compared) -> None:
 def test_json_has_it_all(compared: Compared) -> None:
     entries = json.loads(json.dumps(compared.as_json()))
     assert [entry["ratio"] is None for entry in entries["at_equal_p99"]] == [True, True, False]
-    assert entries["sides"]["dqbart"]["throughput"] == 100
+    assert entries["sides"]["dqbart"]["many_clients"]["throughput"] == 100
     assert len(entries["sides"]["dqbart"]["trials"]) >= 3
 
 
