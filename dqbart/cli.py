@@ -34,9 +34,9 @@ from pydantic_settings import (
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "finetune": ("compress.commands.finetune:Finetune", "Make a teacher: fine-tune, or pretrain by denoising."),
-    "compress": ("compress.commands.compress:Compress", "Make a small, quantized student of a teacher checkpoint."),
-    "evaluate": ("compress.commands.evaluate:Evaluate", "Measure a model's quality on a data set."),
-    "compare": ("compress.commands.compare:Compare", "Show what changed from a teacher to its student."),
+    "compress": ("pipelines.compressing.compress:Compress", "Make a small, quantized student of a teacher checkpoint."),
+    "evaluate": ("pipelines.scoring.evaluate:Evaluate", "Measure a model's quality on a data set."),
+    "compare": ("pipelines.scoring.compare:Compare", "Show what changed from a teacher to its student."),
     "export": ("compress.commands.export:Export", "Write an artifact for transformers and other engines."),
     "inspect": ("compress.commands.inspect:Inspect", "Show what an artifact holds: scheme, layers, sizes."),
     "sweep": ("pipelines.commands:Sweep", "Compress a teacher in many ways, and compare the students."),
