@@ -19,7 +19,6 @@ from quant.artifact import open_artifact
 from quant.layout import Architecture
 from serving.engine.admission import check_cache_bytes, check_request
 from serving.engine.errors import GenerationFailed
-from serving.engine.memory import give_back_freed_memory
 from serving.engine.request import Request, Result
 from serving.engine.runner import Candidates, Runner, Source, Wanted
 from serving.engine.runners import runner_for
@@ -271,7 +270,6 @@ def load_engine(artifact: Path, settings: EngineSettings, runner: RunnerName = "
     """An engine over the artifact in a folder, which is ready for requests. Raises ArtifactError, RunnerUnavailable."""
     chosen = runner_for(open_artifact(artifact), settings, runner)
     warm_up(Engine(chosen, settings))
-    give_back_freed_memory()
     return Engine(chosen, settings)
 
 
