@@ -10,20 +10,21 @@ import itertools
 import logging
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 from quant.artifact import read_artifact
 from quant.layout import Architecture
 from serving.engine.admission import check_cache_bytes, check_request
+from serving.engine.cache_budget import CacheBudget
 from serving.engine.errors import GenerationFailed
+from serving.engine.generation import Generation
 from serving.engine.memory import give_back_freed_memory
 from serving.engine.request import Request, Result
-from serving.engine.runner import Candidates, Runner, Source, Wanted
+from serving.engine.runner import Candidates, Runner
 from serving.engine.runners import runner_for
-from serving.engine.scheduler import Claim, Scheduler
-from serving.engine.search import Search, rows_of, search_for
+from serving.engine.scheduler import Scheduler
 from serving.engine.settings import EngineSettings, RunnerName
 
 _LOG = logging.getLogger(__name__)
@@ -40,11 +41,14 @@ class EngineStats:
     batch_rows: int = 0
     """Rows that the last step decoded, 0 when nothing runs."""
     cache_bytes: int = 0
-    """The most that the caches of the running requests may take."""
+    """What the caches of the running requests take."""
     max_cache_bytes: int = 0
-    """The ceiling of `cache_bytes`, from the settings."""
+    """The most that these may take, together with those of the engines that share the budget."""
     longest_stall_seconds: float = 0.0
     """The longest that rows waited for encoding between two of their decode steps, since the engine was made."""
+    set_back_requests: int = 0
+    """How often a running request had to give way for want of memory and was set back to the queue, since the engine was
+    made."""
 
 
 @dataclass(frozen=True)
@@ -67,35 +71,21 @@ class Finished:
 Event = Emitted | Finished
 
 
-@dataclass
-class _Generation:
-    """A request on its way; what has a default is filled by the engine as it goes."""
-
-    request_id: int
-    request: Request
-    search: Search
-    wanted: Wanted
-    source: Source
-    departed: bool = False
-    submitted: float = field(default_factory=perf_counter)
-    encode_started: float = 0.0
-    decode_started: float = 0.0
-    first_token: float = 0.0
-
-
 class Engine:
     """Requests in, events out, a step at a time."""
 
-    def __init__(self, runner: Runner, settings: EngineSettings) -> None:
+    def __init__(self, runner: Runner, settings: EngineSettings, budget: CacheBudget | None = None) -> None:
+        """`budget` is shared with other engines; without one, the engine has its own, of `settings.max_cache_bytes`."""
         self._runner = runner
         self._settings = settings
-        self._scheduler = Scheduler(settings, runner.architecture.encoder_layers)
+        self._budget = budget or CacheBudget(settings.max_cache_bytes)
+        self._scheduler = Scheduler(settings, runner.architecture.encoder_layers, self._budget)
         self._ids = itertools.count()
         self._lock = threading.Lock()
-        self._generations: dict[int, _Generation] = {}
+        self._generations: dict[int, Generation] = {}
         # These two, like the runner, are touched by the stepping thread only.
-        self._encoding: list[_Generation] = []
-        self._batch: list[_Generation] = []
+        self._encoding: list[Generation] = []
+        self._batch: list[Generation] = []
         """In the order of the runner's sources."""
         self._longest_stall = 0.0
         self.decoded_rows = 0
@@ -108,17 +98,13 @@ class Engine:
 
     def submit(self, request: Request, request_id: int | None = None) -> int:
         """Queue a request; its id, a new one unless given. Raises InvalidRequest, SourceTooLong, EngineFull."""
-        architecture, parameters = self._runner.architecture, request.parameters
-        check_request(request, architecture, self._settings)
-        # The last token generated is not fed again, the start token is.
-        source = Source(request.source_ids, rows_of(parameters), parameters.max_new_tokens)
-        cache_bytes = self._runner.cache_bytes(source)
-        check_cache_bytes(cache_bytes, self._settings)
-        search = search_for(request, architecture.vocab_size)
+        runner = self._runner
+        check_request(request, runner.architecture, self._settings)
+        generation = Generation.of(-1, request, runner)
+        check_cache_bytes(runner.cache_bytes(generation.source, generation.source.positions), self._budget.max_bytes)
         with self._lock:
-            number = next(self._ids) if request_id is None else request_id
-            generation = _Generation(number, request, search, search.wanted(), source)
-            self._scheduler.submit(Claim(generation.request_id, source.rows, len(source.token_ids), cache_bytes))
+            generation.request_id = next(self._ids) if request_id is None else request_id
+            self._scheduler.submit(generation.claim(runner))
             self._generations[generation.request_id] = generation
         return generation.request_id
 
@@ -137,8 +123,9 @@ class Engine:
                 running_requests=self._scheduler.admitted,
                 batch_rows=self.decoded_rows if self._scheduler.admitted else 0,
                 cache_bytes=self._scheduler.cache_bytes,
-                max_cache_bytes=self._settings.max_cache_bytes,
+                max_cache_bytes=self._budget.max_bytes,
                 longest_stall_seconds=self._longest_stall,
+                set_back_requests=self._scheduler.set_back_requests,
             )
 
     @property
@@ -147,11 +134,17 @@ class Engine:
             return bool(self._generations)
 
     def step(self) -> list[Event]:
-        """Drop those who left; encode those who come, or a slice of it; decode one token a row; tell what came of it."""
+        """Drop those who left; encode those who come, or a slice of it; decode one token a row; tell what came of it.
+
+        Nothing is decoded while another engine's request is to give way to one of this engine's.
+        """
         try:
             self._drop_departed()
+            self._give_way()
             self._encode()
-            return self._decode()
+            events = self._decode() if self._have_room() else self._rest()
+            self._keep_spare()
+            return events
         except Exception as fault:
             # The runner's tensors may be half-written: nothing in them can be trusted, everything else goes on.
             return self._fail_all(fault)
@@ -166,6 +159,71 @@ class Engine:
         if self._encoding and all(generation.departed for generation in self._encoding):
             self._runner.abandon()
             self._forget_encoding()
+
+    def _give_way(self) -> bool:
+        """Set back those for whose memory earlier ones have asked; whether there were any."""
+        with self._lock:
+            ids = set(self._scheduler.giving_way())
+        if not ids:
+            return False
+        encoding = [each for each in self._encoding if each.request_id in ids]
+        running = [each for each in self._batch if each.request_id in ids]
+        if encoding:
+            # They are encoded as one: the others begin once more, and keep what they have claimed.
+            self._runner.abandon()
+            self._encoding = [each for each in self._encoding if each.request_id not in ids]
+        if running:
+            rows = [range(0 if each.request_id in ids else len(each.search.tokens)) for each in self._batch]
+            self._keep([list(kept) for kept in rows])
+        for generation in (*encoding, *running):
+            generation.begin_again(self._runner)
+        with self._lock:
+            for generation in (*encoding, *running):
+                if generation.departed:
+                    del self._generations[generation.request_id]
+                    self._scheduler.release(generation.request_id)
+                else:
+                    self._scheduler.set_back(generation.claim(self._runner))
+        if encoding and self._encoding:
+            self._runner.begin([generation.source for generation in self._encoding])
+        return bool(encoding or running)
+
+    def _have_room(self) -> bool:
+        """Claim room for the next position of every row; False while that is to come from other engines."""
+        full = {each.request_id: each for each in self._batch if each.positions == each.room}
+        if not full:
+            return True
+        with self._lock:
+            earliest_first = self._scheduler.by_arrival(full)
+        for request_id in earliest_first:
+            generation = full[request_id]
+            while any(each is generation for each in self._batch):
+                if self._grow(generation):
+                    break
+                if not self._give_way():
+                    return False
+        return True
+
+    def _grow(self, generation: Generation) -> bool:
+        room = generation.room
+        generation.grow(self._runner)
+        with self._lock:
+            if self._scheduler.grow(generation.request_id, generation.claim(self._runner).next_bytes):
+                return True
+        generation.room = room
+        return False
+
+    def _rest(self) -> list[Event]:
+        self.decoded_rows = 0
+        return []
+
+    def _keep_spare(self) -> None:
+        """What the runner keeps for sources to come is for a busy engine, and claims come before it."""
+        if spare := self._runner.spare_bytes:
+            with self._lock:
+                kept = self._scheduler.keep(spare if self._batch or self._encoding else 0)
+            if kept < spare:
+                self._runner.trim(kept)
 
     def _encode(self) -> None:
         started, rows_wait = perf_counter(), bool(self._batch)
@@ -184,13 +242,13 @@ class Engine:
             self._encoding = [self._generations[request_id] for request_id in self._scheduler.admit()]
         if self._encoding:
             for generation in self._encoding:
-                generation.encode_started = started
+                generation.encoding_starts(started)
             self._runner.begin([generation.source for generation in self._encoding])
 
     def _join(self) -> None:
         ended = perf_counter()
         for generation in self._encoding:
-            generation.decode_started = ended
+            generation.decoding_starts(ended)
         self._batch += self._encoding
         self._encoding = []
         with self._lock:
@@ -204,6 +262,8 @@ class Engine:
             return []
         tokens = [token for generation in self._batch for token in generation.search.tokens]
         found = self._runner.decode(tokens, [generation.wanted for generation in self._batch])
+        for generation in self._batch:
+            generation.positions += 1
         advanced = [_advanced(generation, candidates) for generation, candidates in zip(self._batch, found, strict=True)]
         finished = [generation for generation, (parents, _) in zip(self._batch, advanced, strict=True) if not parents]
         self._keep([parents for parents, _ in advanced])
@@ -214,7 +274,7 @@ class Engine:
         self._runner.select(parents)
         self._batch = [generation for generation, rows in zip(self._batch, parents, strict=True) if rows]
 
-    def _release(self, generations: Iterable[_Generation]) -> None:
+    def _release(self, generations: Iterable[Generation]) -> None:
         with self._lock:
             for generation in generations:
                 del self._generations[generation.request_id]
@@ -227,6 +287,14 @@ class Engine:
             self._scheduler.abandon()
         self._encoding = []
 
+    def close(self) -> None:
+        """Forget everything and give back what was claimed; nothing is told of it. Called when no step is running."""
+        with self._lock:
+            self._generations.clear()
+            self._scheduler.close()
+        self._encoding, self._batch = [], []
+        self._runner.clear()
+
     def _fail_all(self, fault: Exception) -> list[Event]:
         """The end of everything that the runner holds, for those who still wait for it."""
         failed: list[Event] = [_failed(each, fault) for each in (*self._batch, *self._encoding) if not each.departed]
@@ -237,14 +305,16 @@ class Engine:
         return failed
 
 
-def load_engine(artifact: Path, settings: EngineSettings, runner: RunnerName = "auto") -> Engine:
+def load_engine(
+    artifact: Path, settings: EngineSettings, runner: RunnerName = "auto", budget: CacheBudget | None = None
+) -> Engine:
     """An engine over the artifact in a folder. Raises ArtifactError, RunnerUnavailable."""
-    engine = Engine(runner_for(read_artifact(artifact), settings, runner), settings)
+    engine = Engine(runner_for(read_artifact(artifact), settings, runner), settings, budget)
     give_back_freed_memory()
     return engine
 
 
-def _advanced(generation: _Generation, candidates: Candidates) -> tuple[list[int], list[Event]]:
+def _advanced(generation: Generation, candidates: Candidates) -> tuple[list[int], list[Event]]:
     """Which of the request's rows continue, and what there is to tell. A fault in its search is the end of it alone."""
     search, request_id = generation.search, generation.request_id
     events: list[Event] = []
@@ -254,25 +324,15 @@ def _advanced(generation: _Generation, candidates: Candidates) -> tuple[list[int
         if parents:
             generation.wanted = search.wanted()
         else:
-            events = [Finished(request_id, _result(generation))]
-        if generation.request.stream and (token_ids := search.settled()):
+            events = [Finished(request_id, generation.result())]
+        if generation.request.stream and (token_ids := generation.news()):
             events.insert(0, Emitted(request_id, token_ids))
         return parents, events
     except Exception as fault:
         return [], [_failed(generation, fault)]
 
 
-def _result(generation: _Generation) -> Result:
-    return Result(
-        sequences=generation.search.sequences(),
-        queue_seconds=generation.encode_started - generation.submitted,
-        encode_seconds=generation.decode_started - generation.encode_started,
-        decode_seconds=perf_counter() - generation.decode_started,
-        first_token_seconds=generation.first_token - generation.submitted,
-    )
-
-
-def _failed(generation: _Generation, fault: Exception) -> Finished:
+def _failed(generation: Generation, fault: Exception) -> Finished:
     _LOG.error("request %d failed", generation.request_id, exc_info=fault)
     failure = GenerationFailed(f"a fault inside the engine ended the request: {type(fault).__name__}")
     failure.__cause__ = fault

@@ -68,9 +68,10 @@ class EngineThread:
                 events = self._engine.step()
                 told(events, (self._engine.decoded_rows,))
         finally:
-            # Also when a step raised in spite of everything: nobody may wait for an answer that never comes.
+            # Also when a step raised in spite of everything: nobody may wait for an answer that never comes, nor for memory.
             with self._wake:
                 self._closed = True
+            self._engine.close()
             ended()
 
     def _await_work(self) -> bool:

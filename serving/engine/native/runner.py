@@ -104,9 +104,19 @@ class NativeRunner:
         self._batch = Batch(self._decoder_heads, self._buffers)
         self._encoding: _Encoding | None = None
 
-    def cache_bytes(self, source: Source) -> int:
-        """Bytes that the caches of a source take while it is in the batch."""
+    @property
+    def page_positions(self) -> int:
+        """As the protocol says."""
+        return self._architecture.max_position_embeddings
+
+    def cache_bytes(self, source: Source, positions: int) -> int:
+        """As the protocol says."""
         return SourceCache.bytes(source, self._decoder_heads)
+
+    spare_bytes = 0
+
+    def trim(self, most: int) -> None:
+        """As the protocol says."""
 
     @torch.inference_mode()
     def begin(self, sources: Sequence[Source]) -> None:

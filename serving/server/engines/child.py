@@ -18,6 +18,7 @@ from typing import assert_never
 
 import torch
 
+from serving.engine.cache_budget import CacheBudget
 from serving.engine.engine import Event, Finished, load_engine
 from serving.engine.engine_thread import EngineThread
 from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest
@@ -84,9 +85,12 @@ class Engines:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._engines: dict[int, _Engine] = {}
+        self._budget: CacheBudget | None = None
+        """Of all engines; as large as the settings of the first one say."""
 
     def do(self, message: ToEngines) -> None:
         if isinstance(message, Open):
+            self._budget = self._budget or CacheBudget(message.settings.max_cache_bytes)
             _on_a_thread(lambda: self._open(message))
         elif engine := self._engines.get(message.engine):
             match message:
@@ -101,7 +105,8 @@ class Engines:
 
     def _open(self, message: Open) -> None:
         try:
-            thread = EngineThread(load_engine(Path(message.folder), message.settings, message.runner))
+            engine = load_engine(Path(message.folder), message.settings, message.runner, self._budget)
+            thread = EngineThread(engine)
         except Exception as fault:
             _LOG.error("%s could not be opened", message.folder, exc_info=fault)
             self._send(NotOpened(message.engine, str(fault) or type(fault).__name__))

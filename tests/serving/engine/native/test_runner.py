@@ -96,7 +96,7 @@ def test_cache_bytes_by_hand(build_student: Any) -> None:
     """Two layers, 4 heads of 16: a key or value has 64 bytes of codes and 16 of scales. 17 source tokens take 32 places."""
     runner = NativeRunner(build_student("bart", "2-2-8").artifact)
     source = Source([5] * 17, 3, 10)
-    assert runner.cache_bytes(source) == 2 * (2 * 80 * 32 + 2 * 80 * 3 * 10) + 4 * 3 * 10
+    assert runner.cache_bytes(source, 10) == 2 * (2 * 80 * 32 + 2 * 80 * 3 * 10) + 4 * 3 * 10
 
 
 def test_layers_take_what_their_heads_take(build_structured: Any) -> None:
@@ -104,7 +104,7 @@ def test_layers_take_what_their_heads_take(build_structured: Any) -> None:
     heads = {"decoder.layers.0.self_attn": 3, "decoder.layers.0.encoder_attn": 1, "encoder.layers.1.self_attn": 2}
     runner = NativeRunner(build_structured("mbart", "2-2-8", Structure(heads=heads)).artifact)
     source = Source([5] * 17, 3, 10)
-    assert runner.cache_bytes(source) == 5 * 40 * 32 + 7 * 40 * 3 * 10 + 4 * 3 * 10
+    assert runner.cache_bytes(source, 10) == 5 * 40 * 32 + 7 * 40 * 3 * 10 + 4 * 3 * 10
     runner.begin([source])
     runner.encode(2)
     (cache,) = runner._batch.sources
