@@ -15,10 +15,11 @@ from quant.layout import DECODER_EMBEDDING, ENCODER_EMBEDDING, HEAD, LOGITS_BIAS
 from serving.engine.native.attention import Attend, spans
 from serving.engine.native.batch import Batch
 from serving.engine.native.buffers import Buffers
-from serving.engine.native.caches import DecoderHeads, Heads, SourceCache
+from serving.engine.native.caches import DecoderHeads, Heads, SourceCache, page_positions
 from serving.engine.native.layers import Builder, DecoderLayer, Embedding, EncoderLayer, KeyWriter
 from serving.engine.native.library import UnavailableError, kernels
 from serving.engine.native.linear import PackedLinear
+from serving.engine.native.pages import PagePool
 from serving.engine.native.selection import Selection
 from serving.engine.pytorch.model import POSITION_OFFSET
 from serving.engine.runner import Candidates, Source, Wanted
@@ -103,20 +104,25 @@ class NativeRunner:
         """Forget everything, what was begun too."""
         self._batch = Batch(self._decoder_heads, self._buffers)
         self._encoding: _Encoding | None = None
+        self._pages = PagePool()
 
     @property
     def page_positions(self) -> int:
         """As the protocol says."""
-        return self._architecture.max_position_embeddings
+        return page_positions()
 
     def cache_bytes(self, source: Source, positions: int) -> int:
         """As the protocol says."""
-        return SourceCache.bytes(source, self._decoder_heads)
+        return SourceCache.bytes(source, positions, self._decoder_heads)
 
-    spare_bytes = 0
+    @property
+    def spare_bytes(self) -> int:
+        """As the protocol says."""
+        return self._pages.spare_bytes
 
     def trim(self, most: int) -> None:
         """As the protocol says."""
+        self._pages.trim(most)
 
     @torch.inference_mode()
     def begin(self, sources: Sequence[Source]) -> None:
@@ -124,7 +130,7 @@ class NativeRunner:
         lengths = [len(source.token_ids) for source in sources]
         tokens = torch.tensor([token for source in sources for token in source.token_ids])
         positions = torch.cat([torch.arange(length) for length in lengths]) + POSITION_OFFSET
-        caches = [SourceCache(source, self._decoder_heads) for source in sources]
+        caches = [SourceCache(source, self._decoder_heads, self._pages) for source in sources]
         self._encoding = _Encoding(caches, self._embed_source(tokens, positions), self._grouped(lengths))
 
     @torch.inference_mode()

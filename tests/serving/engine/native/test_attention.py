@@ -12,6 +12,7 @@ from serving.engine.native.buffers import Buffers
 from serving.engine.native.caches import DecoderHeads, Heads, SourceCache
 from serving.engine.native.layers import KeyWriter
 from serving.engine.native.library import kernels
+from serving.engine.native.pages import PagePool
 from serving.engine.padding import padded_length
 from serving.engine.runner import Source
 
@@ -79,7 +80,7 @@ def test_many_own_positions(length: int) -> None:
     """The same over a row's own positions, of which the last one is asked."""
     heads, buffers = DecoderHeads([1], [1], 16), Buffers()
     batch = Batch(heads, buffers)
-    batch.join([SourceCache(Source([7], 1, length), heads)])
+    batch.join([SourceCache(Source([7], 1, length), heads, PagePool())])
     projected = torch.randn(length, 48) * 0.05
     projected[:, 32:] += 1
     scores, out = torch.empty(1, padded_length(length)), torch.empty(1, 16)
