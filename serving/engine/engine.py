@@ -166,27 +166,25 @@ class Engine:
             ids = set(self._scheduler.giving_way())
         if not ids:
             return False
-        encoding = [each for each in self._encoding if each.request_id in ids]
-        running = [each for each in self._batch if each.request_id in ids]
-        if encoding:
-            # They are encoded as one: the others begin once more, and keep what they have claimed.
-            self._runner.abandon()
-            self._encoding = [each for each in self._encoding if each.request_id not in ids]
-        if running:
+        leaving = [each for each in self._batch if each.request_id in ids]
+        if leaving:
             rows = [range(0 if each.request_id in ids else len(each.search.tokens)) for each in self._batch]
             self._keep([list(kept) for kept in rows])
-        for generation in (*encoding, *running):
+        if any(each.request_id in ids for each in self._encoding):
+            # What is encoded together goes together.
+            self._runner.abandon()
+            leaving += self._encoding
+            self._encoding = []
+        for generation in leaving:
             generation.begin_again(self._runner)
         with self._lock:
-            for generation in (*encoding, *running):
+            for generation in leaving:
                 if generation.departed:
                     del self._generations[generation.request_id]
                     self._scheduler.release(generation.request_id)
                 else:
                     self._scheduler.set_back(generation.claim(self._runner))
-        if encoding and self._encoding:
-            self._runner.begin([generation.source for generation in self._encoding])
-        return bool(encoding or running)
+        return bool(leaving)
 
     def _have_room(self) -> bool:
         """Claim room for the next position of every row; False while that is to come from other engines."""

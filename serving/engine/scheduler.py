@@ -132,7 +132,7 @@ class Scheduler:
         self._encoding = []
 
     def release(self, request_id: int) -> None:
-        """Forget a claim that is running or being encoded; where others are encoded with it, these begin once more."""
+        """Forget a claim that is running or being encoded."""
         self._leave(request_id)
         self._forget(request_id)
 
@@ -154,7 +154,7 @@ class Scheduler:
 
     def set_back(self, claim: Claim) -> None:
         """Return an admitted claim to the queue, to where its arrival places it, whether or not the queue is full; it will
-        claim what it says now. Where others are encoded with it, these begin once more."""
+        claim what it says now."""
         self._leave(claim.request_id)
         self._share.release(self._arrivals[claim.request_id])
         insort(self._waiting, claim, key=self._arrival)
@@ -176,7 +176,6 @@ class Scheduler:
     def _leave(self, request_id: int) -> None:
         if self._running.pop(request_id, None) is None:
             self._encoding = [claim for claim in self._encoding if claim.request_id != request_id]
-            self._layers_left = self._encoder_layers
 
     def _forget(self, request_id: int) -> None:
         self._share.release(self._arrivals.pop(request_id))

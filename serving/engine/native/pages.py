@@ -1,4 +1,4 @@
-"""Pages of memory that pass from sources that end to sources that go on: while an engine is busy, a step takes no new memory.
+"""Pages of memory that pass from sources that end to sources that go on: a busy engine's steps take no new memory.
 
 Each page is mapped by itself, so that memory which is given back is given back at once.
 """

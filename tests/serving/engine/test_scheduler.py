@@ -173,17 +173,13 @@ def test_who_is_set_back_may_make_the_queue_longer_than_its_bound() -> None:
         made.submit(claim(2))
 
 
-def test_where_one_of_those_that_are_encoded_gives_way_the_others_begin_once_more() -> None:
-    made = scheduler(claim(9), encode_tokens_per_step=32, encoder_layers=2)
-    admit(made)
-    made.submit(claim(0))
-    made.submit(claim(1))
+def test_what_is_being_encoded_can_be_set_back() -> None:
+    made = scheduler(claim(0), claim(1))
     assert made.admit() == [0, 1]
-    assert made.take_layers() == 2
     made.set_back(claim(1))
-    assert made.take_layers() == 2
-    made.encoded()
-    assert made.admit() == [1]
+    made.set_back(claim(0))
+    assert (made.waiting, made.admitted, made.cache_bytes) == (2, 0, 0)
+    assert made.admit() == [0, 1]
 
 
 def test_who_came_last_is_told_to_give_way_when_one_cannot_grow() -> None:

@@ -94,7 +94,7 @@ def test_what_was_begun_can_be_abandoned(build_student: Any) -> None:
 
 def test_cache_bytes_by_hand(build_student: Any) -> None:
     """Two layers, 4 heads of 16: a key or value has 64 bytes of codes and 16 of scales. 17 source tokens take 32 places, and
-    20 positions of 3 rows two pages of 16. Tables have a number for each position of each row, and an address for each page."""
+    20 positions of 3 rows two pages of 16. Tables have a number for each position of each row, and a page's address."""
     runner = NativeRunner(build_student("bart", "2-2-8").artifact)
     source = Source([5] * 17, 3, 20)
     cross, page, tables = 2 * 2 * 80 * 32, 2 * 2 * 80 * 3 * 16, 4 * 3 * 20 + 8 * 2
