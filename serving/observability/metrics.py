@@ -97,14 +97,23 @@ class Metrics:
         )
         self._times = (self._queue_time, self._encode_time, self._decode_time, self._first_token_time, self._token_time)
         self._batch_rows = self._histogram("dqbart_batch_rows", "Rows (sources times beams) of a step", ROWS, "model")
+        self._set_back = self._counter(
+            "dqbart_set_back_total", "Times that a running source gave way for want of cache memory", "model"
+        )
 
     def watch(self, model: CheckedModel, stats: Callable[[], EngineStats]) -> Callable[[int], None]:
         """What is to be told of each step of a model's engine how many rows it decoded. `stats` is the engine's."""
         update = self._model_gauges.watch(model, stats)
+        set_back = self._set_back.labels(model.name)
+        counted = 0
 
         def record_step(rows: int) -> None:
+            nonlocal counted
             if rows:
                 self._batch_rows.labels(model.name).observe(rows)
+            if more := stats().set_back_requests - counted:
+                counted += more
+                set_back.inc(more)
             update()
 
         return record_step
@@ -164,7 +173,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _show_zeros(self, model: str) -> None:
-        for counter in (self._inputs, self._windows, self._source_tokens, self._generated_tokens):
+        for counter in (self._inputs, self._windows, self._source_tokens, self._generated_tokens, self._set_back):
             counter.labels(model)
         for histogram in (*self._times, self._batch_rows):
             histogram.labels(model)
