@@ -33,7 +33,7 @@ full-test: $(VENV)/everything.installed
 check: $(VENV)/everything.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy quant compress serving pipelines benchmarks dqbart.py
+	$(VENV)/bin/mypy quant compress serving pipelines benchmarks dqbart
 
 # Building takes minutes, and root: a Docker engine is not needed. Without its tools this fails, and does not skip.
 image-test: $(VENV)/everything.installed

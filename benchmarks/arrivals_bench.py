@@ -17,7 +17,6 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -30,6 +29,7 @@ from serving.engine.engine import Engine
 from serving.engine.runner import Runner
 from serving.engine.runners import RunnerUnavailable, runner_for
 from serving.engine.settings import EngineSettings
+from serving.engine.threads import set_threads
 
 SHARE_OF_CAPACITY = 0.8
 STATIC_ROWS = (8, 16, 32, 64)
@@ -71,7 +71,7 @@ class Comparison(NamedTuple):
 
 def run_bench_arrivals(settings: BenchArrivals) -> int:
     """Returns the exit code: 0 measured, 1 not."""
-    torch.set_num_threads(settings.threads)
+    set_threads(settings.threads)
     console = Console()
     console = console if console.width >= WIDTH else Console(width=WIDTH)
     try:

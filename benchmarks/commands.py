@@ -13,8 +13,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
-from dqbart import Command
+from dqbart.cli import Command
 from quant.card import Task
+from quant.processors import available_threads
 from quant.scheme import Layers, Scheme
 from serving.engine.settings import RunnerName
 
@@ -29,7 +30,7 @@ class _Bench(Command):
     )
     bits: str = Field("2-2-8", description="of the random student: bits of weights, embeddings and activations, W-E-A")
     runner: RunnerName = Field("auto", description="what runs the engine's model")
-    threads: Count = Field(2, description="CPU threads of either side")
+    threads: Count = Field(default_factory=available_threads, description="CPU threads of either side")
     json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
 
     @field_validator("bits")
@@ -130,7 +131,7 @@ class BenchTraining(Command):
     examples: Annotated[int, Field(ge=1, le=8192)] = Field(1000, description="rows of the data in a round, from its start")
     batch_tokens: Count = Field(4096, description="padded source or target tokens in a batch, whichever are more")
     rounds: Count = Field(5, description="alternating rounds of each, of which the median counts")
-    threads: Count = Field(2, description="CPU threads of either side")
+    threads: Count = Field(default_factory=available_threads, description="CPU threads of either side")
     json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
 
     @field_validator("layers")
@@ -154,7 +155,7 @@ class BenchCapacity(Command):
 
     models: list[Path] = Field([], description="folders of artifacts (default: all in ./models, else beside this source)")
     checked_replicas: list[Count] = Field([1, 2], description="replicas of the service that the simulation is checked with")
-    threads: Count = Field(1, description="CPU threads of a replica, a power of two; it is taken to have as many cores")
+    threads: Count = Field(1, description="CPU threads of a replica; it is taken to have as many cores")
     runner: RunnerName = Field("auto", description="what runs the models")
     seed: int = Field(0, description="of the simulated arrivals")
     quick: bool = Field(False, description="measure and simulate shortly, to see that it works")

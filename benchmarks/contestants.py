@@ -48,12 +48,12 @@ class Specification(NamedTuple):
 
 class _Engine:
     def __init__(self, specification: Specification) -> None:
-        import torch
 
         from serving.engine.engine import load_engine
         from serving.engine.settings import EngineSettings
+        from serving.engine.threads import set_threads
 
-        torch.set_num_threads(specification.threads)
+        set_threads(specification.threads)
         self._engine = load_engine(specification.folder, EngineSettings(max_batch_rows=256), specification.runner)
         self._architecture = self._engine.architecture
 

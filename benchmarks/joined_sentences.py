@@ -22,7 +22,7 @@ from rich.table import Table
 
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import load_engine
-from serving.engine.engine_thread import EngineThread
+from serving.engine.loop import EngineLoop
 from serving.engine.settings import EngineSettings
 from serving.observability.metrics import Metrics
 from serving.service.models import Models, ServedModel, check_model, default_models
@@ -58,7 +58,7 @@ async def measure(
 ) -> list[Scores]:
     """Scores of every way over the sentences and their translations. Raises ServiceError."""
     checked = check_model("model", artifact, LIMITS.max_rows)
-    engine = AsyncEngine(EngineThread(load_engine(artifact, EngineSettings())))
+    engine = AsyncEngine(EngineLoop().add(load_engine(artifact, EngineSettings())))
     try:
         models = Models([ServedModel(checked, checked.codec(), engine)], default_models([checked], {}))
         service = Service(models, LIMITS, Metrics())

@@ -16,7 +16,6 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +26,7 @@ from serving.engine.engine import Engine, load_engine
 from serving.engine.request import GenerationParameters, Request
 from serving.engine.runners import RunnerUnavailable
 from serving.engine.settings import EngineSettings
+from serving.engine.threads import set_threads
 
 SMALL = {
     **BART_BASE,
@@ -57,7 +57,7 @@ STEPS = 20
 
 def run_bench_search(settings: BenchSearch) -> int:
     """Returns the exit code: 0 measured, 1 not."""
-    torch.set_num_threads(1)
+    set_threads(1)
     try:
         with tempfile.TemporaryDirectory() as scratch:
             small, wide = Path(scratch) / "small", Path(scratch) / "wide"

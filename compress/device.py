@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from compress.errors import CompressError
+from quant.processors import available_threads
 
 
 class DeviceError(CompressError):
@@ -12,7 +13,11 @@ class DeviceError(CompressError):
 
 
 def pick_device(name: str) -> torch.device:
-    """`cpu`, `cuda` or `cuda:N`; `auto` is cuda where there is one. Raises DeviceError."""
+    """`cpu`, `cuda` or `cuda:N`; `auto` is cuda where there is one. Raises DeviceError.
+
+    PyTorch's threads, as many as the machine has processors, become no more than this process can keep busy.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), available_threads()))
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():

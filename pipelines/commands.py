@@ -16,7 +16,7 @@ from compress.commands import early
 from compress.commands.flags import Count, DataFlags
 from compress.data.dataset import Fields
 from compress.data.tables import Reading
-from dqbart import Command
+from dqbart.cli import Command
 from pipelines.sweep.grid import Run, normalized, runs_of
 from quant.card import Task
 

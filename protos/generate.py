@@ -1,7 +1,7 @@
 """Generate the Python stubs from the .proto files: `python -m protos.generate`.
 
 The include root is the repository, so that the generated imports read `protos.dqbart.v1`; a root of `protos/` would make
-them `dqbart.v1`, which the module dqbart.py hides. The proto package, and with it every path on the wire, stays `dqbart.v1`.
+them `dqbart.v1`, which the package dqbart hides. The proto package, and with it every path on the wire, stays `dqbart.v1`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 `compress` trains and writes such models, `serving` runs them; both import this package and never each other. It needs
 torch and safetensors only, so that the serving image stays small, and the `tokenizers` that both have.
 
+    errors      the base of all errors that programs see
     scheme      the notation: 2-2-8, 6-3
     activations functions of feed-forward blocks, the same bits in training and in every runner
     numerics    quantize, dequantize, fake-quantize, and the two integer products (linear, attention)

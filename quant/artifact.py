@@ -6,15 +6,16 @@
     tokenizer files, README.md (the model card), evaluation.json: written by whoever made the model
 
 Writing goes to temporary files first, so that a folder never holds half of a file; the same model gives the same bytes.
-Reading compares what is there with what architecture, scheme and structure demand, and lists every missing, leftover and
-mis-shaped tensor at once, before any tensor is unpacked: a foreign file costs no more memory than its own bytes.
+Opening compares what is there with what architecture, scheme and structure demand, and lists every missing, leftover and
+mis-shaped tensor at once, before any tensor is unpacked: a foreign file costs no more memory than its own bytes. Reading
+looks at what the tensors hold, too.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,31 +25,27 @@ from torch import Tensor
 
 from quant.card import Card, CardError
 from quant.checking import card_faults, size_faults, stored_faults, weight_faults
+from quant.faults import ArtifactError as ArtifactError
+from quant.faults import listed, memory_faults, printable
 from quant.header import FORMAT, HeaderError, format_fault, header_of, quantization_config, read_header
 from quant.layout import Architecture, ArchitectureError, TensorLayout, float_bytes, model_layout, structure_faults
 from quant.numerics import Quantized, quantize
-from quant.packing import PackingError, pack, unpack
+from quant.packing import pack
 from quant.scheme import Scheme
+from quant.stored_tensors import OpenFile, StoredTensors
 from quant.strange_files import StrangeFileError, read_json, regular_file
 from quant.structure import UNIFORM, Structure
-from quant.weights_table import TableError, check_table
+from quant.weights_table import TableError, read_table
 from quant.whole_files import save_tensors, whole_files
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
-MOST_FAULTS = 1000
-LONGEST_FAULT = 1000
-"""How many faults are listed of one folder, and how many characters of each."""
-
-
-class ArtifactError(ValueError):
-    """A folder that is not a readable artifact. The message names the file and lists every fault."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model as read: every weight still as codes and scale, nothing dequantized."""
+    """A model as read or opened: every weight still as codes and scale, nothing dequantized."""
 
     path: Path
     architecture: Architecture
@@ -58,7 +55,12 @@ class Artifact:
     generation_config: dict[str, Any]
     source_digest: str
     card: Card
-    tensors: dict[str, Quantized | Tensor]
+    tensors: Mapping[str, Quantized | Tensor]
+    """Of one that was opened, StoredTensors: each is read, and its numbers are checked, at every access."""
+
+    def whole(self) -> Artifact:
+        """With all tensors in memory. Raises ArtifactError for what they hold."""
+        return replace(self, tensors=dict(self.tensors)) if isinstance(self.tensors, StoredTensors) else self
 
     def quantized(self, name: str) -> Quantized:
         """The matrix `name` as codes [rows, columns] and scale."""
@@ -120,10 +122,10 @@ def write_artifact(
     """
     architecture = Architecture.from_config(config)
     if faults := structure_faults(architecture, structure):
-        raise ArtifactError(_listed(f"cannot pack the model for {folder}", faults))
+        raise ArtifactError(listed(f"cannot pack the model for {folder}", faults))
     layout = list(model_layout(architecture, scheme, structure))
     if faults := weight_faults(architecture, layout, weights) + card_faults(card, architecture):
-        raise ArtifactError(_listed(f"cannot pack the model for {folder}", faults))
+        raise ArtifactError(listed(f"cannot pack the model for {folder}", faults))
     packed: dict[str, Tensor] = {}
     for tensor in layout:
         packed.update(_packed(tensor, weights[tensor.name]))
@@ -141,30 +143,35 @@ def write_artifact(
 
 def read_artifact(folder: Path) -> Artifact:
     """Read and check a whole artifact. Raises ArtifactError."""
+    return open_artifact(folder).whole()
+
+
+def open_artifact(folder: Path) -> Artifact:
+    """Check all of an artifact but what its tensors hold, which is read from its file later. Raises ArtifactError."""
     config = _read_json(folder / CONFIG_FILE)
     generation_config = _read_json(folder / GENERATION_FILE)
     path = folder / WEIGHTS_FILE
     try:
-        target = regular_file(path)
-        check_table(target)
-        with safe_open(target, framework="pt") as file:
-            header = file.metadata() or {}
-            if fault := format_fault(header):
-                raise ArtifactError(f"{path} {_printable(fault)}")
-            architecture, card = _read_config(folder / CONFIG_FILE, config)
-            scheme, structure = read_header(header, architecture, config.get("quantization_config"))
-            layout = list(model_layout(architecture, scheme, structure))
-            if faults := size_faults(layout) or stored_faults(layout, file):
-                raise ArtifactError(_listed(str(path), faults))
-            tensors = {tensor.name: _unpacked(path, file, tensor) for tensor in layout}
+        with memory_faults(path):
+            target = regular_file(path)
+            opened, table = OpenFile(target), read_table(target)
+            with safe_open(target, framework="pt") as file:
+                header = file.metadata() or {}
+                if fault := format_fault(header):
+                    raise ArtifactError(f"{path} {printable(fault)}")
+                architecture, card = _read_config(folder / CONFIG_FILE, config)
+                scheme, structure = read_header(header, architecture, config.get("quantization_config"))
+                layout = list(model_layout(architecture, scheme, structure))
+                if faults := size_faults(layout) or stored_faults(layout, file):
+                    raise ArtifactError(listed(str(path), faults))
+                places = {name: table.place(name) for tensor in layout for name in tensor.stored()}
     except HeaderError as error:
-        raise ArtifactError(_listed(str(path), error.faults)) from error
+        raise ArtifactError(listed(str(path), error.faults)) from error
     except StrangeFileError as error:
         raise ArtifactError(str(error)) from error
     except (SafetensorError, TableError, OSError) as error:
-        raise ArtifactError(f"{path} is no whole safetensors file: {_printable(str(error))}") from error
-    except (MemoryError, RuntimeError) as error:  # the latter is torch's
-        raise ArtifactError(f"{path} does not fit into memory: {error}") from error
+        raise ArtifactError(f"{path} is no whole safetensors file: {printable(str(error))}") from error
+    tensors = StoredTensors(path, opened, layout, places)
     digest = header["source_digest"]
     return Artifact(folder, architecture, scheme, structure, config, generation_config, digest, card, tensors)
 
@@ -187,29 +194,13 @@ def _packed(tensor: TensorLayout, weight: Tensor | Quantized) -> dict[str, Tenso
     return {f"{tensor.name}.codes": pack(codes, tensor.bits), f"{tensor.name}.scale": scale.half()}
 
 
-def _unpacked(path: Path, file: Any, tensor: TensorLayout) -> Quantized | Tensor:
-    if tensor.bits is None:
-        values: Tensor = file.get_tensor(tensor.name)
-        if not bool(values.isfinite().all()):
-            raise ArtifactError(f"{path}: {tensor.name} holds NaN or infinity")
-        return values
-    scale = file.get_tensor(f"{tensor.name}.scale").float()
-    if not bool(scale.isfinite().all() and (scale >= 0).all()):
-        raise ArtifactError(f"{path}: {tensor.name}.scale holds a negative or non-finite value")
-    try:
-        codes = unpack(file.get_tensor(f"{tensor.name}.codes"), tensor.bits, tensor.shape)
-    except PackingError as error:
-        raise ArtifactError(f"{path}: {tensor.name}.codes: {error}") from error
-    return Quantized(codes, scale)
-
-
 def _read_config(path: Path, config: Mapping[str, Any]) -> tuple[Architecture, Card]:
     try:
         architecture, card = Architecture.from_config(config), Card.from_dict(config.get("dqbart", {}))
     except (ArchitectureError, CardError) as error:
-        raise ArtifactError(f"{path}: {_printable(str(error))}") from error
+        raise ArtifactError(f"{path}: {printable(str(error))}") from error
     if faults := card_faults(card, architecture):
-        raise ArtifactError(_listed(str(path), faults))
+        raise ArtifactError(listed(str(path), faults))
     return architecture, card
 
 
@@ -225,18 +216,3 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _json_text(content: Mapping[str, Any]) -> str:
     return json.dumps(dict(content), indent=2, sort_keys=True) + "\n"
-
-
-def _listed(subject: str, faults: list[str]) -> str:
-    shown = [f"  {_printable(fault)}" for fault in faults[:MOST_FAULTS]]
-    if left := len(faults) - len(shown):
-        shown.append(f"  and {left} more")
-    return "\n".join([f"{subject}: {len(faults)} fault{'s' * (len(faults) > 1)}:", *shown])
-
-
-def _printable(text: str) -> str:
-    """What was read from a file, so that it can neither steer a terminal nor fill it."""
-    if len(text) > LONGEST_FAULT:
-        half = LONGEST_FAULT // 2
-        text = f"{text[:half]} … {text[-half:]}"
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

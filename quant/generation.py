@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from quant.errors import Error
+
 if TYPE_CHECKING:
     from quant.artifact import Artifact
 
@@ -82,7 +84,7 @@ MOST_IDS = 10_000
 """Of end tokens, of bad words, and of tokens in one of these."""
 
 
-class GenerationConfigError(ValueError):
+class GenerationConfigError(Error, ValueError):
     """Settings that the engine cannot follow. The message lists every fault."""
 
 

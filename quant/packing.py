@@ -14,6 +14,8 @@ from torch import Tensor
 
 TRITS_PER_BYTE = 5
 TRIT_BYTES = 3**TRITS_PER_BYTE
+PER_BYTE = {8: 1, 4: 2, 2: TRITS_PER_BYTE}
+"""Codes of so many bits."""
 
 
 class PackingError(ValueError):
@@ -22,8 +24,7 @@ class PackingError(ValueError):
 
 def packed_bytes(count: int, bits: int) -> int:
     """Bytes that `count` codes of `bits` take."""
-    per_byte = {8: 1, 4: 2, 2: TRITS_PER_BYTE}[bits]
-    return math.ceil(count / per_byte)
+    return math.ceil(count / PER_BYTE[bits])
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
@@ -43,27 +44,39 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     return (digits * powers).sum(1).to(torch.uint8)
 
 
-def unpack(packed: Tensor, bits: int, shape: tuple[int, ...]) -> Tensor:
-    """Unpack a uint8 vector to int8 codes of `shape`. Raises PackingError for foreign bytes or a wrong length."""
+def check_packed(packed: Tensor, bits: int, shape: tuple[int, ...]) -> None:
+    """Raises PackingError where a uint8 vector is no packing of codes of `shape`: foreign bytes, or a wrong length."""
     count = math.prod(shape)
     if packed.numel() != packed_bytes(count, bits):
         raise PackingError(f"{packed.numel()} bytes, {packed_bytes(count, bits)} expected for {list(shape)} at {bits} bits")
+    if not count:
+        return
     if bits == 8:
-        codes = packed.view(torch.int8)
-        if count and int(codes.amin()) < -127:
+        if int(packed.view(torch.int8).amin()) < -127:
             raise PackingError("byte 128 is no 8-bit code")
-        return codes.reshape(shape).clone()
-    if bits == 4:
-        codes = torch.stack((packed & 15, packed >> 4), 1).view(-1).to(torch.int8) - 8
-        if count and int(codes.amin()) == -8:
+    elif bits == 4:
+        if not bool((packed & 15).all() and (packed >> 4).all()):
             raise PackingError("half-byte 0 is no 4-bit code")
-    else:
-        if count and int(packed.amax()) >= TRIT_BYTES:
-            raise PackingError(f"byte {int(packed.amax())} is no five ternary digits")
-        codes = _TRITS[packed.int()].view(-1)
-    if bool(codes[count:].any()):
+    elif int(packed.amax()) >= TRIT_BYTES:
+        raise PackingError(f"byte {int(packed.amax())} is no five ternary digits")
+    per_byte = PER_BYTE[bits]
+    if bool(_digits(packed[-1:], bits)[count - per_byte * (packed.numel() - 1) :].any()):
         raise PackingError("the padding of the last byte is not zero")
-    return codes[:count].reshape(shape).clone()
+
+
+def unpack(packed: Tensor, bits: int, shape: tuple[int, ...]) -> Tensor:
+    """Unpack a uint8 vector to int8 codes of `shape`. Raises PackingError for foreign bytes or a wrong length."""
+    check_packed(packed, bits, shape)
+    return _digits(packed, bits)[: math.prod(shape)].reshape(shape).clone()
+
+
+def _digits(packed: Tensor, bits: int) -> Tensor:
+    """All codes, those of the padding too."""
+    if bits == 8:
+        return packed.view(torch.int8)
+    if bits == 4:
+        return torch.stack((packed & 15, packed >> 4), 1).view(-1).to(torch.int8) - 8
+    return _TRITS[packed.int()].view(-1)
 
 
 def _padded(values: Tensor, multiple: int, fill: int) -> Tensor:

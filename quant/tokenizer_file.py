@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 
 from quant.card import Card
+from quant.errors import Error
 from quant.strange_files import StrangeFileError, parse_json, read_bytes
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -56,7 +57,7 @@ _NOWHERE = "\U0010fffd"
 TRIAL = "A trial:  über 12 ﬁxed, “quoted” words, 東京 \u0301\u200b\ufffd and 🙂.\n\tThe end."
 
 
-class TokenizerError(ValueError):
+class TokenizerError(Error, ValueError):
     """A tokenizer that is missing, unreadable or at odds with the model. The message names the file, and every fault."""
 
 

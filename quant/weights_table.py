@@ -7,6 +7,7 @@ tables of up to 100 MB, of which it makes 1 GB of objects, and of a name that oc
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from quant.strange_files import parse_json
 
@@ -18,13 +19,25 @@ class TableError(ValueError):
     """A table that is not read."""
 
 
-def check_table(path: Path) -> None:
-    """Raises TableError."""
+class Table(NamedTuple):
+    """What a file says of its tensors; not to be believed before the library has opened the file."""
+
+    entries: Any
+    first_byte: int
+    """Of the tensors."""
+
+    def place(self, name: str) -> int:
+        """Where in the file a tensor begins."""
+        return self.first_byte + int(self.entries[name]["data_offsets"][0])
+
+
+def read_table(path: Path) -> Table:
+    """Raises TableError, OSError."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > LARGEST_TABLE:
             raise TableError(f"its table of tensors has {length} bytes, {LARGEST_TABLE} at most are read")
         try:
-            parse_json(file.read(length))
+            return Table(parse_json(file.read(length)), 8 + length)
         except ValueError as error:
             raise TableError(f"its table of tensors is not readable as JSON: {error}") from error

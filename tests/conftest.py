@@ -1,7 +1,10 @@
 """What every test shares: property tests fail for a wrong value, never for a slow machine; and a worker of its own core."""
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,11 @@ settings.load_profile("dqbart")
 # Tiny products are slower on several threads, and the other cores are for other workers. Said before torch is imported, and
 # to the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Packed weights are kept for the run alone, and for all that it starts.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = _cache = tempfile.mkdtemp(prefix="dqbart-tests-")
+    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
 
 # Shells have what they start in the background ignore Ctrl-C, and so would the processes that tests send it to.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

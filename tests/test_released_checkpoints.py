@@ -19,7 +19,7 @@ from compress.commands.compress import Compress
 from compress.model.export import export_transformers
 from compress.model.export_int8 import export_int8
 from compress.model.packed_student import dequantized_student
-from dqbart import run_command
+from dqbart.cli import run_command
 from quant.artifact import read_artifact
 from serving.engine.engine import load_engine
 from serving.engine.request import Request

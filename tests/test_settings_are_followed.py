@@ -17,7 +17,7 @@ from compress.commands.compress import Compress
 from compress.data.text_format import Example
 from compress.model.packed_student import dequantized_student, load_student
 from compress.scoring.decoding import DecodingSettings, generate
-from dqbart import run_command
+from dqbart.cli import run_command
 from quant.artifact import read_artifact
 from serving.engine.engine import load_engine
 from serving.engine.request import Request

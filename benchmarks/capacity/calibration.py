@@ -25,6 +25,7 @@ from serving.engine.runner import Candidates, Runner, Source, Wanted
 from serving.engine.runners import runner_for
 from serving.engine.search import rows_of
 from serving.engine.settings import EngineSettings, RunnerName
+from serving.engine.threads import set_threads
 from serving.service.models import CheckedModel, check_model
 from serving.service.requests import GenerationParameters
 
@@ -112,9 +113,8 @@ def calibrate(
     name: str, folder: Path, threads: int, runner: RunnerName, settings: EngineSettings, seconds: float
 ) -> Calibration:
     """Measure a model for so many seconds at each number of requests at a time. Raises ArtifactError, ModelError."""
-    import torch
 
-    torch.set_num_threads(threads)
+    set_threads(threads)
     model = check_model(name, folder, settings.max_batch_rows)
     chosen = runner_for(read_artifact(folder), settings, runner)
     timed = TimedRunner(chosen)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +43,7 @@ from benchmarks.service.server_process import Running, ServerFailed, running_ser
 from benchmarks.service.tables import facts_line
 from benchmarks.service.works import PATHS, Work
 from quant.artifact import ArtifactError
+from quant.processors import available_processors
 from serving.engine.runners import RunnerUnavailable
 from serving.service.models import ModelError
 
@@ -194,7 +194,7 @@ def _compared(
     send: Callable[[Load], Outcome],
 ) -> list[Compared]:
     service = services[calibration.asked.model]
-    cores = len(os.sched_getaffinity(0)) // settings.threads
+    cores = available_processors() // settings.threads
     # Every replica is asked once for each text before it counts.
     send(Load(1.0, clients=4 * replicas))
     most = replicas * Planner(calibration.costs, service, ReplicaSettings()).most()
@@ -212,7 +212,7 @@ def _plans(
     progress: Progress,
 ) -> dict[str, Plan]:
     """Simulations, as many at a time as there are cores."""
-    with _processes(len(os.sched_getaffinity(0))) as pool:
+    with _processes(available_processors()) as pool:
         planners = {
             each.asked.model: Planner(
                 each.costs, services[each.asked.model], ReplicaSettings(), pace.requests, settings.seed

@@ -16,6 +16,7 @@ from serving.engine.errors import EngineFull
 from serving.engine.padding import padded_length
 from serving.engine.scheduler import Claim, Scheduler
 from serving.engine.settings import EngineSettings
+from serving.engine.turn import Turn
 from serving.service.gate import GateSettings
 
 
@@ -104,14 +105,15 @@ class Replica:
 
     def _encode(self) -> float:
         """As the engine does: begin with those who come, run as many layers as others may wait for, join the batch."""
+        turn = Turn(rows_wait=bool(self._batch))
         if not self._encoding:
             if not self._scheduler.waiting:
                 return 0.0
-            self._encoding = self._scheduler.admit()
+            self._encoding = self._scheduler.admit(turn)
             self._layers_left = self._costs.encoder_layers
             if not self._encoding:
                 return 0.0
-        layers = self._scheduler.take_layers()
+        layers = self._scheduler.take_layers(turn)
         works = [self._works[request] for request in self._encoding]
         tokens = len(works) * max(padded_length(work.source_tokens) for work in works)
         self._layers_left -= layers

@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.service.load import ANSWERED, Load, Outcome, drive
 from benchmarks.service.works import Work
 from serving.engine.async_engine import AsyncEngine
-from serving.engine.engine_thread import EngineThread
 from serving.engine.errors import EngineFull
+from serving.engine.loop import EngineLoop
 from serving.engine.request import Request
 from serving.engine.settings import EngineSettings, RunnerName
 
@@ -44,19 +44,18 @@ def load_bare_engine(folder: Path, work: Work, threads: int, runner: RunnerName)
     """Runs first in the engine's process. Raises what loading raises."""
     from concurrent.futures import ThreadPoolExecutor
 
-    import torch
-
     from serving.engine.engine import load_engine
+    from serving.engine.threads import set_threads
     from serving.service.models import check_model
 
     os.setsid()
-    torch.set_num_threads(threads)
+    set_threads(threads)
     settings = EngineSettings()
     # As in the server's replica: on a thread that ends, for OpenMP keeps a team of threads for each that lives.
     with ThreadPoolExecutor(1) as loader:
         engine = loader.submit(load_engine, folder, settings, runner).result()
         model = loader.submit(check_model, work.model, folder, settings.max_batch_rows).result()
-    _LOADED.append(EngineSender(AsyncEngine(EngineThread(engine)), work.for_the_engine(model, settings.max_batch_rows)))
+    _LOADED.append(EngineSender(AsyncEngine(EngineLoop().add(engine)), work.for_the_engine(model, settings.max_batch_rows)))
 
 
 def run_engine_load(load: Load) -> Outcome:

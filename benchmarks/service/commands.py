@@ -14,7 +14,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
 from benchmarks.commands import Count, figure_file, shipped_model
-from dqbart import Command
+from dqbart.cli import Command
+from quant.processors import available_threads
 from serving.engine.settings import RunnerName
 
 Phase = Literal["checking", "ray", "node", "controller", "replica", "opening", "ready", "idle", "load", "reload", "group"]
@@ -40,7 +41,7 @@ class BenchService(Command):
     seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(5.0, description="that each load is measured")
     rounds: Count = Field(3, description="alternating runs of each side, of which the median counts")
     quick: bool = Field(False, description="measure shortly, to see that it works")
-    threads: Count = Field(2, description="CPU threads of server and engine, a power of two")
+    threads: Count = Field(default_factory=available_threads, description="CPU threads of server and engine")
     runner: RunnerName = Field("auto", description="what runs the model")
     plot: Path | None = Field(None, description="write latencies against rates to this file, .svg or .png")
     json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
@@ -91,7 +92,7 @@ class BenchSoak(Command):
     minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(30.0, description="how long")
     clients: Count = Field(8, description="requests at a time")
     every: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(5.0, description="seconds between two samples")
-    threads: Count = Field(2, description="CPU threads of the server, a power of two")
+    threads: Count = Field(default_factory=available_threads, description="CPU threads of the server")
     seed: int = Field(0, description="of the traffic")
     plot: Path | None = Field(None, description="write memory and open files over time to this file, .svg or .png")
     json_file: Path | None = Field(None, description="also write the samples and counts to this file, as JSON")
@@ -114,7 +115,7 @@ class BenchStops(Command):
     phases: list[Phase] = Field([], description="when to stop (default: in each of them)")
     times: Count = Field(20, description="stops in each phase")
     seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(40.0, description="that a server may take to end")
-    threads: Count = Field(1, description="CPU threads of the server, a power of two")
+    threads: Count = Field(1, description="CPU threads of the server")
     seed: int = Field(0, description="of the moments in a phase")
     json_file: Path | None = Field(None, description="also write every stop to this file, as JSON")
 

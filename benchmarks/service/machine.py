@@ -7,13 +7,15 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from quant.processors import available_processors
+
 QUIET = 0.25
 """Of the cores, the load below which a machine's figures can be trusted."""
 
 
 def busy() -> str | None:
     """What is to be said when others compute here; None on a quiet machine. Ask before the work begins."""
-    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    load, cores = os.getloadavg()[0], available_processors()
     if load <= QUIET * cores:
         return None
     return f"others were computing here before the run (load {load:.1f} on {cores} cores): do not trust the comparison"
@@ -24,7 +26,7 @@ def machine_facts() -> dict[str, str]:
     load = os.getloadavg()
     return {
         "processor": _processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(available_processors()),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / (1 << 30):.0f} GiB",
         "system": platform.platform(),
         "Python": platform.python_version(),

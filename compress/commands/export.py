@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from compress.commands import early
-from dqbart import Command
+from dqbart.cli import Command
 
 
 class Export(Command):

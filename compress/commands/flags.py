@@ -15,7 +15,7 @@ from compress.commands import early
 from compress.data.dataset import Fields
 from compress.data.tables import Reading
 from compress.data.text_files import DELIMITERS
-from dqbart import Command
+from dqbart.cli import Command
 from quant.card import Task
 
 if TYPE_CHECKING:

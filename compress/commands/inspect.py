@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from compress.commands import early
-from dqbart import Command
+from dqbart.cli import Command
 
 
 class Inspect(Command):

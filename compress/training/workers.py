@@ -36,6 +36,7 @@ from compress.expected_errors import EXPECTED_ERRORS
 from compress.training.allocation import keep_freed_memory
 from compress.training.group import Alone, Group, ProcessGroup
 from compress.training.interruption import interruptible
+from quant.processors import available_processors
 from quant.whole_files import latest
 
 Work = Callable[[Group, torch.device, bool, Console], int]
@@ -100,7 +101,7 @@ def _start_ray(workers: int) -> None:
         # Ray's own token, or it would write one to the home folder.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        cores = max(workers, os.cpu_count() or 1)
+        cores = max(workers, available_processors())
         started = {"num_cpus": cores, "object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False}
     import ray
 
@@ -179,7 +180,7 @@ def _work(config: dict[str, Any]) -> int:
 
     keep_freed_memory()
     neighbours = ray.train.get_context().get_local_world_size()
-    torch.set_num_threads(config["threads"] or max(1, len(os.sched_getaffinity(0)) // neighbours))
+    torch.set_num_threads(config["threads"] or max(1, available_processors() // neighbours))
     device = ray.train.torch.get_device()
     work: Work = config["work"]
     try:

@@ -60,12 +60,12 @@ _ENGINES: list[Engine] = []
 
 def _load(artifact: Path, threads: int, runner: RunnerName, rows: int) -> None:
     """Runs first in each process."""
-    import torch
 
     from serving.engine.engine import load_engine
+    from serving.engine.threads import set_threads
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
-    torch.set_num_threads(threads)
+    set_threads(threads)
     _ENGINES.append(load_engine(artifact, EngineSettings(max_batch_rows=rows, max_queued_requests=CHUNK), runner))
 
 

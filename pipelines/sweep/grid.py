@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from compress.commands.compress import Compress
-from dqbart import describe
+from dqbart.cli import describe
 from quant.card import Task
 
 OWN = ("config", "teacher", "output", "resume")

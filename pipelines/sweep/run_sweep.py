@@ -26,7 +26,7 @@ from compress.commands.evaluate import Evaluate
 from compress.data.tables import load_table
 from compress.expected_errors import EXPECTED_ERRORS
 from compress.scoring.metrics import SELECTION
-from dqbart import describe
+from dqbart.cli import describe
 from pipelines.commands import Sweep
 from pipelines.sweep.children import Children, CommandFailed, Interrupted
 from pipelines.sweep.grid import NO_ENVIRONMENT, TEACHER, Run, normalized

@@ -16,13 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from benchmarks.contestants import Specification
 from benchmarks.works import Work
 from quant.artifact import is_artifact
 from serving.engine.runners import reason_against
 from serving.engine.settings import RunnerName
+from serving.engine.threads import set_threads
 
 BATCHES = (1, 8)
 SPEED_FILE = "speed.json"
@@ -50,7 +49,7 @@ def measure_speeds(
     kept = _kept(file, identity)
     if kept is not None:
         return kept
-    torch.set_num_threads(settings.threads)
+    set_threads(settings.threads)
     rates: dict[str, dict[int, list[float]]] = {name: {batch: [] for batch in BATCHES} for name in models}
     errors: dict[str, str] = {}
     for number in range(settings.rounds):

@@ -28,6 +28,7 @@ from tenacity import (
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
+from quant.errors import Error
 
 Request = pb.TranslateRequest | pb.SummarizeRequest | pb.AnswerRequest
 T = TypeVar("T")
@@ -45,7 +46,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.25, 8.0
 """Seconds between two attempts; doubled each time, and drawn at random below that, so that not all come back at once."""
 
 
-class ServerError(Exception):
+class ServerError(Error):
     """A call that got no answer. The message says what was wrong, for people.
 
     `code` is the server's name of the error, like too_long; None where no server of ours said it. `status` is a

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from dqbart import AS_GIVEN, Command
+from dqbart.cli import AS_GIVEN, Command
 from serving.service.requests import BySentence, GenerationParameters, TruncationChoice
 
 if TYPE_CHECKING:

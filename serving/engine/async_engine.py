@@ -1,7 +1,7 @@
 """An engine that runs somewhere, awaited from any event loop.
 
 Steps never run on an event loop, and nobody who waits for an answer waits for a step to end before they can leave. Where the
-engine runs is its port's business: on a thread of this process (engine_thread.py), or in another (server/engines).
+engine runs is its port's business (port.py): on the loop of this process, or in another process.
 """
 
 from __future__ import annotations
@@ -13,38 +13,16 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from serving.engine.engine import Emitted, EngineStats, Event, Finished
-from serving.engine.engine_thread import Told
 from serving.engine.errors import EngineClosed
+from serving.engine.port import EnginePort, Step
 from serving.engine.request import Request, Result
 
 _LOG = logging.getLogger(__name__)
 
-StepObserver = Callable[[int], None]
-"""Called after each step with the rows that it decoded, on the port's thread; must be quick. What it raises is logged."""
-
-
-class EnginePort(Protocol):
-    """The way to an engine. Events come on a thread of the port's."""
-
-    def start(self, told: Told, ended: Callable[[], None]) -> None:
-        """Begin to work; `ended` is called when nothing more will be told."""
-
-    def submit(self, request_id: int, request: Request) -> None:
-        """Queue a request. What is wrong with it is raised, or told as its end."""
-
-    def cancel(self, request_id: int) -> None:
-        """Drop a request by the next step; one that has ended is left alone."""
-
-    def stats(self) -> EngineStats: ...
-
-    @property
-    def alive(self) -> bool: ...
-
-    def close(self) -> None:
-        """Stop after the step in progress; returns when it has. May be called again."""
+StepObserver = Callable[[Step], None]
+"""Called after each step, on the port's thread; must be quick. What it raises is logged."""
 
 
 class AsyncEngine:
@@ -82,9 +60,9 @@ class AsyncEngine:
         return self._port.stats()
 
     @property
-    def alive(self) -> bool:
-        """Whether the engine can still generate; False after `close`, or if it died."""
-        return self._port.alive
+    def fault(self) -> str | None:
+        """Why the engine generates no more, after `close` or if it died; None while it does."""
+        return self._port.fault
 
     def close(self) -> None:
         """Stop after the step in progress; every request that is not finished gets EngineClosed. May be called again."""
@@ -94,7 +72,7 @@ class AsyncEngine:
         listener, request_id = _Listener(), next(self._ids)
         with self._lock:
             if self._ended:
-                raise EngineClosed("the engine is closed")
+                raise EngineClosed(self._port.fault or "the engine is closed")
             self._listeners[request_id] = listener
         try:
             self._port.submit(request_id, request)
@@ -120,20 +98,20 @@ class AsyncEngine:
             self._ended = True
             abandoned, self._listeners = list(self._listeners.values()), {}
         for listener in abandoned:
-            listener.end(EngineClosed("the engine was closed before the request was finished"))
+            listener.end(EngineClosed(f"{self._port.fault or 'the engine is closed'}; the request was not finished"))
 
-    def _observe(self, rows: Sequence[int]) -> None:
+    def _observe(self, steps: Sequence[Step]) -> None:
         if self._observer is None:
             return
         try:
-            for decoded in rows:
-                self._observer(decoded)
+            for step in steps:
+                self._observer(step)
         except Exception:
             _LOG.exception("the step observer failed")
 
-    def _tell(self, events: Sequence[Event], rows: Sequence[int]) -> None:
+    def _tell(self, events: Sequence[Event], steps: Sequence[Step]) -> None:
         """Hand events to those who still listen."""
-        self._observe(rows)
+        self._observe(steps)
         for event in events:
             with self._lock:
                 listener = self._listeners.get(event.request_id)

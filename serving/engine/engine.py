@@ -1,7 +1,8 @@
 """Continuous batching: a request joins the batch at the next step and leaves it when it is finished.
 
-`step()` is the whole flow. It is called by one thread; `submit`, `cancel` and `stats` may be called by any, and wait for no
-computation: the lock is held for bookkeeping only.
+`step()` is the whole flow of an engine that is alone; where several take turns, their loop asks each for its two halves,
+`encode` and `decode`. One thread computes; `submit`, `cancel` and `stats` may be called by any, and wait for no computation:
+the lock is held for bookkeeping only.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from quant.artifact import read_artifact
+from quant.artifact import open_artifact
 from quant.layout import Architecture
 from serving.engine.admission import check_cache_bytes, check_request
+from serving.engine.at_work import AtWork, Room
 from serving.engine.cache_budget import CacheBudget
 from serving.engine.errors import GenerationFailed
 from serving.engine.generation import Generation
@@ -26,6 +28,7 @@ from serving.engine.runner import Candidates, Runner
 from serving.engine.runners import runner_for
 from serving.engine.scheduler import Scheduler
 from serving.engine.settings import EngineSettings, RunnerName
+from serving.engine.turn import Turn
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,7 +48,8 @@ class EngineStats:
     max_cache_bytes: int = 0
     """The most that these may take, together with those of the engines that share the budget."""
     longest_stall_seconds: float = 0.0
-    """The longest that rows waited for encoding between two of their decode steps, since the engine was made."""
+    """The longest that rows waited for encoding, of whichever model, between two of their decode steps, since the engine was
+    made."""
     set_back_requests: int = 0
     """How often a running request had to give way for want of memory and was set back to the queue, since the engine was
     made."""
@@ -83,10 +87,9 @@ class Engine:
         self._ids = itertools.count()
         self._lock = threading.Lock()
         self._generations: dict[int, Generation] = {}
-        # These two, like the runner, are touched by the stepping thread only.
-        self._encoding: list[Generation] = []
-        self._batch: list[Generation] = []
-        """In the order of the runner's sources."""
+        # These, like the runner, are touched by the stepping thread only.
+        self._at_work = AtWork(runner)
+        self._room = Room(self._at_work, runner, self._scheduler, self._lock, self._release)
         self._longest_stall = 0.0
         self.decoded_rows = 0
         """Rows that the last step decoded."""
@@ -133,144 +136,93 @@ class Engine:
         with self._lock:
             return bool(self._generations)
 
-    def step(self) -> list[Event]:
-        """Drop those who left; encode those who come, or a slice of it; decode one token a row; tell what came of it.
+    @property
+    def rows(self) -> int:
+        """Rows that will be decoded next."""
+        return self._runner.rows
 
-        Nothing is decoded while another engine's request is to give way to one of this engine's.
-        """
+    def step(self) -> list[Event]:
+        """A turn of this engine alone: encode those who come, or a slice of it; decode one token a row; what came of it."""
+        started, rows_wait = perf_counter(), self.rows > 0
+        turn = Turn(rows_wait)
+        failed = self.encode(turn)
+        if rows_wait and turn.encoded_tokens:
+            self.waited(perf_counter() - started)
+        return [*failed, *self.decode()]
+
+    def encode(self, turn: Turn) -> list[Event]:
+        """Drop those who left, and encode those who come, as much of it as the turn leaves; whom a fault ended."""
         try:
-            self._drop_departed()
-            self._give_way()
-            self._encode()
-            events = self._decode() if self._have_room() else self._rest()
-            self._keep_spare()
+            self._encode(turn)
+            return []
+        except Exception as fault:
+            return self._fail_all(fault)
+
+    def decode(self) -> list[Event]:
+        """Decode one token a row; what came of it. No row is decoded while requests of other engines have to give way."""
+        try:
+            events = self._decode()
+            self._room.keep_spare()
             return events
         except Exception as fault:
-            # The runner's tensors may be half-written: nothing in them can be trusted, everything else goes on.
             return self._fail_all(fault)
+
+    def waited(self, seconds: float) -> None:
+        """Take note that rows of this engine waited so long for encoding."""
+        self._longest_stall = max(self._longest_stall, seconds)
+
+    def close(self) -> None:
+        """Forget everything, and leave the budget to the other engines; nothing is told of it. What the runner has goes with
+        the engine: a step that hangs may still use it."""
+        with self._lock:
+            self._generations.clear()
+            self._scheduler.close()
 
     def _drop_departed(self) -> None:
         # Read once: others may leave at any moment.
-        departed = {generation.request_id: generation for generation in self._batch if generation.departed}
-        if departed:
-            kept = [range(0 if each.request_id in departed else len(each.search.tokens)) for each in self._batch]
-            self._keep([list(rows) for rows in kept])
-            self._release(departed.values())
-        if self._encoding and all(generation.departed for generation in self._encoding):
-            self._runner.abandon()
-            self._forget_encoding()
+        if departed := {generation.request_id for generation in self._at_work.batch if generation.departed}:
+            self._release(self._at_work.drop(departed))
+        if self._at_work.encoding and all(generation.departed for generation in self._at_work.encoding):
+            self._release(self._at_work.abandon())
 
-    def _give_way(self) -> bool:
-        """Set back those for whose memory earlier ones have asked; whether there were any."""
-        with self._lock:
-            ids = set(self._scheduler.giving_way())
-        if not ids:
-            return False
-        leaving = [each for each in self._batch if each.request_id in ids]
-        if leaving:
-            rows = [range(0 if each.request_id in ids else len(each.search.tokens)) for each in self._batch]
-            self._keep([list(kept) for kept in rows])
-        if any(each.request_id in ids for each in self._encoding):
-            # What is encoded together goes together.
-            self._runner.abandon()
-            leaving += self._encoding
-            self._encoding = []
-        for generation in leaving:
-            generation.begin_again(self._runner)
-        with self._lock:
-            for generation in leaving:
-                if generation.departed:
-                    del self._generations[generation.request_id]
-                    self._scheduler.release(generation.request_id)
-                else:
-                    self._scheduler.set_back(generation.claim(self._runner))
-        return bool(leaving)
-
-    def _have_room(self) -> bool:
-        """Claim room for the next position of every row; False while that is to come from other engines."""
-        full = {each.request_id: each for each in self._batch if each.positions == each.room}
-        if not full:
-            return True
-        with self._lock:
-            earliest_first = self._scheduler.by_arrival(full)
-        for request_id in earliest_first:
-            generation = full[request_id]
-            while any(each is generation for each in self._batch):
-                if self._grow(generation):
-                    break
-                if not self._give_way():
-                    return False
-        return True
-
-    def _grow(self, generation: Generation) -> bool:
-        room = generation.room
-        generation.grow(self._runner)
-        with self._lock:
-            if self._scheduler.grow(generation.request_id, generation.claim(self._runner).next_bytes):
-                return True
-        generation.room = room
-        return False
-
-    def _rest(self) -> list[Event]:
-        self.decoded_rows = 0
-        return []
-
-    def _keep_spare(self) -> None:
-        """What the runner keeps for sources to come is for a busy engine, and claims come before it."""
-        if spare := self._runner.spare_bytes:
+    def _encode(self, turn: Turn) -> None:
+        self._drop_departed()
+        self._room.give_way()
+        if not self._at_work.encoding:
+            self._begin(turn)
+        if self._at_work.encoding:
             with self._lock:
-                kept = self._scheduler.keep(spare if self._batch or self._encoding else 0)
-            if kept < spare:
-                self._runner.trim(kept)
-
-    def _encode(self) -> None:
-        started, rows_wait = perf_counter(), bool(self._batch)
-        if not self._encoding:
-            self._begin(started)
-        if self._encoding:
-            with self._lock:
-                layers = self._scheduler.take_layers()
-            if self._runner.encode(layers):
+                layers = self._scheduler.take_layers(turn)
+            if layers and self._runner.encode(layers):
                 self._join()
-            if rows_wait:
-                self._longest_stall = max(self._longest_stall, perf_counter() - started)
+                turn.rows_wait = True
 
-    def _begin(self, started: float) -> None:
+    def _begin(self, turn: Turn) -> None:
         with self._lock:
-            self._encoding = [self._generations[request_id] for request_id in self._scheduler.admit()]
-        if self._encoding:
-            for generation in self._encoding:
-                generation.encoding_starts(started)
-            self._runner.begin([generation.source for generation in self._encoding])
+            admitted = [self._generations[request_id] for request_id in self._scheduler.admit(turn)]
+        if admitted:
+            self._at_work.begin(admitted)
 
     def _join(self) -> None:
-        ended = perf_counter()
-        for generation in self._encoding:
-            generation.decoding_starts(ended)
-        self._batch += self._encoding
-        self._encoding = []
+        self._at_work.join()
         with self._lock:
             self._scheduler.encoded()
         # Who left while being encoded with others has joined with them.
         self._drop_departed()
 
     def _decode(self) -> list[Event]:
-        self.decoded_rows = self._runner.rows
-        if not self._batch:
+        self.decoded_rows = 0
+        if not self._room.claim() or not self._at_work.batch:
             return []
-        tokens = [token for generation in self._batch for token in generation.search.tokens]
-        found = self._runner.decode(tokens, [generation.wanted for generation in self._batch])
-        for generation in self._batch:
-            generation.positions += 1
-        advanced = [_advanced(generation, candidates) for generation, candidates in zip(self._batch, found, strict=True)]
-        finished = [generation for generation, (parents, _) in zip(self._batch, advanced, strict=True) if not parents]
-        self._keep([parents for parents, _ in advanced])
+        self.decoded_rows = self._runner.rows
+        batch = self._at_work.batch
+        tokens = [token for generation in batch for token in generation.search.tokens]
+        found = self._runner.decode(tokens, [generation.wanted for generation in batch])
+        advanced = [_advanced(generation, candidates) for generation, candidates in zip(batch, found, strict=True)]
+        finished = [generation for generation, (parents, _) in zip(batch, advanced, strict=True) if not parents]
+        self._at_work.keep([parents for parents, _ in advanced])
         self._release(finished)
         return [event for _, events in advanced for event in events]
-
-    def _keep(self, parents: list[list[int]]) -> None:
-        self._runner.select(parents)
-        self._batch = [generation for generation, rows in zip(self._batch, parents, strict=True) if rows]
 
     def _release(self, generations: Iterable[Generation]) -> None:
         with self._lock:
@@ -278,36 +230,21 @@ class Engine:
                 del self._generations[generation.request_id]
                 self._scheduler.release(generation.request_id)
 
-    def _forget_encoding(self) -> None:
-        with self._lock:
-            for generation in self._encoding:
-                del self._generations[generation.request_id]
-            self._scheduler.abandon()
-        self._encoding = []
-
-    def close(self) -> None:
-        """Forget everything and give back what was claimed; nothing is told of it. Called when no step is running."""
-        with self._lock:
-            self._generations.clear()
-            self._scheduler.close()
-        self._encoding, self._batch = [], []
-        self._runner.clear()
-
     def _fail_all(self, fault: Exception) -> list[Event]:
-        """The end of everything that the runner holds, for those who still wait for it."""
-        failed: list[Event] = [_failed(each, fault) for each in (*self._batch, *self._encoding) if not each.departed]
-        self._runner.clear()
-        self._forget_encoding()
-        self._release(self._batch)
-        self._batch = []
-        return failed
+        """The end of everything that the runner holds, for those who still wait for it.
+
+        Its tensors may be half-written: nothing in them can be trusted, everything else goes on.
+        """
+        batch, encoding = self._at_work.clear()
+        self._release((*batch, *encoding))
+        return [_failed(each, fault) for each in (*batch, *encoding) if not each.departed]
 
 
 def load_engine(
     artifact: Path, settings: EngineSettings, runner: RunnerName = "auto", budget: CacheBudget | None = None
 ) -> Engine:
     """An engine over the artifact in a folder. Raises ArtifactError, RunnerUnavailable."""
-    engine = Engine(runner_for(read_artifact(artifact), settings, runner), settings, budget)
+    engine = Engine(runner_for(open_artifact(artifact), settings, runner), settings, budget)
     give_back_freed_memory()
     return engine
 
@@ -318,6 +255,7 @@ def _advanced(generation: Generation, candidates: Candidates) -> tuple[list[int]
     events: list[Event] = []
     try:
         parents = search.advance(candidates)
+        generation.positions += 1
         generation.first_token = generation.first_token or perf_counter()
         if parents:
             generation.wanted = search.wanted()

@@ -50,16 +50,23 @@ class Generation:
         self.search = search_for(self.request, runner.architecture.vocab_size)
         self.wanted = self.search.wanted()
         self.positions = self._settled = 0
-        self.room = _room(runner, self.source, self.room + 1)
+        self.grow(runner)
 
     def grow(self, runner: Runner) -> None:
-        """Have room for the next positions."""
+        """Have room for more positions."""
         self.room = _room(runner, self.source, self.room + 1)
 
     def claim(self, runner: Runner) -> Claim:
         """What it claims for the positions that it is to have room for."""
-        source = self.source
-        claimed, after = (runner.cache_bytes(source, room) for room in (self.room, _room(runner, source, self.room + 1)))
+        return self._claim(runner, self.room)
+
+    def grown(self, runner: Runner) -> Claim:
+        """What it will claim in all when it has grown."""
+        return self._claim(runner, _room(runner, self.source, self.room + 1))
+
+    def _claim(self, runner: Runner, room: int) -> Claim:
+        source, more = self.source, _room(runner, self.source, room + 1)
+        claimed, after = (runner.cache_bytes(source, positions) for positions in (room, more))
         return Claim(self.request_id, source.rows, len(source.token_ids), claimed, after - claimed)
 
     def news(self) -> tuple[int, ...]:

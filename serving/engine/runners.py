@@ -6,20 +6,21 @@ from __future__ import annotations
 import logging
 
 from quant.artifact import Artifact
+from quant.errors import Error
 from serving.engine.runner import Runner
 from serving.engine.settings import EngineSettings, RunnerName
 
 _LOG = logging.getLogger(__name__)
 
 
-class RunnerUnavailable(RuntimeError):
+class RunnerUnavailable(Error, RuntimeError):
     """The runner that was asked for cannot be used here; the message says why and which are left."""
 
 
 def runner_for(artifact: Artifact, settings: EngineSettings, name: RunnerName = "auto") -> Runner:
-    """The runner of that name, `auto` for the fastest that can run this artifact here.
+    """The runner of that name, `auto` for the fastest that can run this artifact here, which was read or opened.
 
-    Raises RunnerUnavailable when one is named that cannot be used.
+    Raises RunnerUnavailable when one is named that cannot be used, and ArtifactError for what is read here.
     """
     if name == "pytorch":
         return _pytorch(artifact)
@@ -59,17 +60,19 @@ def _cuda(artifact: Artifact, settings: EngineSettings) -> Runner | str:
     from serving.engine.cuda.runner import CudaRunner
 
     try:
-        return CudaRunner(artifact, settings.max_batch_rows, settings.max_cache_bytes)
+        return CudaRunner(artifact.whole(), settings.max_batch_rows, settings.max_cache_bytes)
     except (InexactDevice, UnsupportedModel) as error:
         return str(error)
 
 
 def _native(artifact: Artifact, settings: EngineSettings) -> Runner | str:
     from serving.engine.native.library import UnavailableError
-    from serving.engine.native.runner import NativeRunner
+    from serving.engine.native.loading import weights_of
+    from serving.engine.native.runner import NativeRunner, check_runs
 
     try:
-        return NativeRunner(artifact)
+        check_runs(artifact)
+        return NativeRunner(artifact, weights_of(artifact, settings.packed_folder))
     except UnavailableError as error:
         return str(error)
 
@@ -78,4 +81,4 @@ def _pytorch(artifact: Artifact) -> Runner:
     from serving.engine.pytorch.model import Model
     from serving.engine.pytorch.runner import PyTorchRunner
 
-    return PyTorchRunner(Model(artifact))
+    return PyTorchRunner(Model(artifact.whole()))

@@ -16,6 +16,7 @@ from serving.engine.cache_budget import CacheBudget
 from serving.engine.errors import EngineFull
 from serving.engine.padding import padded_length
 from serving.engine.settings import EngineSettings
+from serving.engine.turn import Turn
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,18 @@ class Scheduler:
         del self._arrivals[request_id]
         return True
 
-    def admit(self) -> list[int]:
-        """Start to encode claims from the queue; their ids in order of arrival, none while others are being encoded.
+    def admit(self, turn: Turn) -> list[int]:
+        """Start to encode claims from the queue; their ids in order of arrival, none while others are being encoded, or
+        where the turn leaves nothing.
 
         Nobody overtakes: a claim that does not fit holds up those behind it, so that a wide request cannot starve.
         """
-        if self._encoding:
+        budget = self._settings.encode_tokens_per_step
+        if self._encoding or (turn.rows_wait and turn.encoded_tokens >= budget):
             return []
         rows, longest = self.rows, 0
         # While rows decode, what is encoded together is what a step encodes: nobody waits for the encoding of those behind.
-        most = self._settings.encode_tokens_per_step if self._running else self._settings.max_encode_tokens
+        most = budget if turn.rows_wait else self._settings.max_encode_tokens
         for claim in self._waiting:
             rows += claim.rows
             longest = max(longest, padded_length(claim.source_tokens))
@@ -110,25 +113,16 @@ class Scheduler:
         self._layers_left = self._encoder_layers
         return [claim.request_id for claim in self._encoding]
 
-    def take_layers(self) -> int:
-        """How many of the encoder's layers to run now: all that are left, unless running claims would wait for too long."""
-        layers = self._layers_left
-        if self._running:
-            tokens = len(self._encoding) * max(padded_length(claim.source_tokens) for claim in self._encoding)
-            within_budget = self._settings.encode_tokens_per_step * self._encoder_layers // tokens
-            layers = min(layers, max(1, within_budget))
+    def take_layers(self, turn: Turn) -> int:
+        """How many of the encoder's layers to run now, by what the turn leaves; none may be among its answers."""
+        tokens = len(self._encoding) * max(padded_length(claim.source_tokens) for claim in self._encoding)
+        layers = turn.layers(self._layers_left, tokens, self._encoder_layers, self._settings.encode_tokens_per_step)
         self._layers_left -= layers
         return layers
 
     def encoded(self) -> None:
         """What was being encoded runs from now on."""
         self._running |= {claim.request_id: claim for claim in self._encoding}
-        self._encoding = []
-
-    def abandon(self) -> None:
-        """Forget what is being encoded."""
-        for claim in self._encoding:
-            self._forget(claim.request_id)
         self._encoding = []
 
     def release(self, request_id: int) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from serving.engine.errors import InvalidSettings
+
 RunnerName = Literal["auto", "cuda", "native", "pytorch"]
 """What runs a model (see runners.py); `auto` is the fastest that can."""
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Limits of one engine. Raises ValueError naming key and value when a limit is not a whole number of at least 1."""
+    """Limits of one engine. Raises InvalidSettings naming key and value when a limit is not a whole number of at least 1."""
 
     max_batch_rows: int = 64
     """Rows decoded together; a request takes as many as it has beams or sequences, and one with more is refused."""
@@ -26,8 +28,16 @@ class EngineSettings:
     """Source tokens, padding included, encoded in a step while rows are being decoded, so that those do not wait for long
     sources; part of the encoder's layers count for as large a part of the tokens. At least one layer is run."""
 
+    packed_folder: str = "auto"
+    """Where the native runner keeps models as it reads them, for processes to share: a folder, `auto` for the user's cache
+    (see native/packed_folder.py), or `none`."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name == "packed_folder":
+                if not value:
+                    raise ValueError("packed_folder is empty, a folder, auto or none is expected")
+                continue
             if type(value) is not int or value < 1:
-                raise ValueError(f"{field.name} is {value!r}, a whole number of at least 1 is expected")
+                raise InvalidSettings(f"{field.name} is {value!r}, a whole number of at least 1 is expected")

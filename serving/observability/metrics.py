@@ -25,17 +25,19 @@ from serving.engine.request import Result
 from serving.observability.model_gauges import ModelGauges
 from serving.observability.processes import replica_metrics
 from serving.observability.replica_files import ReplicaFiles
+from serving.service.counting import UNKNOWN_MODEL
 from serving.service.errors import ErrorCode
 
 if TYPE_CHECKING:
     from serving.engine.engine import EngineStats
+    from serving.engine.port import Step
     from serving.service.models import CheckedModel
 
 MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-UNKNOWN_MODEL = "unknown"
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 TOKEN_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+STEP_SECONDS = (*TOKEN_SECONDS, 2.5, 5.0, 10.0, 30.0, 60.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 
@@ -100,17 +102,21 @@ class Metrics:
         self._set_back = self._counter(
             "dqbart_set_back_total", "Times that a running source gave way for want of cache memory", "model"
         )
+        self._step_time = self._histogram(
+            "dqbart_step_seconds", "A model's part of a turn: encoding and a decoding step", STEP_SECONDS, "model"
+        )
 
-    def watch(self, model: CheckedModel, stats: Callable[[], EngineStats]) -> Callable[[int], None]:
-        """What is to be told of each step of a model's engine how many rows it decoded. `stats` is the engine's."""
+    def watch(self, model: CheckedModel, stats: Callable[[], EngineStats]) -> Callable[[Step], None]:
+        """What is to be told each step of a model's engine. `stats` is the engine's."""
         update = self._model_gauges.watch(model, stats)
         set_back = self._set_back.labels(model.name)
         counted = 0
 
-        def record_step(rows: int) -> None:
+        def record_step(step: Step) -> None:
             nonlocal counted
-            if rows:
-                self._batch_rows.labels(model.name).observe(rows)
+            if step.rows:
+                self._batch_rows.labels(model.name).observe(step.rows)
+            self._step_time.labels(model.name).observe(step.seconds)
             if more := stats().set_back_requests - counted:
                 counted += more
                 set_back.inc(more)
@@ -175,7 +181,7 @@ class Metrics:
     def _show_zeros(self, model: str) -> None:
         for counter in (self._inputs, self._windows, self._source_tokens, self._generated_tokens, self._set_back):
             counter.labels(model)
-        for histogram in (*self._times, self._batch_rows):
+        for histogram in (*self._times, self._batch_rows, self._step_time):
             histogram.labels(model)
         self._show_failures(model)
 

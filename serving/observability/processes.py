@@ -38,15 +38,27 @@ def descendants(pid: int) -> list[int]:
     return _below(pid, _children())
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether the process stands still, by a signal or a debugger; False where it cannot be known."""
+    with contextlib.suppress(OSError):
+        return _state_and_parent(Path(f"/proc/{pid}/stat"))[0] in "Tt"
+    return False
+
+
+def _state_and_parent(stat: Path) -> tuple[str, int]:
+    # The name, in parentheses, may hold anything; the state and the parent follow it.
+    state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+    return state, int(parent)
+
+
 def _children() -> dict[int, list[int]]:
     """Of every process that has any."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            # The name, in parentheses, may hold anything; the state and the parent follow it.
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            state, parent = _state_and_parent(stat)
             if state != "Z":
-                children.setdefault(int(parent), []).append(int(stat.parent.name))
+                children.setdefault(parent, []).append(int(stat.parent.name))
     return children
 
 

@@ -50,6 +50,7 @@ def application(settings: Serve, table: ModelTable | None, metrics_folder: str) 
         settings.limits,
         EngineSettings(**{field.name: getattr(settings, field.name) for field in fields(EngineSettings)}),
         settings.threads_per_replica,
+        settings.max_step_seconds,
         settings.runner,
         settings.replicas,
         (settings.host, settings.metrics_port) if settings.metrics_port else None,

@@ -50,6 +50,7 @@ class Ingress:
         limits: Limits,
         engine_settings: EngineSettings,
         threads: int,
+        max_step_seconds: float | None,
         runner: RunnerName,
         replicas: int,
         metrics_address: tuple[str, int] | None,
@@ -60,7 +61,7 @@ class Ingress:
         configure_logs(logs)
         self._traces = Traces(otlp_exporter(otlp_endpoint)) if traces_wanted(otlp_endpoint) else None
         self._gate = Gate(gate, self._traces or no_tracing)
-        engines = EngineProcess(threads, logs, died=_end_replica)
+        engines = EngineProcess(threads, logs, _end_replica, max_step_seconds)
         self._metrics = metrics = Metrics(replicas)
         if metrics_address is not None:
             expose(metrics.registry, *metrics_address)

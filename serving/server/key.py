@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from dqbart import Command
+from dqbart.cli import Command
 from serving.service.access import ApiKey, make_key
 
 

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from quant.artifact import ArtifactError
 from quant.tokenizer_file import TokenizerError
-from serving.engine.async_engine import AsyncEngine, EnginePort, StepObserver
+from serving.engine.async_engine import AsyncEngine, StepObserver
 from serving.engine.errors import EngineNotOpened
 from serving.engine.memory import give_back_freed_memory
+from serving.engine.port import EnginePort
 from serving.server.model_table import ModelTable, fingerprint
 from serving.service.models import CheckedModel, ModelError, Models, ServedModel, check_model, default_models
 

@@ -14,7 +14,7 @@ import socket
 import sys
 from pathlib import Path
 
-import dqbart
+from dqbart import ROOT
 from serving.observability.logs import RAY_LOG_VARIABLES
 from serving.server import haproxy
 from serving.server.settings import Proxy
@@ -72,7 +72,7 @@ def set_ray_environment(max_message_bytes: int, binary: str | None, folder: Path
     for name, value in chosen.items():
         os.environ.setdefault(name, value)
     # The replicas import these packages, also from a checkout that is not installed.
-    root = str(Path(dqbart.__file__).resolve().parent)
+    root = str(ROOT)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
 
 

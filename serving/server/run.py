@@ -25,7 +25,8 @@ import httpx
 from pydantic import ValidationError
 from rich.console import Console
 
-import dqbart
+from dqbart import ROOT
+from dqbart.cli import describe
 from quant.artifact import is_artifact
 from quant.card import Task
 from serving.engine.runners import reason_against
@@ -147,7 +148,7 @@ def exchange_models(operations: Operations, settings: Serve, read_again: Callabl
             return
         operations.exchange(table)
     except (SystemExit, ValueError, OSError, RuntimeError) as error:
-        message = dqbart.describe(error, Serve) if isinstance(error, ValidationError) else error
+        message = describe(error, Serve) if isinstance(error, ValidationError) else error
         _say(f"error: {message}\nthe models stay as they were")
     else:
         _say(f"now serving {', '.join(table.models)}")
@@ -182,7 +183,7 @@ def check(settings: Serve) -> tuple[list[CheckedModel], dict[Task, str]]:
 
 def discovered() -> list[tuple[str, Path]]:
     """The artifacts in ./models, else in models/ beside this source. Raises SystemExit when there is none."""
-    places = list(dict.fromkeys(base / "models" for base in (Path.cwd(), Path(dqbart.__file__).resolve().parent)))
+    places = list(dict.fromkeys(base / "models" for base in (Path.cwd(), ROOT)))
     for place in places:
         folders = sorted(folder for folder in place.glob("*") if is_artifact(folder))
         if folders:

@@ -6,7 +6,6 @@ This module loads neither torch nor ray, so that `dqbart serve --help` and a wro
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections import Counter
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from dqbart import Command, read_settings
+from dqbart.cli import Command, read_settings
 from quant.card import Task
+from quant.processors import available_threads
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.observability.logs import LogFormat, LogSettings
 from serving.service.access import ApiKey, read_keys
@@ -73,7 +73,7 @@ class Serve(Command):
     )
     replicas: Positive = Field(default=1, description="processes that each hold every model")
     threads: Positive | None = Field(
-        default=None, description="CPU threads of a replica, a power of two (default: the largest within cores / replicas)"
+        default=None, description="CPU threads of a replica (default: those that the server may use / replicas)"
     )
     runner: RunnerName = Field(
         default="auto",
@@ -99,6 +99,13 @@ class Serve(Command):
         default=EngineSettings.encode_tokens_per_step,
         description="source tokens that a model encodes between two decoding steps: fewer, and running requests wait less "
         "for long inputs, more, and long inputs wait less",
+    )
+    max_step_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds after which a step of a model is taken to hang, and its replica is replaced (default: 60, or "
+        "20 times as long as any step before)",
     )
     max_inputs: Positive = Field(
         default=32, description="inputs in one request, and windows of its inputs that are answered at a time"
@@ -181,15 +188,6 @@ class Serve(Command):
         twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
         if twice:
             raise ValueError(f"the name {twice[0]} is given twice; tell them apart with NAME=FOLDER")
-        return value
-
-    @field_validator("threads")
-    @classmethod
-    def _check_threads(cls, value: int | None) -> int | None:
-        # Rows are split evenly among a power of two of threads. An odd share would leave the last rows of each to a scalar
-        # loop that rounds differently from the vectorised one, and an answer would depend on its place in the batch.
-        if value is not None and value & (value - 1):
-            raise ValueError("a power of two is expected: 1, 2, 4, 8, …")
         return value
 
     @model_validator(mode="after")
@@ -279,8 +277,7 @@ class Serve(Command):
     def threads_per_replica(self) -> int:
         if self.threads is not None:
             return self.threads
-        share = max(1, len(os.sched_getaffinity(0)) // self.replicas)
-        return 1 << (share.bit_length() - 1)
+        return max(1, available_threads() // self.replicas)
 
     def cli_cmd(self) -> None:
         from serving.server.processes import end_process

@@ -11,22 +11,22 @@ the queue is full, but wait (see line.py). When one fails, the others are cancel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from quant.card import Task, Texts
-from serving.engine.request import GeneratedSequence, GenerationParameters, Request
+from quant.card import Texts
+from serving.engine.request import GeneratedSequence, Request
 from serving.engine.request import Result as Generated
-from serving.observability.metrics import Metrics
 from serving.observability.requests import current_request
+from serving.service.counting import AnswerCounts
 from serving.service.errors import ErrorCode, ServiceError
-from serving.service.generation import refused
 from serving.service.models import ServedModel
 from serving.service.news import InOrder, Tell
 from serving.service.off_loop import off_loop
+from serving.service.preparing import PreparedInput
 from serving.service.results import Output, Result, Timings, Token, TruncationReport
 from serving.service.side_by_side import side_by_side
 from serving.service.sources import Sources
@@ -34,49 +34,8 @@ from serving.service.text import EncodedSource, TextCodec
 
 T = TypeVar("T")
 
-MAX_SCORED_TOKENS = 65_536
-"""Of a request. Each is an object of half a kilobyte, and a line of the response."""
-
 OFF_LOOP_TOKENS = 1000
 """Results of more tokens are made beside the loop: it takes over a millisecond."""
-
-
-@dataclass(frozen=True)
-class PreparedInput:
-    """An input as it goes to the engine."""
-
-    sources: Sources
-    parameters: GenerationParameters
-
-
-def prepare(sources: Sources, parameters: GenerationParameters, task: Task, streamed: bool = False) -> PreparedInput:
-    """Raises ServiceError (bad_parameter) for parameters that mean nothing for a stream, or an output of several windows."""
-    if streamed and parameters.num_return_sequences > 1:
-        message = f"{parameters.num_return_sequences}: of a streamed input there is one output; leave one of the two out"
-        raise refused("num_return_sequences", message)
-    windows = len(sources.windows)
-    if windows > 1 and task == "summarization":
-        if parameters.num_return_sequences > 1:
-            message = f"{parameters.num_return_sequences}: of an input answered in {windows} windows there is one output"
-            raise refused("num_return_sequences", message)
-        if parameters.return_scores:
-            raise refused("return_scores", f"true: an output made of those of {windows} windows has no score")
-    return PreparedInput(sources, parameters)
-
-
-def check_scores(inputs: Iterable[PreparedInput], task: Task) -> None:
-    """Raises ServiceError (bad_parameter) when more tokens could be told with their scores than one response may have."""
-    tokens = sum(
-        given.parameters.max_new_tokens
-        * given.parameters.num_return_sequences
-        # Of other tasks, one window's outputs are told.
-        * (len(given.sources.windows) if task == "translation" else 1)
-        for given in inputs
-        if given.parameters.return_scores
-    )
-    if tokens > MAX_SCORED_TOKENS:
-        message = f"true: {tokens} tokens may be generated, and {MAX_SCORED_TOKENS} at most are told with their scores: "
-        raise refused("return_scores", message + "ask for fewer of them with max_new_tokens, for fewer outputs or inputs")
 
 
 class Answering:
@@ -85,17 +44,21 @@ class Answering:
     def __init__(
         self,
         model: ServedModel,
-        metrics: Metrics,
+        metrics: AnswerCounts,
         most_at_a_time: int,
         read: Callable[[Texts], Awaitable[Sources]],
+        waits: bool = False,
     ) -> None:
-        """`read` makes sources of a further text, for the summaries of summaries."""
+        """`read` makes sources of a further text, for the summaries of summaries.
+
+        With `waits` the request is never refused because the queue is full: it waits for room from the start.
+        """
         self._model = model
         self._metrics = metrics
         self._most_at_a_time = most_at_a_time
         self._places = asyncio.Semaphore(most_at_a_time)
-        self._admitted = False
-        """Whether a window was answered. Until then all that were asked for were so at once."""
+        self._admitted = waits
+        """Whether a window was answered, where that matters. Until then all that were asked for were so at once."""
         self._read = read
 
     async def answer(self, given: PreparedInput, tell: Tell | None = None) -> Result:

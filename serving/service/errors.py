@@ -11,6 +11,9 @@ from __future__ import annotations
 from enum import StrEnum
 from http import HTTPStatus
 
+from quant.errors import Error
+from serving.engine.errors import InvalidRequest, SourceTooLong
+
 
 class ErrorCode(StrEnum):
     """What went wrong, as clients see it."""
@@ -46,7 +49,7 @@ RETRY_AFTER_SECONDS = {ErrorCode.OVERLOADED: 1, ErrorCode.UNAVAILABLE: 5}
 """How soon a refused request may be repeated: a queue empties within a second or so, a replica restarts in several."""
 
 
-class ServiceError(Exception):
+class ServiceError(Error):
     """A request that gets no answer. `message` is for the client: what was wrong and what is accepted, nothing internal.
 
     `field` names the part of the request at fault, where there is one.
@@ -62,6 +65,11 @@ class ServiceError(Exception):
     def retry_after(self) -> int | None:
         """Seconds after which the same request may be accepted; None where repeating it is no use."""
         return RETRY_AFTER_SECONDS.get(self.code)
+
+
+def request_fault(fault: InvalidRequest) -> ServiceError:
+    """What the engine has against a request, as the client is told."""
+    return ServiceError(ErrorCode.TOO_LONG if isinstance(fault, SourceTooLong) else ErrorCode.BAD_PARAMETER, str(fault))
 
 
 def internal_error() -> ServiceError:

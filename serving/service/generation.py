@@ -75,11 +75,11 @@ class GenerationDefaults(GenerationSettings):
         if fewest > most:
             raise refused("min_new_tokens", f"{fewest}: max_new_tokens is {most}")
         if beams > max_rows:
-            raise refused("num_beams", f"{beams}: the server allows {max_rows} at most")
+            raise refused("num_beams", f"{beams}: {max_rows} at most are decoded together, by max_batch_rows")
         if chosen["do_sample"] and beams > 1:
             raise refused("do_sample", f"true: num_beams is {beams}, sampling has one beam; leave one of them out")
         if chosen["do_sample"] and sequences > max_rows:
-            raise refused("num_return_sequences", f"{sequences}: the server allows {max_rows} at most")
+            raise refused("num_return_sequences", f"{sequences}: {max_rows} at most are decoded together, by max_batch_rows")
         if not chosen["do_sample"] and sequences > beams:
             message = f"{sequences}: num_beams is {beams}, and there are as many outputs at most; do_sample gives more"
             raise refused("num_return_sequences", message)

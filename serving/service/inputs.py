@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from quant.card import Texts, passages
 from serving.service.errors import ErrorCode, ServiceError
@@ -15,10 +15,10 @@ def inputs_of(request: TaskRequest) -> list[Texts]:
     Raises ServiceError (bad_parameter) for contexts that do not fit the questions.
     """
     if not isinstance(request, AnswerRequest):
-        return [{"source": text} for text in _listed(request.text)]
+        return [{"source": text} for text in listed(request.text)]
     return [
         {"question": question, "context": context if isinstance(context, str) else tuple(context)}
-        for question, context in zip(_listed(request.question), _contexts(request), strict=True)
+        for question, context in zip(listed(request.question), contexts_of(request.question, request.context), strict=True)
     ]
 
 
@@ -48,11 +48,12 @@ def numbered(index: int, inputs: Sequence[Texts], message: str) -> str:
     return f"input {index + 1} of {len(inputs)}: {message}" if len(inputs) > 1 else message
 
 
-def _contexts(request: AnswerRequest) -> Sequence[str | list[str]]:
-    """A text or passages for each question."""
-    question, context = request.question, request.context
+def contexts_of(
+    question: str | Sequence[str], context: str | Sequence[str | Sequence[str]]
+) -> Sequence[str | Sequence[str]]:
+    """A text or passages for each question. Raises ServiceError (bad_parameter) for contexts that do not fit them."""
     if isinstance(context, str):
-        return [context] * len(_listed(question))
+        return [context] * len(listed(question))
     if isinstance(question, str):
         ranked = [passage for passage in context if isinstance(passage, str)]
         if len(ranked) < len(context):
@@ -65,12 +66,13 @@ def _contexts(request: AnswerRequest) -> Sequence[str | list[str]]:
     return context
 
 
+def listed(text: str | Iterable[str]) -> list[str]:
+    """One text, or those of several."""
+    return [text] if isinstance(text, str) else list(text)
+
+
 def _empty(field: str, parts: Sequence[str]) -> str | None:
     """Which part of a text has nothing in it."""
     if len(parts) < 2:
         return None if parts and parts[0].strip() else f"the {field}"
     return next((f"passage {place} of the {field}" for place, part in enumerate(parts, 1) if not part.strip()), None)
-
-
-def _listed(text: str | list[str]) -> list[str]:
-    return [text] if isinstance(text, str) else list(text)

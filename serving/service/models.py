@@ -15,6 +15,7 @@ from typing import Protocol
 
 from quant.artifact import ArtifactError, read_artifact, sizes
 from quant.card import Card, Task
+from quant.errors import Error
 from quant.generation import GenerationConfigError
 from quant.tokenizer_file import TokenizerError
 from serving.engine.request import Request, Result
@@ -26,7 +27,7 @@ from serving.service.line import Line
 from serving.service.text import TextCodec
 
 
-class ModelError(ValueError):
+class ModelError(Error, ValueError):
     """A model that cannot be served. The message says which and why."""
 
 
@@ -40,8 +41,8 @@ class Generator(Protocol):
         """Token ids as soon as they are certain, then the result. Raises what `generate` raises."""
 
     @property
-    def alive(self) -> bool:
-        """Whether it can still generate."""
+    def fault(self) -> str | None:
+        """Why it generates no more; None while it does."""
 
     def close(self) -> None:
         """Stop for good; what is not finished gets EngineClosed."""
@@ -180,9 +181,9 @@ class Models:
             raise ServiceError(ErrorCode.WRONG_TASK, message, "model")
         return model
 
-    def stopped(self) -> list[str]:
-        """Names of models whose engine has come to its end."""
-        return [model.name for model in self._table.models.values() if not model.engine.alive]
+    def faults(self) -> dict[str, str]:
+        """Model → why its engine generates no more, of those that do not."""
+        return {model.name: fault for model in self._table.models.values() if (fault := model.engine.fault) is not None}
 
     def describe(self) -> list[ModelDescription]:
         """What clients may know of each model."""

@@ -16,18 +16,18 @@ from time import perf_counter
 from typing import Any, Literal
 
 from quant.card import Task, Texts
-from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest, SourceTooLong
-from serving.observability.metrics import UNKNOWN_MODEL, Metrics
+from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest
 from serving.observability.requests import current_request
-from serving.service.answering import Answering, PreparedInput, check_scores, prepare
+from serving.service.answering import Answering
+from serving.service.counting import UNKNOWN_MODEL, Counts
 from serving.service.descriptions import ModelList
 from serving.service.door import Door, stopping
-from serving.service.errors import ErrorCode, ServiceError, internal_error
+from serving.service.errors import ErrorCode, ServiceError, internal_error, request_fault
 from serving.service.inputs import characters, check_inputs, inputs_of, numbered
-from serving.service.languages import resolve_languages
 from serving.service.models import Models, ServedModel
 from serving.service.news import News, told
 from serving.service.off_loop import off_loop
+from serving.service.preparing import OFF_LOOP_CHARACTERS, PreparedInput, Preparing, check_scores
 from serving.service.requests import (
     ONE,
     SEVERAL,
@@ -39,7 +39,6 @@ from serving.service.requests import (
 )
 from serving.service.results import GenerateResponse, StreamEvent
 from serving.service.side_by_side import all_or_none
-from serving.service.sources import SourceReader, Sources
 
 Protocol = Literal["http", "grpc"]
 
@@ -48,9 +47,6 @@ TASK_OF: dict[type[TaskRequest], Task] = {
     SummarizeRequest: "summarization",
     AnswerRequest: "question-answering",
 }
-
-OFF_LOOP_CHARACTERS = 4000
-"""A request with more text is encoded beside the loop: it takes over a millisecond."""
 
 NOT_FIELDS = ("body", ONE, SEVERAL)
 """What pydantic puts into a fault's location beside the names of fields."""
@@ -72,7 +68,7 @@ class Limits:
 class Service:
     """Answers requests with the served models."""
 
-    def __init__(self, models: Models, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, models: Models, limits: Limits, metrics: Counts) -> None:
         self._models = models
         self._limits = limits
         self._metrics = metrics
@@ -120,9 +116,11 @@ class Service:
         self._metrics.record_request(task, UNKNOWN_MODEL, protocol, code, seconds)
 
     def check_health(self) -> None:
-        """Raises ServiceError (unavailable) when an engine has stopped."""
-        if stopped := self._models.stopped():
-            raise ServiceError(ErrorCode.UNAVAILABLE, f"{', '.join(stopped)} cannot answer; the replica is being replaced")
+        """Raises ServiceError (unavailable) when an engine has stopped, or hangs."""
+        if faults := self._models.faults():
+            why = "; ".join(dict.fromkeys(faults.values()))
+            message = f"{', '.join(faults)} cannot answer: {why}. The replica is being replaced"
+            raise ServiceError(ErrorCode.UNAVAILABLE, message)
 
     def check_ready(self) -> None:
         """Raises ServiceError (unavailable) when no request can be answered: for the same reason, or because it stops."""
@@ -176,36 +174,22 @@ class Service:
         if (record := current_request()) is not None:
             record.inputs = len(inputs)
         check_inputs(inputs, self._limits.max_inputs, self._limits.max_source_characters)
-        reader = self._reader(model, request)
+        limits = self._limits
+        preparing = Preparing.of(model, request, limits.max_windows, limits.max_rows, streamed)
 
-        def encode(index: int, texts: Texts) -> PreparedInput:
+        def prepare(index: int, texts: Texts) -> PreparedInput:
             try:
-                sources = reader.read(texts)
-                example = sources.windows[0] if sources.windows else reader.nothing()
-                parameters = model.checked.defaults.resolve(request.parameters, example, self._limits.max_rows)
-                return prepare(sources, parameters, model.checked.card.task, streamed)
+                return preparing.prepare(texts)
             except ServiceError as error:
                 raise ServiceError(error.code, numbered(index, inputs, error.message), error.field) from None
 
         long = sum(map(characters, inputs)) > OFF_LOOP_CHARACTERS
         prepared = []
         for index, texts in enumerate(inputs):
-            work = partial(encode, index, texts)
+            work = partial(prepare, index, texts)
             prepared.append(await off_loop(work) if long else work())
         check_scores(prepared, model.checked.card.task)
-        answering = Answering(model, self._metrics, self._limits.max_inputs, partial(_read, reader))
-        return answering, prepared
-
-    def _reader(self, model: ServedModel, request: TaskRequest) -> SourceReader:
-        card = model.checked.card
-        source_language = target_language = None
-        if isinstance(request, TranslateRequest):
-            source_language, target_language = resolve_languages(
-                card.language_pairs, request.source_language, request.target_language
-            )
-        return SourceReader(
-            model.codec, card.task, source_language, target_language, request.truncation, self._limits.max_windows
-        )
+        return Answering(model, self._metrics, limits.max_inputs, preparing.read), prepared
 
     def _seconds_left(self) -> float:
         limit, record = self._limits.request_timeout_seconds, current_request()
@@ -227,10 +211,8 @@ class Service:
                 return ServiceError(ErrorCode.OVERLOADED, "too many requests are waiting; repeat this one later")
             case EngineClosed():
                 return ServiceError(ErrorCode.UNAVAILABLE, "the server is stopping or restarting; repeat this later")
-            case SourceTooLong():
-                return ServiceError(ErrorCode.TOO_LONG, str(fault))
             case InvalidRequest():
-                return ServiceError(ErrorCode.BAD_PARAMETER, str(fault))
+                return request_fault(fault)
             case _:
                 _LOG.error("a request failed", exc_info=fault)
                 return internal_error()
@@ -250,8 +232,3 @@ def describe_faults(faults: Iterable[Mapping[str, Any]]) -> ServiceError:
         message = {"extra_forbidden": "unknown field", "missing": "is required"}.get(fault["type"], message)
         described.append(f"{field}: {message}" if field else message)
     return ServiceError(ErrorCode.BAD_PARAMETER, "; ".join(described), first)
-
-
-async def _read(reader: SourceReader, texts: Texts) -> Sources:
-    work = partial(reader.read, texts)
-    return await off_loop(work) if characters(texts) > OFF_LOOP_CHARACTERS else work()

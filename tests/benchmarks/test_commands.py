@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.commands import BenchArrivals, BenchEngine
 from benchmarks.service.commands import BenchService, BenchSoak
-from dqbart import run_command
+from dqbart.cli import run_command
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The runner over native kernels: packed weights read as they are, integer products by AVX-512 VNNI or AVX2.
 
     kernels/    C++ without dependencies; built with the package where there is a compiler, left out where there is none
+    team        the threads that they share their work with
     library     the built kernels, for the best instruction set that this CPU has
     linear      packed linear layers and embeddings
     layers      encoder and decoder layers over them
@@ -9,5 +10,6 @@
     runner      all of it behind the protocol of serving/engine/runner.py
 
 Softmax, normalization and activation functions are PyTorch's own operations, a few microseconds each, so that every bit is
-that of the reference runner; everything between two of them is one kernel. Teams of threads are those of PyTorch's OpenMP.
+that of the reference runner; everything between two of them is one kernel. Kernels share their work with a team of threads
+of their own, which waits for nobody; PyTorch's operations are done by the caller alone.
 """

@@ -37,11 +37,10 @@ class Attend:
         count, width = heads.count, heads.width
         scores = self._buffers.floats("scores", self._queries * count, self._padded)
         sources = (blocks, self._lengths, self._starts, self._sources, count, width)
-        threads = torch.get_num_threads()
         scaling = heads.scaling
-        self._kernels.dq_scores(*sources, queries.data_ptr(), stride, scaling, scores.data_ptr(), self._padded, threads)
+        self._kernels.dq_scores(*sources, queries.data_ptr(), stride, scaling, scores.data_ptr(), self._padded)
         torch.softmax(scores, -1, out=scores)
-        self._kernels.dq_weigh(*sources, scores.data_ptr(), self._padded, out.data_ptr(), threads)
+        self._kernels.dq_weigh(*sources, scores.data_ptr(), self._padded, out.data_ptr())
 
 
 def spans(blocks: Sequence[int], lengths: Sequence[int], heads: Heads) -> list[Span]:

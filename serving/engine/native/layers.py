@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 
 from quant.activations import ACTIVATIONS
-from quant.artifact import Artifact
-from quant.layout import block_of
-from quant.numerics import Quantized
+from quant.layout import Architecture
 from serving.engine.native.attention import Attend
 from serving.engine.native.batch import Batch
 from serving.engine.native.buffers import Buffers
 from serving.engine.native.caches import DecoderHeads, Heads
 from serving.engine.native.library import kernels
 from serving.engine.native.linear import PackedLinear
+from serving.engine.native.weights import Weights
 from serving.engine.pytorch.model import norm_of
 
 CHUNK = 128
@@ -32,21 +31,17 @@ Block = Callable[[Tensor, Tensor], Tensor]
 class Builder:
     """Builds layers by the names of their weights."""
 
-    def __init__(self, artifact: Artifact, buffers: Buffers) -> None:
-        self.artifact = artifact
-        self.architecture = artifact.architecture
+    def __init__(self, architecture: Architecture, weights: Weights, buffers: Buffers) -> None:
+        self.architecture = architecture
+        self.weights = weights
         self.buffers = buffers
-        self.activation = ACTIVATIONS[self.architecture.activation_function]
+        self.activation = ACTIVATIONS[architecture.activation_function]
 
     def linear(self, *names: str) -> PackedLinear:
-        weights = [self.artifact.quantized(f"{name}.weight") for name in names]
-        biases = [self.artifact.tensor(f"{name}.bias") for name in names]
-        # Matrices that are multiplied together are of one block.
-        bits = self.artifact.structure.block_bits.get(block_of(names[0]) or "", self.artifact.scheme.weight_bits)
-        return PackedLinear(weights, biases, bits)
+        return self.weights.linear(*names)
 
     def norm(self, name: str) -> Callable[[Tensor], Tensor]:
-        return norm_of(self.artifact, name)
+        return norm_of(self.weights, name)
 
     def around(self, norm: str) -> Callable[[Tensor, Block], Tensor]:
         """The normalization of a block, and the connection around it."""
@@ -131,11 +126,10 @@ class DecoderLayer:
             projected = self._project(normed, self._buffers.floats("projected", rows, 3 * width))
             scores = self._buffers.floats("scores", rows * heads.count, batch.padded)
             own = (batch.own_rows_address, rows, heads.before, heads.count, heads.width)
-            threads, scaling = torch.get_num_threads(), heads.scaling
-            self._kernels.dq_own_scores(*own, projected.data_ptr(), scaling, scores.data_ptr(), batch.padded, threads)
+            self._kernels.dq_own_scores(*own, projected.data_ptr(), heads.scaling, scores.data_ptr(), batch.padded)
             torch.softmax(scores, -1, out=scores)
             attended = self._buffers.floats("attended", rows, width)
-            self._kernels.dq_own_weigh(*own, scores.data_ptr(), batch.padded, attended.data_ptr(), threads)
+            self._kernels.dq_own_weigh(*own, scores.data_ptr(), batch.padded, attended.data_ptr())
             return self._output(attended, torch.empty_like(residual), residual)
 
         def cross_attention(normed: Tensor, residual: Tensor) -> Tensor:
@@ -170,7 +164,6 @@ class KeyWriter:
             keys.data_ptr(),
             values.data_ptr(),
             stride,
-            torch.get_num_threads(),
         )
 
 
@@ -180,9 +173,7 @@ class Embedding:
     def __init__(self, builder: Builder, part: str, tokens: PackedLinear, scale: float) -> None:
         self._tokens = tokens
         self._scale = scale
-        positions: Quantized = builder.artifact.quantized(f"model.{part}.embed_positions.weight")
-        self._position_codes = positions.codes.contiguous()
-        self._position_scale = positions.scale.expand(positions.codes.shape[0], 1).contiguous()
+        self._positions = builder.weights.positions(f"model.{part}.embed_positions.weight")
         self._norm = builder.norm(f"model.{part}.layernorm_embedding")
 
     def __call__(self, tokens: Tensor, positions: Tensor) -> Tensor:
@@ -194,9 +185,8 @@ class Embedding:
             positions.data_ptr(),
             tokens.shape[0],
             self._scale,
-            self._position_codes.data_ptr(),
-            self._position_scale.data_ptr(),
+            self._positions.codes.data_ptr(),
+            self._positions.scale.data_ptr(),
             out.data_ptr(),
-            torch.get_num_threads(),
         )
         return self._norm(out)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+
+from serving.engine.native.team import team
 
 BUILT = "_kernels_{}.*so"
 """The file of an instruction set, built beside this module where there was a compiler (see pyproject.toml)."""
@@ -48,18 +49,20 @@ DRAWS = np.dtype([("numbers", np.uint64), ("divisor", np.float64), ("top_p", np.
 """How a row is drawn from, as kernels/draws.cpp declares it (DqDraws)."""
 
 _SIGNATURES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
-    "dq_linear": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_int64],
-    "dq_embed": [c_void_p, c_void_p, c_void_p, c_int64, c_float, c_void_p, c_void_p, c_void_p, c_int64],
-    "dq_write_keys": [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_int64],
-    "dq_scores": [
-        *(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_float, c_void_p, c_int64, c_int64)
-    ],
-    "dq_weigh": [c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64],
-    "dq_own_scores": [*(c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_float, c_void_p, c_int64, c_int64)],
-    "dq_own_weigh": [c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_int64],
-    "dq_head": [c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64],
-    "dq_select": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64],
-    "dq_draw": [c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64],
+    "dq_linear": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
+    "dq_embed": [c_void_p, c_void_p, c_void_p, c_int64, c_float, c_void_p, c_void_p, c_void_p],
+    "dq_write_keys": [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_int64],
+    "dq_scores": [*(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_float, c_void_p, c_int64)],
+    "dq_weigh": [c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p],
+    "dq_own_scores": [*(c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_float, c_void_p, c_int64)],
+    "dq_own_weigh": [c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p],
+    "dq_head": [c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
+    "dq_select": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
+    "dq_draw": [c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
+}
+_PACKING: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
+    "dq_pack": [c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64, c_void_p],
+    "dq_pack_codes": [c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p],
 }
 _SIZES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
     "dq_block_bytes": [c_int64, c_int64, c_int64],
@@ -70,7 +73,10 @@ _SIZES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
 
 @cache
 def kernels() -> ctypes.CDLL:
-    """The library for the best instruction set that this CPU has, its functions declared. Raises UnavailableError."""
+    """The library for the best instruction set that this CPU has, its functions declared. Raises UnavailableError.
+
+    Its `instruction_set` is one of INSTRUCTION_SETS.
+    """
     built = [library for name in INSTRUCTION_SETS if (library := built_for(name)) is not None]
     if not built:
         raise UnavailableError("they were not built: installing the package needs g++ for that")
@@ -85,15 +91,19 @@ def built_for(name: str) -> ctypes.CDLL | None:
     files = sorted(Path(__file__).parent.glob(BUILT.format(name)))
     if not files:
         return None
-    # The OpenMP of the kernels is the one that torch has loaded, so that both share one team of threads.
-    assert torch.get_num_threads() > 0
+    if team() is None:
+        raise UnavailableError("the library of their threads was not built, or cannot be loaded")
     try:
         library = ctypes.CDLL(str(files[0]))
     except OSError as error:
         raise UnavailableError(f"{files[0].name} cannot be loaded: {error}") from error
+    library.instruction_set = name  # type: ignore[attr-defined]
     for function_name, arguments in _SIGNATURES.items():
         function = getattr(library, function_name)
         function.argtypes, function.restype = arguments, _done
+    for function_name, arguments in _PACKING.items():
+        function = getattr(library, function_name)
+        function.argtypes, function.restype = arguments, _packed
     for function_name, arguments in _SIZES.items():
         function = getattr(library, function_name)
         function.argtypes, function.restype = arguments, c_int64
@@ -104,3 +114,10 @@ def _done(answer: int) -> None:
     """Of a kernel: what went wrong, as kernels/team.h numbers it."""
     if answer:
         raise MemoryError("there is no memory for what a kernel works with")
+
+
+def _packed(answer: int) -> bool:
+    """Of packing: whether all codes were of quant/packing.py; kernels/pack.cpp numbers what went wrong."""
+    if answer == 1:
+        raise MemoryError("there is no memory for what packing works with")
+    return not answer

@@ -19,29 +19,23 @@ PANEL = 32
 """Outputs of a panel."""
 COLUMNS = 16
 """Columns are padded to a multiple of this."""
-_PACKED_TOGETHER = 64 * PANEL
-OFFSETS = {2: 1, 4: 8, 8: 128}
-"""Codes are packed as code + offset, without sign."""
+
+
+def panels_shape(rows: int, columns: int, bits: int) -> tuple[int, int, int, int, int]:
+    """Of a matrix's packed bytes, padding included: [panels, columns / (4 * fields), 2, 16, 4].
+
+    Half a panel has 16 rows, and each byte `fields` = 8 / bits columns, which lie 4 apart.
+    """
+    return -(-rows // PANEL), -(-columns // COLUMNS) * COLUMNS * bits // 32, 2, 16, 4
 
 
 def pack_panels(codes: Tensor, bits: int) -> Tensor:
-    """int8 codes [rows, columns] to the uint8 bytes of their panels, padding included.
-
-    [panels, columns / (4 * fields), 2, 16, 4]: half a panel has 16 rows, and each byte `fields` = 8 / bits columns, which
-    lie 4 apart.
-    """
-    # A few panels at a time, so that loading a model takes little more memory than the model.
-    return torch.cat([_pack(part, bits) for part in torch.split(codes, _PACKED_TOGETHER)])
-
-
-def _pack(codes: Tensor, bits: int) -> Tensor:
+    """int8 codes [rows, columns] to the uint8 bytes of their panels, of `panels_shape`."""
     rows, columns = codes.shape
-    fields = 8 // bits
-    padded = functional.pad(codes, (0, -columns % COLUMNS, 0, -rows % PANEL)).to(torch.int16) + OFFSETS[bits]
-    split = padded.to(torch.uint8).view(-(-rows // PANEL), 2, 16, -1, fields, 4)
-    packed = split.new_zeros(split.shape[0], split.shape[3], 2, 16, 4)
-    for field in range(fields):
-        packed |= split[:, :, :, :, field].permute(0, 3, 1, 2, 4) << (bits * field)
+    packed = torch.empty(panels_shape(rows, columns, bits), dtype=torch.uint8)
+    pack = kernels().dq_pack_codes
+    pack(codes.contiguous().data_ptr(), 0, rows, columns, bits, packed.data_ptr())
+    pack(None, rows, -rows % PANEL, columns, bits, packed.data_ptr())
     return packed
 
 
@@ -49,13 +43,23 @@ class PackedLinear:
     """Matrices of equal columns below one another, as one product over packed codes."""
 
     def __init__(self, weights: Sequence[Quantized], biases: Sequence[Tensor], bits: int) -> None:
-        self.rows = sum(weight.codes.shape[0] for weight in weights)
-        self.columns = weights[0].codes.shape[1]
-        self._codes = pack_panels(torch.cat([weight.codes for weight in weights]), bits)
-        self._scale = _padded(torch.cat([weight.scale.expand(weight.codes.shape[0], 1) for weight in weights])[:, 0])
-        self._bias = _padded(torch.cat(list(biases))) if biases else None
-        bias = None if self._bias is None else self._bias.data_ptr()
-        self._struct = DqLinear(self.rows, self.columns, bits, self._codes.data_ptr(), self._scale.data_ptr(), bias)
+        codes = torch.cat([weight.codes for weight in weights])
+        scale = torch.cat([row_scales(weight) for weight in weights])
+        bias = padded(torch.cat(list(biases))) if biases else None
+        self._describe(codes.shape[0], codes.shape[1], bits, pack_panels(codes, bits), padded(scale), bias)
+
+    @classmethod
+    def over(cls, rows: int, columns: int, bits: int, codes: Tensor, scale: Tensor, bias: Tensor | None) -> PackedLinear:
+        """Over what was packed before: uint8 of `panels_shape`; scale and bias float32, a value a row, `padded`."""
+        linear = cls.__new__(cls)
+        linear._describe(rows, columns, bits, codes, scale, bias)
+        return linear
+
+    def _describe(self, rows: int, columns: int, bits: int, codes: Tensor, scale: Tensor, bias: Tensor | None) -> None:
+        self.rows, self.columns = rows, columns
+        self._memory = codes, scale, bias
+        bias_address = None if bias is None else bias.data_ptr()
+        self._struct = DqLinear(rows, columns, bits, codes.data_ptr(), scale.data_ptr(), bias_address)
         self.address = ctypes.addressof(self._struct)
         """Of the kernels' description of this layer."""
         self._multiply = kernels().dq_linear
@@ -63,10 +67,15 @@ class PackedLinear:
     def __call__(self, tokens: Tensor, out: Tensor, residual: Tensor | None = None) -> Tensor:
         """float32 [tokens, columns] to `out` [tokens, rows], `residual` added; all contiguous. `out` may be `residual`."""
         added = None if residual is None else residual.data_ptr()
-        threads = torch.get_num_threads()
-        self._multiply(self.address, tokens.data_ptr(), tokens.shape[0], added, out.data_ptr(), threads)
+        self._multiply(self.address, tokens.data_ptr(), tokens.shape[0], added, out.data_ptr())
         return out
 
 
-def _padded(values: Tensor) -> Tensor:
+def row_scales(weight: Quantized) -> Tensor:
+    """A scale for each row of a matrix, float32 [rows]."""
+    return weight.scale.expand(weight.codes.shape[0], 1)[:, 0]
+
+
+def padded(values: Tensor) -> Tensor:
+    """A value a row, float32, with those of the last panel's missing rows."""
     return functional.pad(values, (0, -values.shape[0] % PANEL)).contiguous()

@@ -11,18 +11,19 @@ import torch
 from torch import Tensor
 
 from quant.artifact import Artifact
-from quant.layout import DECODER_EMBEDDING, ENCODER_EMBEDDING, HEAD, LOGITS_BIAS, Architecture, heads_of
+from quant.layout import DECODER_EMBEDDING, ENCODER_EMBEDDING, HEAD, Architecture, heads_of
 from serving.engine.native.attention import Attend, spans
 from serving.engine.native.batch import Batch
 from serving.engine.native.buffers import Buffers
 from serving.engine.native.caches import DecoderHeads, Heads, SourceCache, page_positions
 from serving.engine.native.layers import Builder, DecoderLayer, Embedding, EncoderLayer, KeyWriter
 from serving.engine.native.library import UnavailableError, kernels
-from serving.engine.native.linear import PackedLinear
 from serving.engine.native.pages import PagePool
 from serving.engine.native.selection import Selection
+from serving.engine.native.weights import ArtifactWeights, Weights
 from serving.engine.pytorch.model import POSITION_OFFSET
 from serving.engine.runner import Candidates, Source, Wanted
+from serving.engine.threads import one_torch_thread
 
 GROUP = 512
 """Tokens that go through a layer together, or one longer source: what they need stays in the last-level cache."""
@@ -47,31 +48,13 @@ class _Encoding:
     layers_done: int = 0
 
 
-class _TokenMatrices:
-    """Matrices with a row a token, packed once each; the bias of the logits lies with the head's."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        self._artifact = artifact
-        self._packed: dict[str, PackedLinear] = {}
-
-    def of(self, name: str) -> PackedLinear:
-        """The matrix of that stock name."""
-        artifact, architecture = self._artifact, self._artifact.architecture
-        stored = architecture.stored_as(name)
-        if stored not in self._packed:
-            biased = architecture.add_bias_logits and stored == architecture.stored_as(HEAD)
-            biases = [artifact.tensor(LOGITS_BIAS)[0]] if biased else []
-            self._packed[stored] = PackedLinear([artifact.quantized(stored)], biases, artifact.scheme.embedding_bits)
-        return self._packed[stored]
-
-
 class NativeRunner:
-    """A model over the kernels. Raises UnavailableError where they cannot be used."""
+    """A model over the kernels."""
 
-    def __init__(self, artifact: Artifact) -> None:
-        kernels()
-        if not artifact.scheme.quantizes_activations:
-            raise UnavailableError("they compute over codes, and the scheme leaves activations unquantized")
+    def __init__(self, artifact: Artifact, weights: Weights | None = None) -> None:
+        """`weights` are the artifact's where they lie packed already. Raises UnavailableError where `check_runs` does."""
+        check_runs(artifact)
+        weights = ArtifactWeights(artifact) if weights is None else weights
         architecture = artifact.architecture
         self._architecture = architecture
         own, cross = (heads_of(architecture, artifact.structure, "decoder", name) for name in ("self_attn", "encoder_attn"))
@@ -80,12 +63,11 @@ class NativeRunner:
         encoder_heads = heads_of(architecture, artifact.structure, "encoder", "self_attn")
         self._most_encoder_heads = Heads(max(encoder_heads), width)
         self._buffers = Buffers()
-        builder = Builder(artifact, self._buffers)
-        matrices = _TokenMatrices(artifact)
-        self._select = Selection(matrices.of(HEAD), self._buffers)
+        builder = Builder(architecture, weights, self._buffers)
+        self._select = Selection(weights.token_matrix(HEAD), self._buffers)
         scale = math.sqrt(architecture.d_model) if architecture.scale_embedding else 1.0
-        self._embed_source = Embedding(builder, "encoder", matrices.of(ENCODER_EMBEDDING), scale)
-        self._embed = Embedding(builder, "decoder", matrices.of(DECODER_EMBEDDING), scale)
+        self._embed_source = Embedding(builder, "encoder", weights.token_matrix(ENCODER_EMBEDDING), scale)
+        self._embed = Embedding(builder, "decoder", weights.token_matrix(DECODER_EMBEDDING), scale)
         self._encoder = [EncoderLayer(builder, index, Heads(count, width)) for index, count in enumerate(encoder_heads)]
         self._decoder = [DecoderLayer(builder, index, self._decoder_heads) for index in range(architecture.decoder_layers)]
         final = architecture.normalizes_before
@@ -125,6 +107,7 @@ class NativeRunner:
         self._pages.trim(most)
 
     @torch.inference_mode()
+    @one_torch_thread()
     def begin(self, sources: Sequence[Source]) -> None:
         """As the protocol says."""
         lengths = [len(source.token_ids) for source in sources]
@@ -134,6 +117,7 @@ class NativeRunner:
         self._encoding = _Encoding(caches, self._embed_source(tokens, positions), self._grouped(lengths))
 
     @torch.inference_mode()
+    @one_torch_thread()
     def encode(self, layers: int) -> bool:
         """As the protocol says."""
         encoding = self._encoding
@@ -178,6 +162,7 @@ class NativeRunner:
         self._encoding = None
 
     @torch.inference_mode()
+    @one_torch_thread()
     def decode(self, tokens: Sequence[int], wanted: Sequence[Wanted]) -> list[Candidates]:
         """As the protocol says."""
         batch = self._batch
@@ -192,6 +177,13 @@ class NativeRunner:
     def select(self, parents: Sequence[Sequence[int]]) -> None:
         """As the protocol says."""
         self._batch.select(parents)
+
+
+def check_runs(artifact: Artifact) -> None:
+    """Raises UnavailableError where the kernels cannot be used, or not for this artifact."""
+    kernels()
+    if not artifact.scheme.quantizes_activations:
+        raise UnavailableError("they compute over codes, and the scheme leaves activations unquantized")
 
 
 def grouped(lengths: Sequence[int], most: int) -> list[slice]:

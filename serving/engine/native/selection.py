@@ -59,19 +59,16 @@ class Selection:
         asked = self._last if self._last.is_for(rows, wanted) else _Asked(rows, wanted)
         self._last = asked
         answer = _Answer(asked)
-        threads = torch.get_num_threads()
         if way == _Way.SCANNED:
-            kernels().dq_head(
-                self._head.address, hidden.data_ptr(), hidden.shape[0], asked.address, *answer.addresses, threads
-            )
+            kernels().dq_head(self._head.address, hidden.data_ptr(), hidden.shape[0], asked.address, *answer.addresses)
         elif way != _Way.NOTHING:
             logits = self._head(hidden, self._buffers.floats("logits", hidden.shape[0], self._head.rows))
             given = (logits.data_ptr(), *logits.shape, asked.address)
             if way == _Way.SORTED:
-                kernels().dq_select(*given, *answer.addresses, threads)
+                kernels().dq_select(*given, *answer.addresses)
             else:
                 draws, numbers = _draws(draws_of_rows(rows, wanted))
-                kernels().dq_draw(*given, draws.ctypes.data, *answer.addresses, threads)
+                kernels().dq_draw(*given, draws.ctypes.data, *answer.addresses)
                 del numbers
         return answer.candidates()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -93,9 +94,16 @@ def _normalized(hidden: Tensor, norm: Norm | None) -> Tensor:
     return hidden if norm is None else norm(hidden)
 
 
-def norm_of(artifact: Artifact, name: str) -> Norm:
+class Floats(Protocol):
+    """What holds a model's weights that are stored in floating point."""
+
+    def tensor(self, name: str) -> Tensor:
+        """The float32 tensor `name`."""
+
+
+def norm_of(weights: Floats, name: str) -> Norm:
     """The layer normalization of that name."""
-    weight, bias = artifact.tensor(f"{name}.weight"), artifact.tensor(f"{name}.bias")
+    weight, bias = weights.tensor(f"{name}.weight"), weights.tensor(f"{name}.bias")
     return lambda hidden: functional.layer_norm(hidden, weight.shape, weight, bias, NORM_EPSILON)
 
 

@@ -1,7 +1,7 @@
 """The process of a replica's engines; started by process.py, ends when its replica does.
 
-The main thread reads what the replica asks; each engine steps on a thread of its own, which also tells what came of it. Both
-may wait until the replica has taken what it was told before, which a thread of the replica's does at once.
+The main thread reads what the replica asks; a loop steps all engines on another, which also tells what came of it. Both may
+wait until the replica has taken what it was told before, which a thread of the replica's does at once.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import assert_never
 
-import torch
-
 from serving.engine.cache_budget import CacheBudget
 from serving.engine.engine import Event, Finished, load_engine
-from serving.engine.engine_thread import EngineThread
 from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest
+from serving.engine.loop import CLOSED, EngineLoop, LoopPort
 from serving.engine.memory import give_back_freed_memory
+from serving.engine.port import Step
+from serving.engine.threads import set_threads
 from serving.observability.logs import LogSettings, configure_logs
 from serving.server.engines.wire import (
     Cancel,
@@ -32,7 +32,9 @@ from serving.server.engines.wire import (
     NotOpened,
     Open,
     Opened,
+    Overdue,
     Submit,
+    Ticked,
     ToEngines,
     received,
     send,
@@ -50,40 +52,35 @@ Send = Callable[[FromEngines], None]
 class _Engine:
     """An engine with its number."""
 
-    def __init__(self, number: int, thread: EngineThread, send: Send) -> None:
-        self._number = number
-        self._thread = thread
+    def __init__(self, number: int, port: LoopPort, send: Send) -> None:
+        self.number = number
+        self.port = port
         self._send = send
-        self._rows: list[int] = []
+        self._steps: list[Step] = []
         self._last = 0.0
-        thread.start(self._told, lambda: send(Closed(number)))
+        port.start(self._told, lambda: send(Closed(number, port.fault or CLOSED)))
 
     def submit(self, request: Submit) -> None:
         try:
-            self._thread.submit(request.request_id, request.request)
+            self.port.submit(request.request_id, request.request)
         except (InvalidRequest, EngineFull, EngineClosed) as fault:
-            self._send(told(self._number, [Finished(request.request_id, fault)], [], self._thread.stats()))
+            self._send(told(self.number, [Finished(request.request_id, fault)], [], self.port.stats()))
 
-    def cancel(self, request_id: int) -> None:
-        self._thread.cancel(request_id)
-
-    def close(self) -> None:
-        self._thread.close()
-
-    def _told(self, events: Sequence[Event], rows: Sequence[int]) -> None:
-        self._rows += rows
+    def _told(self, events: Sequence[Event], steps: Sequence[Step]) -> None:
+        self._steps += steps
         now = perf_counter()
         # What the replica shows of an engine without work must not be what it had to do before.
-        if events or now - self._last >= STATS_SECONDS or not self._thread.has_work:
-            self._send(told(self._number, events, self._rows, self._thread.stats()))
-            self._rows, self._last = [], now
+        if events or now - self._last >= STATS_SECONDS or not self.port.has_work:
+            self._send(told(self.number, events, self._steps, self.port.stats()))
+            self._steps, self._last = [], now
 
 
 class Engines:
     """Does what the replica asks. What it asks of an engine that has been closed is left: it is told that all has ended."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, max_step_seconds: float | None = None) -> None:
         self._send = send
+        self._loop = EngineLoop(max_step_seconds, self._overdue, lambda: send(Ticked()))
         self._engines: dict[int, _Engine] = {}
         self._budget: CacheBudget | None = None
         """Of all engines; as large as the settings of the first one say."""
@@ -97,7 +94,7 @@ class Engines:
                 case Submit():
                     engine.submit(message)
                 case Cancel():
-                    engine.cancel(message.request_id)
+                    engine.port.cancel(message.request_id)
                 case Close():
                     _on_a_thread(lambda: self._close(message.engine))
                 case _:
@@ -105,20 +102,26 @@ class Engines:
 
     def _open(self, message: Open) -> None:
         try:
-            engine = load_engine(Path(message.folder), message.settings, message.runner, self._budget)
-            thread = EngineThread(engine)
+            folder = Path(message.folder)
+            engine = load_engine(folder, message.settings, message.runner, self._budget)
+            port = self._loop.add(engine, folder.name)
         except Exception as fault:
             _LOG.error("%s could not be opened", message.folder, exc_info=fault)
             self._send(NotOpened(message.engine, str(fault) or type(fault).__name__))
             return
-        self._engines[message.engine] = _Engine(message.engine, thread, self._send)
+        self._engines[message.engine] = _Engine(message.engine, port, self._send)
         self._send(Opened(message.engine))
 
     def _close(self, number: int) -> None:
         if engine := self._engines.pop(number, None):
-            engine.close()
+            engine.port.close()
             del engine
             give_back_freed_memory()
+
+    def _overdue(self, port: LoopPort, seconds: float) -> None:
+        for engine in list(self._engines.values()):
+            if engine.port is port:
+                self._send(Overdue(engine.number, seconds))
 
 
 def _on_a_thread(work: Callable[[], None]) -> None:
@@ -137,11 +140,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--connection", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--max-step-seconds", type=float)
     parser.add_argument("--log-format", choices=["console", "json"], required=True)
     parser.add_argument("--log-level", required=True)
     given = parser.parse_args()
     configure_logs(LogSettings(given.log_format, given.log_level))
-    torch.set_num_threads(given.threads)
+    set_threads(given.threads)
     connection = socket.socket(fileno=given.connection)
     sending = threading.Lock()
 
@@ -152,7 +156,7 @@ def main() -> None:
         except OSError:
             _end()
 
-    engines = Engines(tell)
+    engines = Engines(tell, given.max_step_seconds)
     for message in received(connection, ToEngines):
         engines.do(message)
     _end()

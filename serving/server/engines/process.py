@@ -1,4 +1,8 @@
-"""The replica's side: starts the process of its engines, and is the port to each of them."""
+"""The replica's side: starts the process of its engines, is the port to each of them, and ends a process that hangs.
+
+The process watches over its own steps, and says when one does not end. Where something keeps even that from running, it says
+nothing any more, and is watched from here.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,14 @@ from pathlib import Path
 from typing import assert_never
 
 from serving.engine.engine import EngineStats
-from serving.engine.engine_thread import Told as Tell
 from serving.engine.errors import EngineClosed, EngineNotOpened
+from serving.engine.loop import overdue_fault
+from serving.engine.port import Told as Tell
 from serving.engine.request import Request
 from serving.engine.settings import EngineSettings, RunnerName
+from serving.engine.watchdog import TICK_SECONDS, Running
 from serving.observability.logs import LogSettings
+from serving.observability.processes import is_stopped
 from serving.server.engines.wire import (
     Cancel,
     Close,
@@ -29,12 +36,22 @@ from serving.server.engines.wire import (
     NotOpened,
     Open,
     Opened,
+    Overdue,
     Submit,
+    Ticked,
     ToEngines,
     Told,
     received,
     send,
 )
+
+SILENT_SECONDS = 60.0
+"""A process that says nothing for so long hangs: it speaks every second, whatever it computes."""
+
+SAID_SECONDS = 3.0
+"""For so long a replica says that its engines hang, before it ends: whoever asks for its health may know why."""
+
+ENDED = "the process of the engines has ended"
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,9 +59,17 @@ _LOG = logging.getLogger(__name__)
 class EngineProcess:
     """One process with any number of engines. Safe to use from any thread."""
 
-    def __init__(self, threads: int, logs: LogSettings, died: Callable[[], None] = lambda: None) -> None:
-        """`threads` for each engine; `died` is called, on a thread of this object's, when the process ends by itself."""
+    def __init__(
+        self,
+        threads: int,
+        logs: LogSettings,
+        died: Callable[[], None] = lambda: None,
+        max_step_seconds: float | None = None,
+    ) -> None:
+        """`died` is called, on a thread of this object's, when the process ends without having been closed."""
         self._died = died
+        self._fault: str | None = None
+        self._spoke = False
         self._closing = False
         self._numbers = itertools.count()
         self._lock = threading.Lock()
@@ -53,6 +78,8 @@ class EngineProcess:
         self._engines: dict[int, RemoteEngine] = {}
         self._connection, theirs = socket.socketpair()
         options = [f"--connection={theirs.fileno()}", f"--threads={threads}"]
+        if max_step_seconds is not None:
+            options.append(f"--max-step-seconds={max_step_seconds}")
         options += [f"--log-format={logs.log_format}", f"--log-level={logs.level}"]
         # A session of its own: Ctrl-C in a terminal is for the server, which first lets its requests end.
         self._process = subprocess.Popen(
@@ -64,10 +91,12 @@ class EngineProcess:
         theirs.close()
         self._ended = threading.Event()
         threading.Thread(target=self._read, name="dqbart-engines", daemon=True).start()
+        threading.Thread(target=self._watch, name="dqbart-engines-watch", daemon=True).start()
 
     @property
-    def alive(self) -> bool:
-        return not self._ended.is_set()
+    def fault(self) -> str | None:
+        """Why it answers no more; None while it does."""
+        return ENDED if self._fault is None and self._ended.is_set() else self._fault
 
     @property
     def pid(self) -> int:
@@ -76,7 +105,7 @@ class EngineProcess:
     def open(self, folder: Path, settings: EngineSettings, runner: RunnerName) -> RemoteEngine:
         """A port to an engine over an artifact, once it is loaded. Raises EngineNotOpened."""
         number, loaded = next(self._numbers), Future[None]()
-        engine = RemoteEngine(self, number, settings)
+        engine = RemoteEngine(self, number, folder.name, settings)
         with self._lock:
             self._opening[number] = loaded
             self._engines[number] = engine
@@ -89,7 +118,7 @@ class EngineProcess:
                 self._engines.pop(number, None)
             if isinstance(fault, EngineNotOpened):
                 raise
-            raise EngineNotOpened(f"{folder}: the process of the engines has ended") from fault
+            raise EngineNotOpened(f"{folder}: {self.fault}") from fault
         return engine
 
     def send(self, message: ToEngines) -> None:
@@ -98,7 +127,9 @@ class EngineProcess:
             with self._sending:
                 send(self._connection, message)
         except OSError as fault:
-            raise EngineClosed("the process of the engines has ended") from fault
+            # Not before `died` was called: what a replica refuses that would go on for a moment is not given to another one.
+            self._ended.wait()
+            raise EngineClosed(ENDED) from fault
 
     def close(self) -> None:
         """End the process; what is not finished gets EngineClosed. May be called again."""
@@ -116,22 +147,52 @@ class EngineProcess:
             _LOG.exception("the process of the engines is ended: what it said made no sense")
         self._process.kill()
         status = self._process.wait()
+        if not self._closing:
+            if self._fault is None:
+                reason = signal.Signals(-status).name if status < 0 else f"status {status}"
+                _LOG.error("the process of the engines ended by itself (%s)", reason)
+            self._died()
         self._ended.set()
         with self._lock:
             opening, self._opening = list(self._opening.values()), {}
             engines, self._engines = list(self._engines.values()), {}
         for loaded in opening:
-            loaded.set_exception(EngineClosed("the process of the engines has ended"))
-        if not self._closing:
-            reason = signal.Signals(-status).name if status < 0 else f"status {status}"
-            _LOG.error("the process of the engines ended by itself (%s)", reason)
-            self._died()
+            loaded.set_exception(EngineClosed(ENDED))
         for engine in engines:
-            engine.end()
+            engine.end(self._fault or ENDED)
         self._connection.close()
 
+    def _watch(self) -> None:
+        """End the process when it hangs, but not before that could be known."""
+        running = Running(TICK_SECONDS)
+        silent = said = 0.0
+        while said < SAID_SECONDS:
+            if self._ended.wait(TICK_SECONDS):
+                return
+            passed, spoke = running.passed(), self._spoke
+            if self._fault is not None:
+                said += passed
+            elif spoke or is_stopped(self.pid):
+                # Whoever has stopped it, a person with a debugger perhaps, lets it go on.
+                self._spoke, silent = False, 0.0
+            else:
+                silent += passed
+                if silent > SILENT_SECONDS:
+                    self._hangs(f"the process of the engines has said nothing for {silent:.0f} seconds")
+        self._process.kill()
+
+    def _hangs(self, fault: str) -> None:
+        # Those who wait for an answer do so until the replica ends: then they are given to another one.
+        self._fault = fault
+        _LOG.error("%s; the replica is being replaced", fault)
+
     def _take(self, message: FromEngines) -> None:
+        self._spoke = True
         match message:
+            case Ticked():
+                pass
+            case Overdue():
+                self._hangs(overdue_fault(self._engines[message.engine].name, message.seconds))
             case Told():
                 if engine := self._engines.get(message.engine):
                     engine.told(message)
@@ -142,20 +203,22 @@ class EngineProcess:
             case Closed():
                 with self._lock:
                     engine = self._engines.pop(message.engine)
-                engine.end()
+                engine.end(message.fault)
             case _:
                 assert_never(message)
 
 
 class RemoteEngine:
-    """A port to one engine of the process (see serving/engine/async_engine.py)."""
+    """A port to one engine of the process (see serving/engine/port.py)."""
 
-    def __init__(self, process: EngineProcess, number: int, settings: EngineSettings) -> None:
+    def __init__(self, process: EngineProcess, number: int, name: str, settings: EngineSettings) -> None:
+        self.name = name
         self._process = process
         self._number = number
         self._stats = EngineStats(max_cache_bytes=settings.max_cache_bytes)
         self._tell: Tell | None = None
         self._told_end: Callable[[], None] | None = None
+        self._fault: str | None = None
         self._ended = threading.Event()
 
     def start(self, told: Tell, ended: Callable[[], None]) -> None:
@@ -178,8 +241,9 @@ class RemoteEngine:
         return self._stats
 
     @property
-    def alive(self) -> bool:
-        return not self._ended.is_set()
+    def fault(self) -> str | None:
+        """As the protocol says; that of the process is of all its engines."""
+        return self._fault or self._process.fault
 
     def close(self) -> None:
         """As the protocol says."""
@@ -191,10 +255,11 @@ class RemoteEngine:
         """Take what the engine tells."""
         self._stats = message.stats
         if self._tell is not None:
-            self._tell(message.events(), message.rows)
+            self._tell(message.events(), message.steps)
 
-    def end(self) -> None:
-        """Nothing more will be told."""
+    def end(self, fault: str) -> None:
+        """Nothing more will be told, for the reason given."""
+        self._fault = fault
         self._ended.set()
         if self._told_end is not None:
             self._told_end()

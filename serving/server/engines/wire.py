@@ -15,6 +15,7 @@ import msgspec
 
 from serving.engine import errors
 from serving.engine.engine import Emitted, EngineStats, Event, Finished
+from serving.engine.port import Step
 from serving.engine.request import Request, Result
 from serving.engine.settings import EngineSettings, RunnerName
 
@@ -73,10 +74,10 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, tag=True, frozen=True):
-    """What came of an engine's last steps: the rows that each decoded, what the engine has to do now, and the events."""
+    """What came of an engine's last steps, what the engine has to do now, and the events."""
 
     engine: int
-    rows: list[int]
+    steps: list[Step]
     stats: EngineStats
     emitted: list[Emitted]
     finished: list[tuple[int, Result]]
@@ -90,20 +91,32 @@ class Told(msgspec.Struct, tag=True, frozen=True):
 
 
 class Closed(msgspec.Struct, tag=True, frozen=True):
-    """An engine has stopped; nothing more is told of it."""
+    """An engine has stopped, for the reason given; nothing more is told of it."""
 
     engine: int
+    fault: str
+
+
+class Ticked(msgspec.Struct, tag=True, frozen=True):
+    """The process runs Python; said now and then, whatever it computes."""
+
+
+class Overdue(msgspec.Struct, tag=True, frozen=True):
+    """A step of an engine does not end; nothing more is told of any engine."""
+
+    engine: int
+    seconds: float
 
 
 ToEngines = Open | Submit | Cancel | Close
-FromEngines = Opened | NotOpened | Told | Closed
+FromEngines = Opened | NotOpened | Told | Closed | Ticked | Overdue
 
 encode = msgspec.msgpack.Encoder().encode
 
 
-def told(engine: int, events: Sequence[Event], rows: list[int], stats: EngineStats) -> Told:
+def told(engine: int, events: Sequence[Event], steps: list[Step], stats: EngineStats) -> Told:
     """Events as they are sent."""
-    message = Told(engine, rows, stats, [], [], [])
+    message = Told(engine, steps, stats, [], [], [])
     for event in events:
         if isinstance(event, Emitted):
             message.emitted.append(event)

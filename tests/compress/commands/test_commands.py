@@ -12,7 +12,7 @@ import pytest
 from compress.commands.compress import Compress
 from compress.commands.evaluate import Evaluate
 from compress.commands.inspect import Inspect
-from dqbart import run_command
+from dqbart.cli import run_command
 from quant.artifact import read_artifact, sizes
 
 COMMANDS = {"compress": Compress, "evaluate": Evaluate, "inspect": Inspect}
@@ -164,11 +164,11 @@ def test_wrong_files_and_flags_are_told_before_anything_heavy_is_imported(pairs,
     }
     program = """
 import sys
-import dqbart
+from dqbart import cli
 for name, arguments in {commands!r}.items():
     sys.argv = ["dqbart", name, *arguments]
     try:
-        dqbart.main()
+        cli.main()
     except SystemExit as stopped:
         print(name, stopped.code, sorted({{"torch", "transformers", "datasets"}} & set(sys.modules)))
 """

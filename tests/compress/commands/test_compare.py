@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compress.commands.compare import Compare
-from dqbart import run_command
+from dqbart.cli import run_command
 
 SHIPPED = str(Path(__file__).parents[3] / "models" / "mbart-de-en-2-2-8")
 DIRECTION = ["--source-language", "de_DE", "--target-language", "en_XX"]

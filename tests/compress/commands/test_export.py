@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from compress.commands.export import Export
-from dqbart import run_command
+from dqbart.cli import run_command
 
 SHIPPED = str(Path(__file__).parents[3] / "models" / "mbart-de-en-2-2-8")
 

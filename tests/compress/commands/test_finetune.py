@@ -11,7 +11,7 @@ from compress.commands.compress import Compress
 from compress.commands.finetune import Finetune
 from compress.model.checkpoint import load_checkpoint
 from compress.model.packed_student import load_student
-from dqbart import run_command
+from dqbart.cli import run_command
 from quant.artifact import read_artifact
 from quant.layout import DECODER_EMBEDDING, HEAD, LOGITS_BIAS
 from tests.compress.released import CHECKPOINTS

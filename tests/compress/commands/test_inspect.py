@@ -9,7 +9,7 @@ from compress.commands.run_inspect import run_inspect
 from compress.model.heads import resize_heads
 from compress.model.quantized_modules import full_precision_weights
 from compress.model.teacher import load_teacher
-from dqbart import run_command
+from dqbart.cli import run_command
 from quant.artifact import WEIGHTS_FILE, write_artifact
 from quant.scheme import Scheme
 from quant.structure import Structure

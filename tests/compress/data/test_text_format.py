@@ -8,7 +8,7 @@ from compress.commands.compress import Compress
 from compress.data.text_format import Example
 from compress.model.packed_student import load_student
 from compress.model.teacher import load_teacher
-from dqbart import run_command
+from dqbart.cli import run_command
 from serving.service.text import TextCodec
 
 TEXTS = [

@@ -9,7 +9,7 @@ from compress.data.dataset import Fields, Languages, load_examples
 from compress.model.packed_student import load_student
 from compress.model.teacher import load_teacher
 from compress.scoring.decoding import DecodingSettings, generate
-from dqbart import run_command
+from dqbart.cli import run_command
 from pipelines.commands import PseudoLabel
 from pipelines.pseudo_label.packed_teacher import pack_teacher
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dqbart import run_command
+from dqbart.cli import run_command
 from pipelines.commands import Sweep
 from pipelines.sweep.record import SweepError
 from pipelines.sweep.run_sweep import alone_in

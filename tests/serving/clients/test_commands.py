@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from dqbart import run_command
+from dqbart.cli import run_command
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from serving.clients.commands import Answer, Summarize, Translate
 from tests.serving.clients.fake_server import FakeServer, Refusal

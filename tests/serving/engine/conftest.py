@@ -29,6 +29,7 @@ from serving.engine.pytorch.model import Model
 from serving.engine.pytorch.runner import PyTorchRunner
 from serving.engine.request import Request, Result
 from serving.engine.runner import Runner
+from serving.engine.threads import set_threads
 
 CLASSES = {
     "bart": (BartConfig, BartForConditionalGeneration),
@@ -118,10 +119,9 @@ BuildStructured = Callable[[str, str, Structure], Student]
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Tiny products are slower on several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    set_threads(1)
     yield
-    torch.set_num_threads(before)
+    set_threads(1)
 
 
 @pytest.fixture(params=RUNNERS)

@@ -11,13 +11,15 @@ import pytest
 
 from serving.engine.async_engine import AsyncEngine, StepObserver, _Listener
 from serving.engine.engine import Engine, Event
-from serving.engine.engine_thread import EngineThread
 from serving.engine.errors import EngineClosed, EngineFull, GenerationFailed, InvalidRequest
+from serving.engine.loop import EngineLoop
+from serving.engine.port import Step
 from serving.engine.pytorch.model import Model
 from serving.engine.pytorch.runner import PyTorchRunner
 from serving.engine.request import GenerationParameters, Request, Result
 from serving.engine.row_search import RowSearch
 from serving.engine.settings import EngineSettings
+from serving.engine.turn import Turn
 
 PARAMETERS = GenerationParameters(max_new_tokens=8, min_new_tokens=8, decoder_start_token_id=2, eos_token_ids=(2,))
 Start = Callable[..., AsyncEngine]
@@ -35,29 +37,27 @@ def idle(engine: AsyncEngine) -> bool:
 @pytest.fixture
 def start(build_student: Any) -> Iterator[Start]:
     """Start engines that are closed after the test."""
-    started: list[AsyncEngine] = []
+    loop = EngineLoop()
 
     def start(observer: StepObserver | None = None, **settings: int) -> AsyncEngine:
         runner = PyTorchRunner(Model(build_student("mbart", "2-2-8").artifact))
-        started.append(AsyncEngine(EngineThread(Engine(runner, EngineSettings(**settings))), observer))
-        return started[-1]
+        return AsyncEngine(loop.add(Engine(runner, EngineSettings(**settings))), observer)
 
     yield start
-    for engine in started:
-        engine.close()
+    loop.close()
 
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Steps wait until the gate is opened, so that nothing here depends on timing."""
     opened = threading.Event()
-    step = Engine.step
+    encode = Engine.encode
 
-    def gated(engine: Engine) -> list[Event]:
+    def gated(engine: Engine, turn: Turn) -> list[Event]:
         assert opened.wait(60)
-        return step(engine)
+        return encode(engine, turn)
 
-    monkeypatch.setattr(Engine, "step", gated)
+    monkeypatch.setattr(Engine, "encode", gated)
     yield opened
     opened.set()
 
@@ -81,14 +81,15 @@ def test_any_event_loop_may_be_used(start: Start) -> None:
     assert first.sequences == second.sequences
 
 
-def test_the_observer_sees_the_rows_of_each_step(start: Start) -> None:
-    rows: list[int] = []
-    asyncio.run(start(rows.append).generate(BEAMS))
-    assert rows == [1] + [3] * 7
+def test_the_observer_sees_each_step(start: Start) -> None:
+    steps: list[Step] = []
+    asyncio.run(start(steps.append).generate(BEAMS))
+    assert [step.rows for step in steps] == [1] + [3] * 7
+    assert all(step.seconds > 0 for step in steps)
 
 
 def test_a_failing_observer_stops_nothing(start: Start, caplog: pytest.LogCaptureFixture) -> None:
-    def observer(rows: int) -> None:
+    def observer(step: Step) -> None:
         raise ZeroDivisionError
 
     assert len(asyncio.run(start(observer).generate(REQUEST)).sequences[0].token_ids) == 8
@@ -248,16 +249,16 @@ def test_closing_ends_what_is_open_and_refuses_what_comes(start: Start, gate: th
         open_request = asyncio.create_task(engine.generate(LONG))
         await asyncio.sleep(0)
         closing = asyncio.create_task(asyncio.to_thread(engine.close))
-        while not engine._port._closed:
+        while not engine._port.leaving:
             await asyncio.sleep(0)
         gate.set()
         await closing
-        with pytest.raises(EngineClosed, match="before the request was finished"):
+        with pytest.raises(EngineClosed, match="the engine is closed; the request was not finished"):
             await open_request
         with pytest.raises(EngineClosed, match="the engine is closed"):
             await engine.generate(REQUEST)
 
-    assert engine.alive
+    assert engine.fault is None
     asyncio.run(closed())
-    assert not engine.alive
+    assert engine.fault == "the engine is closed"
     engine.close()

@@ -6,11 +6,11 @@ import random
 from typing import Any
 
 import pytest
-import torch
 
 from serving.engine.engine import Engine
 from serving.engine.request import GenerationParameters, Request, Result
 from serving.engine.settings import EngineSettings
+from serving.engine.threads import set_threads
 
 
 def mixed_requests(seed: int, count: int) -> list[Request]:
@@ -53,7 +53,7 @@ def test_same_bits_alone_and_among_others(
     runner = build_runner(build_student(architecture, scheme).artifact)
     requests = mixed_requests(seed=threads, count=20)
     alone = [run_all(Engine(runner, EngineSettings()), [request])[0] for request in requests]
-    torch.set_num_threads(threads)
+    set_threads(threads)
     engine = Engine(runner, EngineSettings(max_batch_rows=128, max_encode_tokens=100_000))
     assert_same(run_all(engine, requests), alone)
 

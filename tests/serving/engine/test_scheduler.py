@@ -6,6 +6,7 @@ from serving.engine.cache_budget import CacheBudget
 from serving.engine.errors import EngineFull
 from serving.engine.scheduler import Claim, Scheduler
 from serving.engine.settings import EngineSettings
+from serving.engine.turn import Turn
 
 
 def claim(request_id: int, rows: int = 1, source_tokens: int = 10, cache_bytes: int = 1, next_bytes: int = 0) -> Claim:
@@ -20,11 +21,16 @@ def scheduler(*claims: Claim, encoder_layers: int = 6, **settings: int) -> Sched
     return made
 
 
+def turn(made: Scheduler) -> Turn:
+    """The next one of an engine that is alone: rows wait where anything runs."""
+    return Turn(rows_wait=bool(made._running))
+
+
 def admit(made: Scheduler) -> list[int]:
     """Admit, and encode at once."""
-    admitted = made.admit()
+    admitted = made.admit(turn(made))
     if admitted:
-        made.take_layers()
+        made.take_layers(turn(made))
         made.encoded()
     return admitted
 
@@ -32,20 +38,20 @@ def admit(made: Scheduler) -> list[int]:
 def test_admits_in_order_of_arrival() -> None:
     made = scheduler(claim(5, rows=2, cache_bytes=7), claim(3))
     assert (made.waiting, made.admitted) == (2, 0)
-    assert made.admit() == [5, 3]
+    assert made.admit(turn(made)) == [5, 3]
     assert (made.waiting, made.admitted, made.rows, made.cache_bytes) == (0, 2, 3, 8)
     made.encoded()
     assert (made.waiting, made.admitted, made.rows, made.cache_bytes) == (0, 2, 3, 8)
-    assert made.admit() == []
+    assert made.admit(turn(made)) == []
 
 
 def test_arrivals_wait_while_others_are_encoded() -> None:
     made = scheduler(claim(0))
-    made.admit()
+    made.admit(turn(made))
     made.submit(claim(1))
-    assert made.admit() == []
+    assert made.admit(turn(made)) == []
     made.encoded()
-    assert made.admit() == [1]
+    assert made.admit(turn(made)) == [1]
 
 
 def test_rows_are_limited_over_admissions() -> None:
@@ -86,8 +92,8 @@ def test_a_source_beyond_the_limit_goes_alone() -> None:
 
 def test_nothing_is_sliced_while_nothing_runs() -> None:
     made = scheduler(claim(0, source_tokens=4000), encode_tokens_per_step=1)
-    made.admit()
-    assert made.take_layers() == 6
+    made.admit(turn(made))
+    assert made.take_layers(turn(made)) == 6
 
 
 def test_long_sources_are_sliced_while_others_run() -> None:
@@ -95,8 +101,8 @@ def test_long_sources_are_sliced_while_others_run() -> None:
     made = scheduler(claim(0), encode_tokens_per_step=512)
     admit(made)
     made.submit(claim(1, source_tokens=1000))
-    assert made.admit() == [1]
-    assert [made.take_layers(), made.take_layers()] == [3, 3]
+    assert made.admit(turn(made)) == [1]
+    assert [made.take_layers(turn(made)), made.take_layers(turn(made))] == [3, 3]
 
 
 def test_while_rows_decode_only_what_a_step_encodes_is_encoded_together() -> None:
@@ -105,8 +111,8 @@ def test_while_rows_decode_only_what_a_step_encodes_is_encoded_together() -> Non
     admit(made)
     for request_id, tokens in ((1, 120), (2, 16), (3, 60), (4, 60), (5, 1)):
         made.submit(claim(request_id, source_tokens=tokens))
-    assert made.admit() == [1]
-    assert made.take_layers() == 6
+    assert made.admit(turn(made)) == [1]
+    assert made.take_layers(turn(made)) == 6
     made.encoded()
     assert [admit(made), admit(made), admit(made)] == [[2, 3], [4, 5], []]
 
@@ -115,22 +121,22 @@ def test_at_least_one_layer_is_run_and_no_more_than_there_are() -> None:
     made = scheduler(claim(0), encoder_layers=3, encode_tokens_per_step=8)
     admit(made)
     made.submit(claim(1, source_tokens=100))
-    made.admit()
-    assert [made.take_layers() for _ in range(3)] == [1, 1, 1]
+    made.admit(turn(made))
+    assert [made.take_layers(turn(made)) for _ in range(3)] == [1, 1, 1]
     made.encoded()
     made.submit(claim(2, source_tokens=1))
-    made.admit()
-    assert made.take_layers() == 1
+    made.admit(turn(made))
+    assert made.take_layers(turn(made)) == 1
     made.release(0)
     made.release(1)
-    assert made.take_layers() == 2
+    assert made.take_layers(turn(made)) == 2
 
 
 def test_the_queue_is_bounded() -> None:
     made = scheduler(claim(0), claim(1), max_queued_requests=2)
     with pytest.raises(EngineFull, match="max_queued_requests"):
         made.submit(claim(2))
-    made.admit()
+    made.admit(turn(made))
     made.submit(claim(2))
     assert made.waiting == 1
 
@@ -143,12 +149,12 @@ def test_withdraws_from_the_queue_only() -> None:
     assert made.admitted == 1
 
 
-def test_what_is_abandoned_holds_nothing() -> None:
+def test_what_is_released_while_it_is_encoded_holds_nothing() -> None:
     made = scheduler(claim(0, rows=8), claim(1, rows=8), max_batch_rows=8)
-    assert made.admit() == [0]
-    made.abandon()
+    assert made.admit(turn(made)) == [0]
+    made.release(0)
     assert made.admitted == 0
-    assert made.admit() == [1]
+    assert made.admit(turn(made)) == [1]
 
 
 def test_who_is_set_back_comes_before_all_later_ones_and_claims_anew() -> None:
@@ -175,11 +181,11 @@ def test_who_is_set_back_may_make_the_queue_longer_than_its_bound() -> None:
 
 def test_what_is_being_encoded_can_be_set_back() -> None:
     made = scheduler(claim(0), claim(1))
-    assert made.admit() == [0, 1]
+    assert made.admit(turn(made)) == [0, 1]
     made.set_back(claim(1))
     made.set_back(claim(0))
     assert (made.waiting, made.admitted, made.cache_bytes) == (2, 0, 0)
-    assert made.admit() == [0, 1]
+    assert made.admit(turn(made)) == [0, 1]
 
 
 def test_who_came_last_is_told_to_give_way_when_one_cannot_grow() -> None:

@@ -8,8 +8,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.engine.engine import EngineStats
+from serving.engine.port import Step
 from serving.engine.request import GeneratedSequence, Result
-from serving.observability.metrics import UNKNOWN_MODEL, Metrics
+from serving.observability.metrics import Metrics
+from serving.service.counting import UNKNOWN_MODEL
 from serving.service.errors import ErrorCode
 from serving.service.models import CheckedModel, check_model
 
@@ -98,16 +100,18 @@ def test_a_step_is_recorded_and_one_that_decodes_nothing_is_none(artifacts: dict
     assert values(metrics, "dqbart_queue_size") == {"m": 0}
     assert values(metrics, "dqbart_cache_limit_bytes") == {"m": 1000}
     stats = STATS
-    record_step(8)
-    record_step(0)
+    record_step(Step(8, 0.5))
+    record_step(Step(0, 0.25))
     stats = replace(STATS, set_back_requests=5)
-    record_step(0)
+    record_step(Step(0, 0.25))
     page = metrics.page().decode()
     for line in (
         'dqbart_queue_size{model="m"} 5.0',
         'dqbart_running_inputs{model="m"} 4.0',
         'dqbart_batch_rows_sum{model="m"} 8.0',
         'dqbart_batch_rows_count{model="m"} 1.0',
+        'dqbart_step_seconds_sum{model="m"} 1.0',
+        'dqbart_step_seconds_count{model="m"} 3.0',
         'dqbart_cache_bytes{model="m"} 100.0',
         'dqbart_longest_stall_seconds{model="m"} 0.25',
         'dqbart_set_back_total{model="m"} 5.0',
@@ -155,7 +159,7 @@ def test_a_removed_model_has_counters_and_no_gauges(artifacts: dict[str, Path]) 
     metrics.show_models([removed, kept])
     with metrics.ongoing("summarization", "removed", "http"):
         metrics.show_models([kept])
-        record_step(2)
+        record_step(Step(2, 0.5))
         for name in GAUGES:
             assert not [labels for labels in values(metrics, name) if "removed" in labels], name
     assert values(metrics, "dqbart_queue_size") == {"kept": 5}
@@ -181,10 +185,10 @@ def test_the_gauges_of_a_name_show_the_model_that_has_taken_it(artifacts: dict[s
     record_old = metrics.watch(old, lambda: STATS)
     metrics.show_models([old])
     record_new = metrics.watch(new, lambda: EngineStats(queued_requests=1))
-    record_new(0)
+    record_new(Step(0, 0.5))
     assert values(metrics, "dqbart_queue_size") == {"m": 5}
     metrics.show_models([new])
-    record_old(2)
+    record_old(Step(2, 0.5))
     assert values(metrics, "dqbart_queue_size") == {"m": 1}
     assert len(values(metrics, "dqbart_model_info")) == 1
     assert 'task="translation"} 1.0' in metrics.page().decode()

@@ -46,6 +46,16 @@ class Load:
     def failures(self) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.kind != "ok"]
 
+    @property
+    def kinds_of_failures(self) -> dict[tuple[str, str, bool], tuple[int, float, float]]:
+        """What failed how, streamed or not: how often, when first and when last."""
+        kinds: dict[tuple[str, str, bool], tuple[int, float, float]] = {}
+        for each in self.failures:
+            key = each.kind, each.detail, each.streamed
+            count, first, _ = kinds.get(key, (0, each.started, 0.0))
+            kinds[key] = count + 1, first, each.started
+        return kinds
+
     def wait_for_answers(self, count: int) -> None:
         """Return when so many more requests were answered."""
         wanted, deadline = self.answered + count, time.monotonic() + PATIENCE

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dqbart import run_command
+from dqbart.cli import run_command
 from serving.server.key import Key
 from serving.server.settings import Serve
 from serving.service.access import Access, make_key

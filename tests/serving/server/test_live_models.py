@@ -18,7 +18,7 @@ from serving.service.models import CheckedModel, ModelError, Models, ServedModel
 
 class FakeEngine:
     def __init__(self) -> None:
-        self.alive = True
+        self.fault: str | None = None
 
     async def generate(self, request: Any) -> Any:
         raise NotImplementedError
@@ -27,7 +27,7 @@ class FakeEngine:
         raise NotImplementedError
 
     def close(self) -> None:
-        self.alive = False
+        self.fault = "closed"
 
 
 class Replica:
@@ -71,11 +71,11 @@ def test_a_request_keeps_its_model_to_the_end(folders: dict[str, Path]) -> None:
             await replica.live.apply(ModelTable(models={"translator": folders["translator"]}))
             for _ in range(5):
                 await asyncio.sleep(0)
-            assert model.engine.alive
+            assert not model.engine.fault
             with pytest.raises(ServiceError):
                 replica.models.choose("summarization", None)
         await asyncio.gather(*replica.live._closing)
-        assert not model.engine.alive
+        assert model.engine.fault
 
     asyncio.run(run())
 
@@ -100,7 +100,7 @@ def test_a_fault_changes_nothing(folders: dict[str, Path], changed: dict[str, An
             await replica.live.apply(table)
         assert replica.models.names == ["summarizer"]
         assert replica.models["summarizer"] is served
-        assert served.engine.alive
+        assert not served.engine.fault
 
     asyncio.run(run())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dqbart import Command, run_command
+from dqbart.cli import Command, run_command
 from serving.engine.settings import EngineSettings
 from serving.server.settings import Serve
 
@@ -73,7 +73,6 @@ def test_a_models_name_is_its_folders_unless_given(folder: Path) -> None:
     [
         (["--http-port", "abc"], "http_port = 'abc': should be a valid integer"),
         (["--http-port", "65536"], "http_port = '65536': should be less than or equal to 65535"),
-        (["--threads", "3"], "threads = '3': a power of two is expected"),
         (["--log-level", "loud"], "log_level = 'loud': should be 'debug', 'info', 'warning' or 'error'"),
         (["--http-port", "9", "--grpc-port", "9"], "http_port and grpc_port are both 9"),
         (["--http-port", "9", "--metrics-port", "9"], "metrics_port = 9: it is a port of the service"),
@@ -123,11 +122,9 @@ def test_an_absent_file_stops_the_start(capsys: pytest.CaptureFixture[str]) -> N
     assert "config = '/absent.yaml': No such file or directory" in stopped(capsys, "--config", "/absent.yaml")
 
 
-@pytest.mark.parametrize(("cores", "replicas", "threads"), [(1, 1, 1), (2, 1, 2), (12, 1, 8), (12, 4, 2), (2, 4, 1)])
-def test_threads_are_a_power_of_two_within_the_replicas_share(
-    monkeypatch: pytest.MonkeyPatch, cores: int, replicas: int, threads: int
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+@pytest.mark.parametrize(("cores", "replicas", "threads"), [(1, 1, 1), (2, 1, 2), (12, 1, 12), (12, 5, 2), (2, 4, 1)])
+def test_threads_are_the_replicas_share(monkeypatch: pytest.MonkeyPatch, cores: int, replicas: int, threads: int) -> None:
+    monkeypatch.setattr("serving.server.settings.available_threads", lambda: cores)
     assert settings("--replicas", str(replicas)).threads_per_replica == threads
 
 

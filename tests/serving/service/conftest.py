@@ -9,7 +9,7 @@ import pytest
 
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import load_engine
-from serving.engine.engine_thread import EngineThread
+from serving.engine.loop import EngineLoop
 from serving.engine.settings import EngineSettings
 from serving.observability.metrics import Metrics
 from serving.service.models import Generator, Models, ServedModel, check_model, default_models
@@ -19,10 +19,9 @@ from tests.serving.service.rig import LIMITS, Build
 
 @pytest.fixture(scope="module")
 def engines(artifacts: dict[str, Path]) -> Iterator[dict[str, AsyncEngine]]:
-    engines = {name: AsyncEngine(EngineThread(load_engine(folder, EngineSettings()))) for name, folder in artifacts.items()}
-    yield engines
-    for engine in engines.values():
-        engine.close()
+    loop = EngineLoop()
+    yield {name: AsyncEngine(loop.add(load_engine(folder, EngineSettings()))) for name, folder in artifacts.items()}
+    loop.close()
 
 
 @pytest.fixture

@@ -25,17 +25,17 @@ Build = Callable[..., Service]
 
 
 class Failing:
-    """An engine whose every request ends in `fault`, or hangs until cancelled when there is none."""
+    """An engine whose every request ends in the fault given, or hangs until cancelled when there is none."""
 
     def __init__(self, fault: Exception | None = None) -> None:
-        self.fault = fault
+        self.fault: str | None = None
         self.asked = self.cancelled = 0
-        self.alive = True
+        self.raised = fault
 
     async def generate(self, request: Request) -> Result:
         self.asked += 1
-        if self.fault is not None:
-            raise self.fault
+        if self.raised is not None:
+            raise self.raised
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:

@@ -13,9 +13,10 @@ from serving.engine.errors import EngineFull
 from serving.engine.request import FinishReason, GeneratedSequence, Request
 from serving.engine.request import Result as Generated
 from serving.observability.metrics import Metrics
-from serving.service.answering import MAX_SCORED_TOKENS, Answering, check_scores, prepare
+from serving.service.answering import Answering
 from serving.service.errors import ErrorCode, ServiceError
 from serving.service.models import ServedModel, check_model
+from serving.service.preparing import MAX_SCORED_TOKENS, check_scores, prepare
 from serving.service.requests import GenerationParameters
 from serving.service.results import Result
 from serving.service.sources import SourceReader, Sources

@@ -46,7 +46,7 @@ def test_asking_for_a_short_output_lowers_the_default_minimum() -> None:
         ({"max_new_tokens": 1024}, "max_new_tokens = 1024: the model generates 1023 at most"),
         ({"max_new_tokens": 5, "min_new_tokens": 6}, "min_new_tokens = 6: max_new_tokens is 5"),
         ({"min_new_tokens": 200}, "min_new_tokens = 200: max_new_tokens is 141"),
-        ({"num_beams": 65}, "num_beams = 65: the server allows 64 at most"),
+        ({"num_beams": 65}, "num_beams = 65: 64 at most are decoded together, by max_batch_rows"),
         (
             {"num_beams": 2, "do_sample": True},
             "do_sample = true: num_beams is 2, sampling has one beam; leave one of them out",
@@ -61,7 +61,7 @@ def test_asking_for_a_short_output_lowers_the_default_minimum() -> None:
         ),
         (
             {"do_sample": True, "num_return_sequences": 65},
-            "num_return_sequences = 65: the server allows 64 at most",
+            "num_return_sequences = 65: 64 at most are decoded together, by max_batch_rows",
         ),
     ],
 )

@@ -10,8 +10,8 @@ import pytest
 
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import load_engine
-from serving.engine.engine_thread import EngineThread
 from serving.engine.errors import EngineFull
+from serving.engine.loop import EngineLoop
 from serving.engine.settings import EngineSettings
 from serving.observability.metrics import Metrics
 from serving.service.errors import ErrorCode, ServiceError
@@ -160,7 +160,8 @@ def test_a_long_document_that_was_admitted_is_answered_however_many_others_come(
     folder = artifacts["summarizer"]
     checked = check_model("summarizer", folder, 2)
     settings = EngineSettings(max_batch_rows=2, max_queued_requests=INPUTS)
-    engine = AsyncEngine(EngineThread(load_engine(folder, settings, "pytorch")))
+    loop = EngineLoop()
+    engine = AsyncEngine(loop.add(load_engine(folder, settings, "pytorch")))
     served = Models([ServedModel(checked, checked.codec(), engine)], {"summarization": "summarizer"})
     service = Service(served, Limits(INPUTS, 10_000, 100, 2, 60.0), Metrics())
 
@@ -192,4 +193,4 @@ def test_a_long_document_that_was_admitted_is_answered_however_many_others_come(
     try:
         asyncio.run(run())
     finally:
-        engine.close()
+        loop.close()

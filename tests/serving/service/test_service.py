@@ -133,7 +133,8 @@ def test_a_stopped_engine_is_no_health(build: Build) -> None:
     engine = Failing()
     service = build(engine)
     service.check_health()
-    engine.alive = False
-    with pytest.raises(ServiceError, match="translator, summarizer, answerer cannot answer") as error:
+    engine.fault = "it is broken"
+    told = "translator, summarizer, answerer cannot answer: it is broken. The replica is being replaced"
+    with pytest.raises(ServiceError, match=told) as error:
         service.check_health()
     assert error.value.code == ErrorCode.UNAVAILABLE

@@ -10,8 +10,9 @@ import pytest
 from serving.engine.errors import EngineClosed, EngineFull, GenerationFailed, InvalidRequest, SourceTooLong
 from serving.engine.request import Request, Result
 from serving.service.errors import ErrorCode
+from serving.service.preparing import OFF_LOOP_CHARACTERS
 from serving.service.requests import AnswerRequest, GenerationParameters, SummarizeRequest, TaskRequest
-from serving.service.service import OFF_LOOP_CHARACTERS, Limits, describe_faults
+from serving.service.service import Limits, describe_faults
 from tests.serving.service.rig import LONG, Build, Failing, refused
 
 
@@ -19,7 +20,7 @@ def test_a_full_queue_refuses_the_whole_request(build: Build) -> None:
     class Full(Failing):
         async def generate(self, request: Request) -> Result:
             if self.asked == 2:
-                self.fault = EngineFull("full")
+                self.raised = EngineFull("full")
             return await super().generate(request)
 
     engine = Full()
@@ -65,7 +66,7 @@ def test_long_texts_are_encoded_off_the_loop_with_the_same_refusals(build: Build
         (
             SummarizeRequest(text="a", parameters=GenerationParameters(num_beams=9)),
             ErrorCode.BAD_PARAMETER,
-            "num_beams = 9: the server allows 8 at most",
+            "num_beams = 9: 8 at most are decoded together, by max_batch_rows",
         ),
         (
             SummarizeRequest(text=["a", LONG], truncation="chunk", parameters=GenerationParameters(return_scores=True)),

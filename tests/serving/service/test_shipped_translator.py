@@ -11,7 +11,7 @@ import pytest
 
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import load_engine
-from serving.engine.engine_thread import EngineThread
+from serving.engine.loop import EngineLoop
 from serving.engine.settings import EngineSettings
 from serving.observability.metrics import Metrics
 from serving.service.models import Models, ServedModel, check_model, default_models
@@ -26,9 +26,10 @@ LIMITS = Limits(max_inputs=32, max_source_characters=50_000, max_windows=512, ma
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     checked = check_model("translator", SHIPPED, LIMITS.max_rows)
-    engine = AsyncEngine(EngineThread(load_engine(SHIPPED, EngineSettings())))
+    loop = EngineLoop()
+    engine = AsyncEngine(loop.add(load_engine(SHIPPED, EngineSettings())))
     yield Service(Models([ServedModel(checked, checked.codec(), engine)], default_models([checked], {})), LIMITS, Metrics())
-    engine.close()
+    loop.close()
 
 
 def translated(service: Service, *texts: str, **more: Any) -> list[Result]:

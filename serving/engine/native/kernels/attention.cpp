@@ -146,10 +146,10 @@ void write_head(const Shape& shape, const Block& block, int64_t length, int64_t 
   }
 }
 
-// Calls work(source, head) for each, on a team of threads.
+// Calls work(source, head) for each, on the team if there is enough to do.
 template <typename Work>
-void for_each_head(int64_t sources, int64_t heads, int64_t team, const Work& work) {
-  in_parallel(sources * heads, team, [&](int64_t each) { work(each / heads, each % heads); });
+void for_each_head(int64_t sources, int64_t heads, bool worth, const Work& work) {
+  in_parallel(sources * heads, worth ? dq_team_size() : 1, [&](int64_t each, int64_t) { work(each / heads, each % heads); });
 }
 
 }  // namespace
@@ -164,10 +164,10 @@ int64_t dq_block_bytes(int64_t length, int64_t heads, int64_t width) {
 // Keys and values of sources, each to its block. Source s has tokens starts[s] to starts[s + 1] of `keys` and `values`, whose
 // rows are `stride` floats apart.
 int32_t dq_write_keys(uint8_t* const* blocks, const int64_t* starts, int64_t sources, int64_t heads, int64_t width, const float* keys,
-                      const float* values, int64_t stride, int64_t threads) {
+                      const float* values, int64_t stride) {
   return answer_of([&] {
     const Shape shape(heads, width);
-    for_each_head(sources, heads, starts[sources] - starts[0] < 32 ? 1 : threads, [&](int64_t source, int64_t head) {
+    for_each_head(sources, heads, starts[sources] - starts[0] >= 32, [&](int64_t source, int64_t head) {
       const int64_t length = starts[source + 1] - starts[source], at = starts[source] * stride + head * width;
       write_head(shape, Block(blocks[source], shape, length), length, head, keys + at, values + at, stride);
     });
@@ -177,11 +177,11 @@ int32_t dq_write_keys(uint8_t* const* blocks, const int64_t* starts, int64_t sou
 // Scores of queries over their source's keys: float32 [queries, heads, padded], the lowest number where there is no key.
 // Source s has `lengths[s]` keys and the queries starts[s] to starts[s + 1], rows of `queries`, which are `stride` floats apart.
 int32_t dq_scores(uint8_t* const* blocks, const int64_t* lengths, const int64_t* starts, int64_t sources, int64_t heads, int64_t width,
-                  const float* queries, int64_t stride, float scaling, float* scores, int64_t padded, int64_t threads) {
+                  const float* queries, int64_t stride, float scaling, float* scores, int64_t padded) {
   return answer_of([&] {
     const Shape shape(heads, width);
     const int64_t work = (starts[sources] - starts[0]) * padded * heads * width;
-    for_each_head(sources, heads, work < kSerialWork ? 1 : threads, [&](int64_t source, int64_t head) {
+    for_each_head(sources, heads, work >= kSerialWork, [&](int64_t source, int64_t head) {
       const int64_t first = starts[source], length = lengths[source];
       score_head(shape, Block(blocks[source], shape, length), length, head, queries + first * stride + head * width,
                  starts[source + 1] - first, stride, scaling, scores + ((first - starts[0]) * heads + head) * padded,
@@ -192,11 +192,11 @@ int32_t dq_scores(uint8_t* const* blocks, const int64_t* lengths, const int64_t*
 
 // Values weighed by probabilities [queries, heads, padded]: float32 [queries, heads * width]. Sources as in dq_scores.
 int32_t dq_weigh(uint8_t* const* blocks, const int64_t* lengths, const int64_t* starts, int64_t sources, int64_t heads, int64_t width,
-                 const float* probabilities, int64_t padded, float* out, int64_t threads) {
+                 const float* probabilities, int64_t padded, float* out) {
   return answer_of([&] {
     const Shape shape(heads, width);
     const int64_t work = (starts[sources] - starts[0]) * padded * heads * width;
-    for_each_head(sources, heads, work < kSerialWork ? 1 : threads, [&](int64_t source, int64_t head) {
+    for_each_head(sources, heads, work >= kSerialWork, [&](int64_t source, int64_t head) {
       const int64_t first = starts[source];
       weigh_head(shape, Block(blocks[source], shape, lengths[source]), head,
                  probabilities + ((first - starts[0]) * heads + head) * padded, starts[source + 1] - first, heads * padded,

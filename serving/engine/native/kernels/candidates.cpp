@@ -27,9 +27,9 @@ void select(float* logits, int64_t vocabulary, const DqWanted& wanted, float* be
 // For each row of logits [rows, vocabulary] what is wanted of it: values and tokens [rows, most], of which the first `count` are
 // written, and a normalizer a row. Edits the logits.
 extern "C" int32_t dq_select(float* logits, int64_t rows, int64_t vocabulary, const DqWanted* wanted, int64_t most, float* values,
-                             int64_t* tokens, float* normalizers, int64_t threads) {
+                             int64_t* tokens, float* normalizers) {
   return answer_of([&] {
-    in_parallel(rows, threads, [&](int64_t row) {
+    in_parallel(rows, dq_team_size(), [&](int64_t row, int64_t) {
       float *of_row = logits + row * vocabulary, *best = values + row * most;
       int64_t* best_tokens = tokens + row * most;
       if (!all_numbers(of_row, vocabulary)) return no_numbers(wanted[row], best, best_tokens);

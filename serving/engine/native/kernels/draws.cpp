@@ -184,9 +184,9 @@ void draw(float* logits, int64_t vocabulary, const DqWanted& wanted, const DqDra
 
 // As dq_select, of rows that are drawn from.
 extern "C" int32_t dq_draw(float* logits, int64_t rows, int64_t vocabulary, const DqWanted* wanted, const DqDraws* draws, int64_t most,
-                           float* values, int64_t* tokens, float* normalizers, int64_t threads) {
+                           float* values, int64_t* tokens, float* normalizers) {
   return answer_of([&] {
-    in_parallel(rows, threads, [&](int64_t row) {
+    in_parallel(rows, dq_team_size(), [&](int64_t row, int64_t) {
       float *of_row = logits + row * vocabulary, *drawn = values + row * most;
       int64_t* drawn_tokens = tokens + row * most;
       if (!all_numbers(of_row, vocabulary)) return no_numbers(wanted[row], drawn, drawn_tokens);

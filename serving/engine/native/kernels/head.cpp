@@ -1,7 +1,7 @@
 // The head and the choice of candidates in one: logits are scanned block by block while they are in the cache, and are never
 // written to memory.
 //
-// Each thread goes over blocks of the vocabulary. Of a block it computes the logits of all rows, sums their exponentials where a
+// Threads claim blocks of the vocabulary. Of a block it computes the logits of all rows, sums their exponentials where a
 // normalizer is wanted, and keeps each row's best so far. Edited tokens are set aside with their logits, since a penalty on a
 // log-probability needs the whole row's normalizer. At the end, what the threads found is merged: by value, equal values by the
 // smaller token, so that it does not matter which thread found what.
@@ -12,6 +12,8 @@
 using namespace dqbart;
 
 namespace {
+
+constexpr int64_t kSerialBlocks = 512;  // sums of blocks that are added up sooner than helpers are called
 
 // The best tokens of a row, in order.
 struct Best {
@@ -65,65 +67,58 @@ void set_aside(std::vector<Edit>& edits, float* logits, int64_t first, int64_t s
 }
 
 void candidates(const DqLinear* head, const float* hidden, int64_t count, const DqWanted* wanted, int64_t most, float* values,
-                int64_t* tokens, float* normalizers, int64_t threads) {
+                int64_t* tokens, float* normalizers) {
   thread_local Workspace code_space, row_space, sum_space, value_space, token_space, logit_space;
   const int64_t padded = round_up(head->columns, kColumns), blocks = round_up(head->rows, kBlock) / kBlock;
-  const int64_t team = count * padded * head->rows < kSerialWork ? 1 : threads;
+  const int64_t threads = count * padded * head->rows < kSerialWork ? 1 : dq_team_size();
   auto* codes = static_cast<int8_t*>(code_space.get(count * padded));
   auto* row_codes = static_cast<RowCodes*>(row_space.get(count * sizeof(RowCodes)));
   auto* sums = static_cast<BlockSum*>(sum_space.get(count * blocks * sizeof(BlockSum)));
-  auto* team_values = static_cast<float*>(value_space.get(team * count * most * sizeof(float)));
-  auto* team_tokens = static_cast<int64_t*>(token_space.get(team * count * most * sizeof(int64_t)));
-  auto* team_logits = static_cast<float*>(logit_space.get(team * count * kBlock * sizeof(float)));
+  auto* team_values = static_cast<float*>(value_space.get(threads * count * most * sizeof(float)));
+  auto* team_tokens = static_cast<int64_t*>(token_space.get(threads * count * most * sizeof(int64_t)));
+  auto* team_logits = static_cast<float*>(logit_space.get(threads * count * kBlock * sizeof(float)));
   std::vector<Row> rows(count);
-  std::vector<Best> found(team * count);
+  std::vector<Best> found(threads * count);
   for (int64_t row = 0; row < count; ++row) {
     row_codes[row] = quantize_row(hidden + row * head->columns, head->columns, codes + row * padded, padded);
     rows[row] = {edits_of(wanted[row]), wanted[row].normalizer != 0 || wanted[row].log_probabilities != 0};
   }
-  for (int64_t each = 0; each < team * count; ++each) {
+  for (int64_t each = 0; each < threads * count; ++each) {
     found[each] = {team_values + each * most, team_tokens + each * most, wanted[each % count].count};
   }
   const Tokens quantized{codes, row_codes, padded};
-  // No memory is asked for among the threads: there is no way out of a team for a fault.
-#pragma omp parallel num_threads(team) if (team > 1)
-  {
-    const int64_t members = omp_get_num_threads(), member = omp_get_thread_num();
-    float* logits = team_logits + member * count * kBlock;
-    for (int64_t block = blocks * member / members; block < blocks * (member + 1) / members; ++block) {
-      const int64_t first = block * kBlock, size = std::min(kBlock, head->rows - first);
-      const Output output{logits, kBlock, first, nullptr};
-      for (int64_t panel = first / kPanel; panel * kPanel < first + size; ++panel) {
-        panel_of_outputs(*head, panel, quantized, 0, count, output);
-      }
-      for (int64_t row = 0; row < count; ++row) {
-        float* of_row = logits + row * kBlock;
-        Best& best = found[member * count + row];
-        best.numbers &= all_numbers(of_row, size);
-        if (rows[row].sums) sums[row * blocks + block] = block_sum(of_row, size);
-        set_aside(rows[row].edits, of_row, first, size);
-        best.scan(of_row, first, size);
-      }
+  in_parallel(blocks, threads, [&](int64_t block, int64_t thread) {
+    float* logits = team_logits + thread * count * kBlock;
+    const int64_t first = block * kBlock, size = std::min(kBlock, head->rows - first);
+    const Output output{logits, kBlock, first, nullptr};
+    for (int64_t panel = first / kPanel; panel * kPanel < first + size; ++panel) {
+      panel_of_outputs(*head, panel, quantized, 0, count, output);
     }
-#pragma omp barrier
-#pragma omp for schedule(static)
     for (int64_t row = 0; row < count; ++row) {
-      const Normalizer normalizer = rows[row].sums ? normalizer_of(sums + row * blocks, blocks) : Normalizer();
-      normalizers[row] = normalizer.peak + normalizer.log_sum;
-      Best best{values + row * most, tokens + row * most, wanted[row].count};
-      bool numbers = true;
-      for (int64_t each = 0; each < members; ++each) {
-        const Best& part = found[each * count + row];
-        numbers &= part.numbers;
-        for (int64_t place = 0; place < part.found; ++place) {
-          const float logit = part.values[place];
-          best.offer(wanted[row].log_probabilities != 0 ? normalizer.log_probability(logit) : logit, part.tokens[place]);
-        }
-      }
-      for (const Edit& edit : rows[row].edits) best.offer(edited(wanted[row], normalizer, edit), edit.token);
-      if (!numbers) no_numbers(wanted[row], values + row * most, tokens + row * most);
+      float* of_row = logits + row * kBlock;
+      Best& best = found[thread * count + row];
+      best.numbers &= all_numbers(of_row, size);
+      if (rows[row].sums) sums[row * blocks + block] = block_sum(of_row, size);
+      set_aside(rows[row].edits, of_row, first, size);
+      best.scan(of_row, first, size);
     }
-  }
+  });
+  in_parallel(count, count * blocks < kSerialBlocks ? 1 : threads, [&](int64_t row, int64_t) {
+    const Normalizer normalizer = rows[row].sums ? normalizer_of(sums + row * blocks, blocks) : Normalizer();
+    normalizers[row] = normalizer.peak + normalizer.log_sum;
+    Best best{values + row * most, tokens + row * most, wanted[row].count};
+    bool numbers = true;
+    for (int64_t thread = 0; thread < threads; ++thread) {
+      const Best& part = found[thread * count + row];
+      numbers &= part.numbers;
+      for (int64_t place = 0; place < part.found; ++place) {
+        const float logit = part.values[place];
+        best.offer(wanted[row].log_probabilities != 0 ? normalizer.log_probability(logit) : logit, part.tokens[place]);
+      }
+    }
+    for (const Edit& edit : rows[row].edits) best.offer(edited(wanted[row], normalizer, edit), edit.token);
+    if (!numbers) no_numbers(wanted[row], values + row * most, tokens + row * most);
+  });
 }
 
 }  // namespace
@@ -131,6 +126,6 @@ void candidates(const DqLinear* head, const float* hidden, int64_t count, const 
 // For each row of hidden values [count, columns] what is wanted of its logits: values and tokens [count, most], of which the first
 // `wanted.count` are written, and a normalizer a row where one is wanted.
 extern "C" int32_t dq_head(const DqLinear* head, const float* hidden, int64_t count, const DqWanted* wanted, int64_t most,
-                           float* values, int64_t* tokens, float* normalizers, int64_t threads) {
-  return answer_of([&] { candidates(head, hidden, count, wanted, most, values, tokens, normalizers, threads); });
+                           float* values, int64_t* tokens, float* normalizers) {
+  return answer_of([&] { candidates(head, hidden, count, wanted, most, values, tokens, normalizers); });
 }

@@ -171,11 +171,10 @@ int64_t dq_record_bytes(int64_t heads, int64_t width) { return Shape(heads, widt
 // [rows, 3 * heads * width], queries, keys and values side by side; scores are float32 [rows, heads, padded], the lowest number
 // beyond a row's positions. `before` is the number of heads in the layers before this one.
 int32_t dq_own_scores(const DqOwnRow* rows, int64_t count, int64_t before, int64_t heads, int64_t width, const float* projected,
-                      float scaling, float* scores, int64_t padded, int64_t threads) {
+                      float scaling, float* scores, int64_t padded) {
   return answer_of([&] {
     const Shape shape(heads, width);
-    const int64_t team = count < kSerialRows ? 1 : threads;
-    in_parallel(count, team, [&](int64_t each) {
+    in_parallel(count, count < kSerialRows ? 1 : dq_team_size(), [&](int64_t each, int64_t) {
       const DqOwnRow& row = rows[each];
       const float* query = projected + each * 3 * heads * width;
       row.ancestors[row.position] = static_cast<int32_t>(row.slot);
@@ -187,11 +186,10 @@ int32_t dq_own_scores(const DqOwnRow* rows, int64_t count, int64_t before, int64
 
 // Values weighed by probabilities [rows, heads, padded]: float32 [rows, heads * width].
 int32_t dq_own_weigh(const DqOwnRow* rows, int64_t count, int64_t before, int64_t heads, int64_t width,
-                     const float* probabilities, int64_t padded, float* out, int64_t threads) {
+                     const float* probabilities, int64_t padded, float* out) {
   return answer_of([&] {
     const Shape shape(heads, width);
-    const int64_t team = count < kSerialRows ? 1 : threads;
-    in_parallel(count, team, [&](int64_t each) {
+    in_parallel(count, count < kSerialRows ? 1 : dq_team_size(), [&](int64_t each, int64_t) {
       weigh_row(rows[each], before, shape, probabilities + each * heads * padded, padded, out + each * heads * width);
     });
   });

@@ -15,6 +15,7 @@ from serving.engine.native.library import kernels
 from serving.engine.native.pages import PagePool
 from serving.engine.padding import padded_length
 from serving.engine.runner import Source
+from serving.engine.threads import set_threads
 
 
 def expected(heads: Heads, projected: torch.Tensor) -> torch.Tensor:
@@ -39,7 +40,7 @@ def attend(heads: Heads, lengths: list[int], projected: torch.Tensor) -> torch.T
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("count", "width"), [(3, 64), (4, 16), (2, 20), (2, 72)])
 def test_bits_of_the_reference(count: int, width: int, threads: int) -> None:
-    torch.set_num_threads(threads)
+    set_threads(threads)
     heads = Heads(count, width)
     lengths = [1, 16, 16, 5, 40, 33, 130]
     projected = torch.randn(sum(lengths), 3 * count * width)
@@ -88,9 +89,9 @@ def test_many_own_positions(length: int) -> None:
     for each in projected:
         batch.advance()
         own = (batch.own_rows_address, 1, 0, 1, 16)
-        kernels().dq_own_scores(*own, each.data_ptr(), scaling, scores.data_ptr(), batch.padded, 1)
+        kernels().dq_own_scores(*own, each.data_ptr(), scaling, scores.data_ptr(), batch.padded)
     probabilities = torch.softmax(scores, -1)
-    kernels().dq_own_weigh(*own, probabilities.data_ptr(), batch.padded, out.data_ptr(), 1)
+    kernels().dq_own_weigh(*own, probabilities.data_ptr(), batch.padded, out.data_ptr())
     assert torch.equal(out, expected(heads.own[0], projected)[-1:])
 
 

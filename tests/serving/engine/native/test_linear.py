@@ -14,6 +14,7 @@ from quant.numerics import Quantized, dequantize, quantize, quantize_activation,
 from quant.scheme import Granularity
 from serving.engine.native.library import kernels
 from serving.engine.native.linear import PackedLinear, pack_panels
+from serving.engine.threads import set_threads
 
 
 def reference(tokens: torch.Tensor, weight: Quantized, bias: torch.Tensor | None) -> torch.Tensor:
@@ -66,7 +67,7 @@ def test_bits_of_the_reference(
 @pytest.mark.parametrize("count", [1, 30, 200])
 def test_bits_of_the_reference_on_several_threads(bits: int, threads: int, count: int) -> None:
     """Enough work to be shared: by outputs when tokens are few, by tokens when they are many."""
-    torch.set_num_threads(threads)
+    set_threads(threads)
     weight, bias, tokens = quantize(torch.randn(1500, 800), bits, "row"), torch.randn(1500), torch.randn(count, 800)
     assert torch.equal(multiplied(PackedLinear([weight], [bias], bits), tokens), reference(tokens, weight, bias))
 
@@ -149,6 +150,6 @@ def test_embedding_rows_are_read_from_the_panels(bits: int) -> None:
     scales = positions.scale.contiguous()
     addresses = tokens.data_ptr(), places.data_ptr()
     position_addresses = positions.codes.data_ptr(), scales.data_ptr()
-    kernels().dq_embed(layer.address, *addresses, 6, ctypes.c_float(8.0), *position_addresses, out.data_ptr(), 1)
+    kernels().dq_embed(layer.address, *addresses, 6, ctypes.c_float(8.0), *position_addresses, out.data_ptr())
     looked_up = weight.codes[tokens].float() * weight.scale[tokens] * 8.0
     assert torch.equal(out, looked_up + dequantize(positions)[places])

@@ -17,8 +17,9 @@ library.INSTRUCTION_SETS = (sys.argv[1],)
 from serving.engine.native.caches import Heads
 from serving.engine.native.library import DRAWS, WANTED, kernels
 from serving.engine.native.linear import PackedLinear
+from serving.engine.threads import set_threads
 
-torch.set_num_threads(2)
+set_threads(2)
 code = kernels()
 ones = lambda rows, columns: Quantized(torch.ones(rows, columns, dtype=torch.int8), torch.ones(rows, 1))
 linear = PackedLinear([ones(64, 4096)], [], 2)
@@ -38,22 +39,21 @@ wanted, draws, numbers = np.zeros(2, WANTED), np.zeros(2, DRAWS), np.array([0.5]
 wanted["count"], wanted["repetition_penalty"] = 1, 1.0
 draws["numbers"], draws["divisor"], draws["top_p"] = numbers.ctypes.data, 1.0, 1.0
 values, found, logs = np.empty((2, 1), np.float32), np.empty((2, 1), np.int64), np.empty(2, np.float32)
-answer = (1, values.ctypes.data, found.ctypes.data, logs.ctypes.data, 2)
+answer = (1, values.ctypes.data, found.ctypes.data, logs.ctypes.data)
 
 calls = {
-    "dq_linear": lambda count=many: code.dq_linear(linear.address, tokens.data_ptr(), count, None, out.data_ptr(), 2),
+    "dq_linear": lambda count=many: code.dq_linear(linear.address, tokens.data_ptr(), count, None, out.data_ptr()),
     "dq_head": lambda: code.dq_head(
-        linear.address, tokens.data_ptr(), many, nothing.ctypes.data, 0, None, None, normalizers.data_ptr(), 2
+        linear.address, tokens.data_ptr(), many, nothing.ctypes.data, 0, None, None, normalizers.data_ptr()
     ),
     "dq_weigh": lambda: code.dq_weigh(
         *(each.ctypes.data for each in (blocks, lengths, starts)), 1, 2, 16,
-        probabilities.data_ptr(), length, weighed.data_ptr(), 2
+        probabilities.data_ptr(), length, weighed.data_ptr()
     ),
     "dq_select": lambda: code.dq_select(logits.data_ptr(), 2, vocabulary, wanted.ctypes.data, *answer),
     "dq_draw": lambda: code.dq_draw(logits.data_ptr(), 2, vocabulary, wanted.ctypes.data, draws.ctypes.data, *answer),
 }
-torch.zeros(1 << 20).sum()  # The team's threads and their stacks are there.
-calls["dq_linear"](4)
+calls["dq_linear"](4)  # The team's threads and their stacks are there.
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 hard = resource.getrlimit(resource.RLIMIT_AS)[1]
 resource.setrlimit(resource.RLIMIT_AS, (size + (4 << 20), hard))

@@ -15,6 +15,7 @@ from serving.engine.native.linear import PackedLinear
 from serving.engine.native.selection import MOST_SCANNED, Selection
 from serving.engine.pytorch import candidates as reference
 from serving.engine.runner import Draws, Wanted
+from serving.engine.threads import set_threads
 from tests.serving.engine.lists import edits, listed
 
 COLUMNS = 16
@@ -54,7 +55,7 @@ def test_candidates_of_the_reference(data: st.DataObject) -> None:
     vocabulary = data.draw(st.sampled_from([40, 203, 1000, 1025]))
     rows = data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))
     wanted = [data.draw(wants(count, vocabulary)) for count in rows]
-    torch.set_num_threads(data.draw(st.sampled_from([1, 2])))
+    set_threads(data.draw(st.sampled_from([1, 2])))
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
     codes = torch.randint(-1, 2, (vocabulary, COLUMNS), dtype=torch.int8, generator=generator)
     weight = Quantized(codes, torch.full((vocabulary, 1), 0.25))
@@ -154,9 +155,9 @@ def test_the_same_bits_in_any_batch_and_on_any_number_of_threads() -> None:
     weight = Quantized(torch.randint(-1, 2, (20_000, 64), dtype=torch.int8), 0.01 + torch.rand(20_000, 1))
     hidden = torch.randn(40, 64)
     wanted = [Wanted(count=3, log_probabilities=row % 2 == 0, normalizers=True) for row in range(40)]
-    torch.set_num_threads(2)
+    set_threads(2)
     together = selection(weight)(hidden, [1] * 40, wanted)
-    torch.set_num_threads(1)
+    set_threads(1)
     alone = [selection(weight)(hidden[row : row + 1], [1], wanted[row : row + 1])[0] for row in range(40)]
     assert list(map(listed, together)) == list(map(listed, alone))
     assert [each.normalizers for each in together] == [each.normalizers for each in alone]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ import pytest
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import Finished, load_engine
 from serving.engine.errors import EngineClosed, EngineFull, EngineNotOpened, InvalidRequest, SourceTooLong
+from serving.engine.port import Step
 from serving.engine.request import GenerationParameters, Request, Result
 from serving.engine.settings import EngineSettings
 from serving.observability.logs import LogSettings
@@ -96,9 +98,9 @@ def test_beyond_the_queue_requests_are_refused(process: EngineProcess, artifacts
 
 
 def test_cancelled_requests_are_dropped(process: EngineProcess, artifacts: dict[str, Path]) -> None:
-    rows: list[int] = []
+    steps: list[Step] = []
     settings = EngineSettings(max_batch_rows=1)
-    engine = AsyncEngine(process.open(artifacts["summarizer"], settings, "auto"), rows.append)
+    engine = AsyncEngine(process.open(artifacts["summarizer"], settings, "auto"), steps.append)
 
     async def left() -> None:
         # While the process stands still none of them can be done before it is cancelled.
@@ -114,15 +116,15 @@ def test_cancelled_requests_are_dropped(process: EngineProcess, artifacts: dict[
 
     asyncio.run(left())
     wait_until_idle(engine)
-    assert sum(rows) < 50 * 63
+    assert sum(step.rows for step in steps) < 50 * 63
     engine.close()
 
 
 def test_the_observer_sees_every_step(process: EngineProcess, artifacts: dict[str, Path]) -> None:
-    rows: list[int] = []
-    engine = AsyncEngine(process.open(artifacts["summarizer"], EngineSettings(), "auto"), rows.append)
+    steps: list[Step] = []
+    engine = AsyncEngine(process.open(artifacts["summarizer"], EngineSettings(), "auto"), steps.append)
     asyncio.run(engine.generate(REQUEST))
-    assert rows == [1] * 8
+    assert [step.rows for step in steps] == [1] * 8
     engine.close()
 
 
@@ -132,17 +134,17 @@ def test_closing_one_engine_leaves_the_others(
     other = AsyncEngine(process.open(artifacts["answerer"], EngineSettings(), "auto"))
     other.close()
     other.close()
-    assert not other.alive
+    assert other.fault == "the engine is closed"
     with pytest.raises(EngineClosed):
         asyncio.run(other.generate(REQUEST))
-    assert engine.alive
+    assert engine.fault is None
     assert isinstance(asyncio.run(engine.generate(REQUEST)), Result)
 
 
 def test_an_artifact_that_cannot_be_loaded_is_named(process: EngineProcess, tmp_path: Path) -> None:
     with pytest.raises(EngineNotOpened, match=str(tmp_path)):
         process.open(tmp_path, EngineSettings(), "auto")
-    assert process.alive
+    assert process.fault is None
 
 
 def test_the_death_of_the_process_ends_its_requests(artifacts: dict[str, Path]) -> None:
@@ -160,9 +162,30 @@ def test_the_death_of_the_process_ends_its_requests(artifacts: dict[str, Path]) 
     assert any(isinstance(outcome, EngineClosed) for outcome in outcomes)
     assert all(isinstance(outcome, Result | EngineClosed) for outcome in outcomes)
     assert died.wait(SECONDS)
-    assert not engine.alive
+    assert engine.fault == "the process of the engines has ended"
     with pytest.raises(EngineNotOpened):
         process.open(artifacts["summarizer"], EngineSettings(), "auto")
+
+
+def test_nothing_is_refused_before_the_death_is_known(artifacts: dict[str, Path]) -> None:
+    """A replica ends by it; a request that it had refused before would be lost, where another one could have answered."""
+    known = threading.Event()
+
+    def died() -> None:
+        time.sleep(0.2)
+        known.set()
+
+    process = EngineProcess(1, LogSettings(), died)
+    engine = process.open(artifacts["summarizer"], EngineSettings(), "auto")
+    os.kill(process.pid, signal.SIGKILL)
+
+    def submit_until_refused() -> None:
+        for request_id in itertools.count():
+            engine.submit(request_id, REQUEST)
+
+    with pytest.raises(EngineClosed):
+        submit_until_refused()
+    assert known.is_set()
 
 
 def test_closing_is_no_death(artifacts: dict[str, Path]) -> None:
@@ -170,5 +193,5 @@ def test_closing_is_no_death(artifacts: dict[str, Path]) -> None:
     process = EngineProcess(1, LogSettings(), died.set)
     process.close()
     process.close()
-    assert not process.alive
+    assert process.fault == "the process of the engines has ended"
     assert not died.is_set()

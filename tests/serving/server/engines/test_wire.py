@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from serving.engine.engine import Emitted, EngineStats, Finished
 from serving.engine.errors import EngineFull, GenerationFailed, InvalidRequest, SourceTooLong
+from serving.engine.port import Step
 from serving.engine.request import GeneratedSequence, GenerationParameters, Request, Result
 from serving.engine.settings import EngineSettings
 from serving.server.engines.wire import (
@@ -22,7 +23,9 @@ from serving.server.engines.wire import (
     NotOpened,
     Open,
     Opened,
+    Overdue,
     Submit,
+    Ticked,
     ToEngines,
     received,
     send,
@@ -82,7 +85,7 @@ def test_a_request_arrives_as_it_is(request: Request) -> None:
 
 @given(results)
 def test_a_result_arrives_with_its_bits(result: Result) -> None:
-    message = told(3, [Finished(7, result)], [4, 4], EngineStats())
+    message = told(3, [Finished(7, result)], [Step(4, 0.25), Step(4, 0.5)], EngineStats())
     arrived = passed(message, FromEngines)
     assert arrived == message
     assert arrived.events() == [Finished(7, result)]
@@ -93,7 +96,7 @@ def test_what_the_replica_asks_arrives(message: ToEngines) -> None:
     assert passed(message, ToEngines) == message
 
 
-@pytest.mark.parametrize("message", [Opened(1), NotOpened(1, "why"), Closed(1)])
+@pytest.mark.parametrize("message", [Opened(1), NotOpened(1, "why"), Closed(1, "why"), Ticked(), Overdue(1, 61.5)])
 def test_what_is_answered_arrives(message: FromEngines) -> None:
     assert passed(message, FromEngines) == message
 
@@ -107,7 +110,7 @@ def test_a_fault_arrives_as_its_kind(fault: type[Exception]) -> None:
 
 def test_events_of_a_request_keep_their_order() -> None:
     events = [Emitted(7, (5, 6)), Emitted(7, (2,)), Finished(7, RESULT)]
-    assert told(0, events, [1], EngineStats()).events() == events
+    assert told(0, events, [Step(1, 0.5)], EngineStats()).events() == events
 
 
 def test_stats_arrive() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings
 
-import dqbart
-from dqbart import COMMANDS, GROUPS, Command, run_command
+from dqbart import cli
+from dqbart.cli import COMMANDS, GROUPS, Command, run_command
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,9 +39,9 @@ def test_an_unknown_command_is_refused() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_commands_answer_help_without_loading_torch_or_ray(name: str) -> None:
     program = (
-        "import sys, dqbart\n"
+        "import sys\nfrom dqbart import cli\n"
         f"sys.argv = ['dqbart', *{name.split()!r}, '--help']\n"
-        "try: dqbart.main()\n"
+        "try: cli.main()\n"
         "except SystemExit as exit: print('exit', exit.code)\n"
         "print('heavy', sorted({'torch', 'ray', 'transformers', 'datasets', 'grpc', 'fastapi'} & sys.modules.keys()))\n"
     )
@@ -65,7 +65,7 @@ def test_a_missing_dependency_names_what_to_install(
     monkeypatch.setitem(COMMANDS, "compress", ("compress.absent:Compress", ""))
     monkeypatch.setattr(sys, "argv", ["dqbart", "compress"])
     with pytest.raises(SystemExit) as exit:
-        dqbart.main()
+        cli.main()
     assert exit.value.code == 2
     message = "dqbart compress: error: the module compress.absent is not installed: pip install 'dqbart[compress]'\n"
     assert capsys.readouterr().err == message

@@ -235,8 +235,3 @@ def _register(app: typer.Typer, name: str, help_line: str) -> None:
 def _stop(program: str, message: str) -> NoReturn:
     print(f"{program}: error: {message}", file=sys.stderr)
     raise SystemExit(2)
-
-
-if __name__ == "__main__":
-    # `python -m dqbart` would otherwise hold this module twice, here and where the commands import it.
-    importlib.import_module("dqbart").main()

@@ -1,0 +1,5 @@
+"""`python -m dqbart` is the command line."""
+
+from dqbart.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Models in a program, without a server: the service's second door."""
