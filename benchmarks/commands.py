@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
+from benchmarks.shapes import Shape
 from dqbart.cli import Command
 from quant.card import Task
 from quant.processors import available_threads
@@ -59,9 +60,11 @@ class BenchEngine(_Bench):
 
 
 class BenchMemory(_Bench):
-    """Resident memory of a loaded student, above an interpreter that has imported torch."""
+    """What loading takes and holds, at the first start and later; resident memory of a student that decodes."""
 
     layers: str = Field("6-3", description="of the random student: encoder and decoder layers, E-D")
+    shape: Shape = Field("bart-base", description="of the random student")
+    models: Count = Field(1, description="random students that are loaded, of which none is another")
 
     @field_validator("layers")
     @classmethod

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from quant.artifact import ArtifactError
+from quant.artifact import Artifact, ArtifactError
 from quant.tokenizer_file import TokenizerError
 from serving.engine.async_engine import AsyncEngine, StepObserver
 from serving.engine.errors import EngineNotOpened
@@ -34,6 +34,10 @@ def open_model(
     except BaseException:
         port.close()
         raise
+
+
+def left_to_the_engine(_: Artifact) -> None:
+    """What its tensors hold: the engine that is opened next reads them, and finds what is wrong with them."""
 
 
 class LiveModels:
@@ -72,7 +76,7 @@ class LiveModels:
                 if served and served.checked.folder == folder and self._contents[name] == contents[name]:
                     kept[name] = served
                 else:
-                    checked[name] = check_model(name, folder, self._max_rows)
+                    checked[name] = check_model(name, folder, self._max_rows, left_to_the_engine)
             # All faults that can be found without opening anything come first.
             every = [kept[name].checked if name in kept else checked[name] for name in table.models]
             default_models(every, table.defaults)
@@ -84,7 +88,6 @@ class LiveModels:
             if isinstance(fault, (ArtifactError, EngineNotOpened, OSError, TokenizerError)):
                 raise ModelError(str(fault)) from fault
             raise
-        # Checking reads whole artifacts.
         give_back_freed_memory()
         serving = kept | {model.name: model for model in opened}
         return [serving[name] for name in table.models], contents

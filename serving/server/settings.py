@@ -100,6 +100,12 @@ class Serve(Command):
         description="source tokens that a model encodes between two decoding steps: fewer, and running requests wait less "
         "for long inputs, more, and long inputs wait less",
     )
+    packed_folder: str = Field(
+        default=EngineSettings.packed_folder,
+        min_length=1,
+        description="folder in which models are kept as native kernels read them, once for all processes and starts: auto "
+        "is dqbart in the user's cache ($XDG_CACHE_HOME), none has each replica pack its own",
+    )
     max_step_seconds: float | None = Field(
         default=None,
         gt=0,
@@ -190,6 +196,12 @@ class Serve(Command):
             raise ValueError(f"the name {twice[0]} is given twice; tell them apart with NAME=FOLDER")
         return value
 
+    @field_validator("packed_folder")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        # Replicas work in other folders.
+        return value if value in ("auto", "none") else str(Path(value).expanduser().absolute())
+
     @model_validator(mode="after")
     def _check_keys(self) -> Serve:
         self.keys()
@@ -229,6 +241,11 @@ class Serve(Command):
             "summarization": self.default_summarization,
             "question-answering": self.default_question_answering,
         }
+
+    @property
+    def engine(self) -> EngineSettings:
+        """Of each model's engine."""
+        return EngineSettings(**{field.name: getattr(self, field.name) for field in fields(EngineSettings)})
 
     @property
     def limits(self) -> Limits:

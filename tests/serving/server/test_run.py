@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,14 +18,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
 from serving.rpc.statuses import GRPC_STATUS
-from serving.server.run import check, check_ports
+from serving.server.run import check
 from serving.server.settings import Serve
 from serving.service.errors import HTTP_STATUS, ErrorCode
 from tests.serving.server.running import (
     PATIENCE,
     Server,
     engines_standing_still,
-    free_port,
     metrics,
     ongoing,
     series,
@@ -88,17 +86,6 @@ def test_settings_at_odds_with_the_models_stop_the_start(
 def test_a_runner_that_cannot_be_used_stops_the_start() -> None:
     with pytest.raises(SystemExit, match="runner = 'cuda' cannot be used here: torch finds no CUDA device"):
         check(Serve(runner="cuda"))
-
-
-def test_a_port_in_use_stops_the_start() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        with pytest.raises(SystemExit, match=rf"http_port = {port} on 127.0.0.1: Address already in use"):
-            check_ports(Serve(http_port=port))
-        with pytest.raises(SystemExit, match=rf"grpc_port = {port} on 0.0.0.0: Address already in use"):
-            check_ports(Serve(http_port=free_port(), grpc_port=port))
 
 
 def test_startup_screen_shows_models_and_how_to_ask(server: Server) -> None:
