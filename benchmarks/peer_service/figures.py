@@ -25,12 +25,20 @@ class Answers(NamedTuple):
         return sum(self.tokens) / len(self.tokens)
 
 
+class Carried(NamedTuple):
+    """By many clients."""
+
+    throughput: float
+    """Requests a second."""
+    cpu_of_a_request: float
+    """Seconds of a core that the service's processes computed for each."""
+
+
 class Side(NamedTuple):
     """One service in one case."""
 
     answers: Answers
-    throughput: float
-    """Requests a second, by many clients."""
+    many: Carried
     search: RateSearch
     at_rates: dict[float, Trial]
     """The same rates of both sides."""
@@ -91,7 +99,7 @@ class Compared:
 def _entries(side: Side) -> dict[str, Any]:
     return {
         "tokens_an_answer": side.answers.mean_tokens,
-        "throughput": side.throughput,
+        "many_clients": side.many._asdict(),
         "cpu_seconds_of_a_request": side.cpu_of_a_request,
         "client_share": side.client_share,
         "at_equal_rate": [_trial(trial) for trial in side.at_rates.values()],
