@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import load_engine
 from serving.engine.memory import give_back_freed_memory
+from serving.engine.runners import prepare
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.program.calls import Call, closed
 from serving.program.options import request_fields
@@ -31,7 +33,9 @@ class Loaded:
         shared = joined(self, threads)
         self._pid = shared.pid
         try:
-            checked = check_model(folder.resolve().name, folder, settings.max_batch_rows)
+            # Read once, here: the engine maps what is left for it.
+            look = partial(prepare, settings=settings, name=runner)
+            checked = check_model(folder.resolve().name, folder, settings.max_batch_rows, look)
             port = shared.engines.add(load_engine(folder, settings, runner), checked.name)
             engine = AsyncEngine(port)
             self.served = ServedModel(checked, checked.codec(), engine)
