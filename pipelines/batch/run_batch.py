@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -25,6 +24,7 @@ from pipelines.batch.sources import Given, given, opened
 from pipelines.batch.worker import Job
 from pipelines.batch.writing import schema_of
 from quant.errors import Error
+from quant.processors import available_threads
 
 EXIT_BAD_ROWS = 3
 EXIT_INTERRUPTED = 130
@@ -65,7 +65,8 @@ def _run(settings: Batch, console: Console) -> int:
     entries = given(settings.input)
     folder = Folder(settings.output.absolute(), _ENDINGS[_output_format(settings, entries)])
     model = open_model(settings.model)
-    model.check_languages(*_constant_languages(settings))
+    source_column, target_column = _language_columns(settings)
+    model.check_languages(*_languages(settings), (source_column is not None, target_column is not None))
     folder.check()
     planned = _plan(settings, entries, folder, model)
     with folder.locked():
@@ -103,8 +104,8 @@ def _plan(settings: Batch, entries: Sequence[Given], folder: Folder, model: Mode
             settings.text_column,
             settings.question_column,
             settings.context_column,
-            (settings.source_language_column, settings.target_language_column),
-            _constant_languages(settings),
+            _language_columns(settings),
+            _languages(settings),
         )
         if asked is not None and found != asked:
             raise BatchError(
@@ -195,8 +196,13 @@ def _truncation(settings: Batch, model: Model) -> str:
     return settings.truncation or ("chunk" if model.task == "translation" else "error")
 
 
-def _constant_languages(settings: Batch) -> tuple[str | None, str | None]:
+def _languages(settings: Batch) -> tuple[str | None, str | None]:
+    """Of all rows."""
     return settings.source_language, settings.target_language
+
+
+def _language_columns(settings: Batch) -> tuple[str | None, str | None]:
+    return settings.source_language_column, settings.target_language_column
 
 
 def _runner(device: str, gpus: int) -> Literal["auto", "cpu", "cuda"]:
@@ -206,7 +212,7 @@ def _runner(device: str, gpus: int) -> Literal["auto", "cpu", "cuda"]:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    return available_threads()
 
 
 def _done_before(parts: Sequence[Part], left: Sequence[Part]) -> str:
