@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
+from benchmarks.shapes import Shape
 from dqbart.cli import Command
 from quant.card import Task
 from quant.processors import available_threads
@@ -46,6 +47,9 @@ class BenchEngine(_Bench):
     layers: str = Field("6-1,6-3", description="of the random student: encoder and decoder layers, E-D, with commas between")
     new_tokens: Annotated[int, Field(ge=2)] = Field(64, description="tokens generated for each source, no fewer, no more")
     rounds: Count = Field(7, description="alternating runs of each, of which the median counts")
+    models: list[Count] = Field(
+        [], description="instead of a peer: so many models busy at once on one loop, beside one of them alone (2,10)"
+    )
 
     @field_validator("layers")
     @classmethod
@@ -53,15 +57,21 @@ class BenchEngine(_Bench):
         return ",".join(str(Layers.parse(each)) for each in value.split(","))
 
     def cli_cmd(self) -> None:
+        if self.models:
+            from benchmarks.many_models import run_many_models
+
+            sys.exit(run_many_models(self))
         from benchmarks.engine_bench import run_bench_engine
 
         sys.exit(run_bench_engine(self))
 
 
 class BenchMemory(_Bench):
-    """Resident memory of a loaded student, above an interpreter that has imported torch."""
+    """What loading takes and holds, at the first start and later; resident memory of a student that decodes."""
 
     layers: str = Field("6-3", description="of the random student: encoder and decoder layers, E-D")
+    shape: Shape = Field("bart-base", description="of the random student")
+    models: Count = Field(1, description="random students that are loaded, of which none is another")
 
     @field_validator("layers")
     @classmethod

@@ -1,4 +1,4 @@
-"""Artifacts of BART-base's shape with random weights, to measure speed and size on.
+"""Artifacts of known shapes with random weights, to measure speed and size on.
 
 They have no tokenizer, so that they can be run by an engine and not served.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.shapes import Shape
 from quant.artifact import write_artifact
 from quant.card import Card
 from quant.layout import Architecture, float_bytes, model_layout
@@ -34,6 +35,21 @@ BART_BASE = {
     "eos_token_id": 2,
     "decoder_start_token_id": 2,
 }
+
+MBART_50 = {
+    **BART_BASE,
+    "model_type": "mbart",
+    "vocab_size": 250054,
+    "d_model": 1024,
+    "encoder_layers": 12,
+    "decoder_layers": 12,
+    "encoder_attention_heads": 16,
+    "decoder_attention_heads": 16,
+    "encoder_ffn_dim": 4096,
+    "decoder_ffn_dim": 4096,
+    "scale_embedding": True,
+}
+SHAPES: Mapping[Shape, Mapping[str, Any]] = {"bart-base": BART_BASE, "mbart-50": MBART_50}
 
 
 def write_random_artifact(folder: Path, layers: Layers, scheme: Scheme, shape: Mapping[str, Any] = BART_BASE) -> None:

@@ -176,6 +176,12 @@ def open_artifact(folder: Path) -> Artifact:
     return Artifact(folder, architecture, scheme, structure, config, generation_config, digest, card, tensors)
 
 
+def check_tensors(artifact: Artifact) -> None:
+    """What the tensors of an opened artifact hold, one after another. Raises ArtifactError."""
+    if isinstance(artifact.tensors, StoredTensors):
+        artifact.tensors.check()
+
+
 def sizes(artifact: Artifact) -> Sizes:
     """Measured size of the weights file beside what it replaces."""
     packed = (artifact.path / WEIGHTS_FILE).stat().st_size

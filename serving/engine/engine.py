@@ -27,6 +27,7 @@ from serving.engine.scheduler import Claim, Scheduler
 from serving.engine.search import Search, rows_of, search_for
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.engine.turn import Turn
+from serving.engine.warm_up import warm_up
 
 _LOG = logging.getLogger(__name__)
 
@@ -267,10 +268,11 @@ class Engine:
 
 
 def load_engine(artifact: Path, settings: EngineSettings, runner: RunnerName = "auto") -> Engine:
-    """An engine over the artifact in a folder. Raises ArtifactError, RunnerUnavailable."""
-    engine = Engine(runner_for(open_artifact(artifact), settings, runner), settings)
+    """An engine over the artifact in a folder, which is ready for requests. Raises ArtifactError, RunnerUnavailable."""
+    chosen = runner_for(open_artifact(artifact), settings, runner)
+    warm_up(Engine(chosen, settings))
     give_back_freed_memory()
-    return engine
+    return Engine(chosen, settings)
 
 
 def _advanced(generation: _Generation, candidates: Candidates) -> tuple[list[int], list[Event]]:

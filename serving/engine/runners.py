@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 
-from quant.artifact import Artifact
+from quant.artifact import Artifact, check_tensors
 from quant.errors import Error
 from serving.engine.runner import Runner
 from serving.engine.settings import EngineSettings, RunnerName
@@ -35,6 +35,27 @@ def runner_for(artifact: Artifact, settings: EngineSettings, name: RunnerName = 
         raise RunnerUnavailable(f"runner = {name!r} cannot be used: {reasons[name]}; auto takes the fastest that can")
     _LOG.warning("the slow PyTorch runner is used: no native kernels (%s), no GPU (%s)", reasons["native"], reasons["cuda"])
     return _pytorch(artifact)
+
+
+def prepare(artifact: Artifact, settings: EngineSettings, name: RunnerName = "auto") -> None:
+    """Check all that the tensors of an opened artifact hold, and leave them to the runner of that name, if it keeps such.
+
+    Raises ArtifactError.
+    """
+    from serving.engine.native.library import UnavailableError
+    from serving.engine.native.loading import prepare as prepare_packed
+    from serving.engine.native.runner import check_runs
+
+    native = name == "native" or (name == "auto" and reason_against("cuda") is not None)
+    try:
+        if native:
+            check_runs(artifact)
+    except UnavailableError:
+        native = False
+    if native:
+        prepare_packed(artifact, settings.packed_folder)
+    else:
+        check_tensors(artifact)
 
 
 def reason_against(name: RunnerName) -> str | None:

@@ -13,7 +13,7 @@ RunnerName = Literal["auto", "cuda", "native", "pytorch"]
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Limits of one engine. Raises InvalidSettings naming key and value when a limit is not a whole number of at least 1."""
+    """Of one engine. Raises InvalidSettings naming key and value, when a limit is not a whole number of at least 1."""
 
     max_batch_rows: int = 64
     """Rows decoded together; a request takes as many as it has beams or sequences, and one with more is refused."""
@@ -26,7 +26,6 @@ class EngineSettings:
     encode_tokens_per_step: int = 512
     """Source tokens, padding included, encoded in a step while rows are being decoded, so that those do not wait for long
     sources; part of the encoder's layers count for as large a part of the tokens. At least one layer is run."""
-
     packed_folder: str = "auto"
     """Where the native runner keeps models as it reads them, for processes to share: a folder, `auto` for the user's cache
     (see native/packed_folder.py), or `none`."""
@@ -35,8 +34,7 @@ class EngineSettings:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name == "packed_folder":
-                if not value:
-                    raise ValueError("packed_folder is empty, a folder, auto or none is expected")
-                continue
-            if type(value) is not int or value < 1:
+                if type(value) is not str or not value:
+                    raise InvalidSettings(f"packed_folder is {value!r}, a folder, auto or none is expected")
+            elif type(value) is not int or value < 1:
                 raise InvalidSettings(f"{field.name} is {value!r}, a whole number of at least 1 is expected")

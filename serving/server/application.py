@@ -10,14 +10,12 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
-from serving.engine.settings import EngineSettings
 from serving.observability.metrics import MULTIPROCESS_VARIABLE
 from serving.server.ingress import Ingress
 from serving.server.model_table import ModelTable
@@ -48,12 +46,13 @@ def application(settings: Serve, table: ModelTable | None, metrics_folder: str) 
     """The application that serves `table`; replicas on one machine add up their metrics in its `metrics_folder`."""
     bound = (
         settings.limits,
-        EngineSettings(**{field.name: getattr(settings, field.name) for field in fields(EngineSettings)}),
+        settings.engine,
         settings.threads_per_replica,
         settings.max_step_seconds,
         settings.runner,
         settings.replicas,
         (settings.host, settings.metrics_port) if settings.metrics_port else None,
+        settings.residence,
         settings.gate,
         settings.logs,
         settings.otlp_endpoint,

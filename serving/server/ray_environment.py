@@ -113,6 +113,8 @@ def _behind_haproxy(binary: str, folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_RETRIES": "6",
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(256 << 10),
         "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
+        # See ports.py.
+        "SERVE_SOCKET_REUSE_PORT_ENABLED": "1",
         # How long a replica that is to end stays reachable, until every HAProxy knows.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     }

@@ -12,10 +12,10 @@ grace period, and then ends Ray's processes with its own, for they have nothing 
 from __future__ import annotations
 
 import logging
-import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from time import monotonic, perf_counter, sleep
@@ -29,10 +29,11 @@ from dqbart import ROOT
 from dqbart.cli import describe
 from quant.artifact import is_artifact
 from quant.card import Task
-from serving.engine.runners import reason_against
+from serving.engine.runners import prepare, reason_against
 from serving.observability.logs import configure_output
 from serving.observability.traces import missing_exporter, traces_wanted
 from serving.server.model_table import ModelTable
+from serving.server.ports import take_ports
 from serving.server.processes import (
     RAYS_CENTRE,
     adopt_orphans,
@@ -76,7 +77,7 @@ def serve_until_stopped(settings: Serve, read_again: Callable[[], Serve], signal
     started = perf_counter()
     configure_output(settings.logs)
     models, defaults = check(settings)
-    check_ports(settings)
+    take_ports(settings)
     binary = haproxy_binary(settings.proxy)
     adopt_orphans()
     # HAProxy's socket is in it, whose path may have 107 characters.
@@ -172,7 +173,11 @@ def check(settings: Serve) -> tuple[list[CheckedModel], dict[Task, str]]:
         raise SystemExit(f"runner = {settings.runner!r} cannot be used here: {reason}; auto takes the fastest that can")
     named = settings.named_folders or discovered()
     try:
-        models = [check_model(name, folder.resolve(), settings.max_batch_rows) for name, folder in named]
+        # Each is read once, here: what the engines map is left for them.
+        look = partial(prepare, settings=settings.engine, name=settings.runner)
+        models = [check_model(name, folder.resolve(), settings.max_batch_rows, look) for name, folder in named]
+        for model in models:
+            settings.residence.check(model.name, model.size_bytes)
     except ModelError as error:
         raise SystemExit(f"models: {error}") from error
     try:
@@ -190,25 +195,6 @@ def discovered() -> list[tuple[str, Path]]:
             return [(folder.name, folder) for folder in folders]
     looked = " and ".join(map(str, places))
     raise SystemExit(f"models: no artifact in {looked}; name folders with --models, or make one with dqbart compress")
-
-
-def check_ports(settings: Serve) -> None:
-    """Raises SystemExit for an address that cannot be listened on."""
-    for key, host, port in (
-        ("http_port", settings.host, settings.http_port),
-        ("grpc_port", "0.0.0.0", settings.grpc_port),
-        ("metrics_port", settings.host, settings.metrics_port),
-    ):
-        try:
-            family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            with socket.socket(family, kind) as listener:
-                # As servers do: a connection that is still closing does not count as use.
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(address)
-        except socket.gaierror as error:
-            raise SystemExit(f"host = {host!r}: {error.strerror}") from error
-        except OSError as error:
-            raise SystemExit(f"{key} = {port} on {host}: {error.strerror}") from error
 
 
 def start_ray(settings: Serve) -> None:

@@ -25,11 +25,13 @@ from serving.service.access import ApiKey, read_keys
 from serving.service.gate import GateSettings
 
 if TYPE_CHECKING:
+    from serving.server.residents import Residence
     from serving.service.service import Limits
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 Proxy = Literal["auto", "haproxy", "ray"]
+Load = Literal["at-start", "first-use"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -98,6 +100,24 @@ class Serve(Command):
         default=EngineSettings.encode_tokens_per_step,
         description="source tokens that a model encodes between two decoding steps: fewer, and running requests wait less "
         "for long inputs, more, and long inputs wait less",
+    )
+    packed_folder: str = Field(
+        default=EngineSettings.packed_folder,
+        min_length=1,
+        description="folder in which models are kept as native kernels read them, once for all processes and starts: auto "
+        "is dqbart in the user's cache ($XDG_CACHE_HOME), none has each replica pack its own",
+    )
+    load: Load = Field(default="at-start", description="when models are loaded: at-start, or at their first-use")
+    unload_after: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds without a request after which a model is unloaded, until its next use (default: never)",
+    )
+    max_model_bytes: Positive | None = Field(
+        default=None,
+        description="bytes of the weights' files of the models that a replica has in memory; for another one, that which is "
+        "unused the longest is unloaded (default: no limit)",
     )
     max_step_seconds: float | None = Field(
         default=None,
@@ -189,6 +209,12 @@ class Serve(Command):
             raise ValueError(f"the name {twice[0]} is given twice; tell them apart with NAME=FOLDER")
         return value
 
+    @field_validator("packed_folder")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        # Replicas work in other folders.
+        return value if value in ("auto", "none") else str(Path(value).expanduser().absolute())
+
     @model_validator(mode="after")
     def _check_keys(self) -> Serve:
         self.keys()
@@ -228,6 +254,18 @@ class Serve(Command):
             "summarization": self.default_summarization,
             "question-answering": self.default_question_answering,
         }
+
+    @property
+    def engine(self) -> EngineSettings:
+        """Of each model's engine."""
+        return EngineSettings(**{field.name: getattr(self, field.name) for field in fields(EngineSettings)})
+
+    @property
+    def residence(self) -> Residence:
+        """When models are in memory."""
+        from serving.server.residents import Residence
+
+        return Residence(self.load == "at-start", self.unload_after, self.max_model_bytes)
 
     @property
     def limits(self) -> Limits:

@@ -1,19 +1,19 @@
 """The served models: checked where the server is started, opened where they run, chosen by name, exchanged while they run.
 
-Checking reads a whole artifact and its tokenizer, so that a damaged one stops `dqbart serve` at once and not minutes later
-inside a replica.
+Checking looks at a whole artifact and its tokenizer, so that a damaged one stops `dqbart serve` at once and not minutes
+later inside a replica.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from quant.artifact import ArtifactError, read_artifact, sizes
+from quant.artifact import Artifact, ArtifactError, check_tensors, open_artifact, sizes
 from quant.card import Card, Task
 from quant.errors import Error
 from quant.generation import GenerationConfigError
@@ -39,6 +39,10 @@ class Generator(Protocol):
 
     def stream(self, request: Request) -> AsyncGenerator[tuple[int, ...] | Result]:
         """Token ids as soon as they are certain, then the result. Raises what `generate` raises."""
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it is in memory, so that a request need not wait for that."""
 
     @property
     def fault(self) -> str | None:
@@ -82,10 +86,16 @@ class ServedModel:
         return self.checked.name
 
 
-def check_model(name: str, folder: Path, max_rows: int) -> CheckedModel:
-    """Read everything of an artifact that serving needs. Raises ModelError."""
+def check_model(
+    name: str, folder: Path, max_rows: int, check_weights: Callable[[Artifact], None] = check_tensors
+) -> CheckedModel:
+    """Read everything of an artifact that serving needs. Raises ModelError.
+
+    `check_weights` looks at what its tensors hold, or leaves that to who reads them next; it raises ArtifactError.
+    """
     try:
-        artifact = read_artifact(folder)
+        artifact = open_artifact(folder)
+        check_weights(artifact)
         architecture, card = artifact.architecture, artifact.card
         defaults = GenerationDefaults.of(artifact)
         size = sizes(artifact)
@@ -187,9 +197,9 @@ class Models:
 
     def describe(self) -> list[ModelDescription]:
         """What clients may know of each model."""
-        return [self._describe(model.checked) for model in self._table.models.values()]
+        return [self._describe(model.checked, model.engine.loaded) for model in self._table.models.values()]
 
-    def _describe(self, model: CheckedModel) -> ModelDescription:
+    def _describe(self, model: CheckedModel, loaded: bool) -> ModelDescription:
         return ModelDescription(
             name=model.name,
             task=model.card.task,
@@ -205,6 +215,7 @@ class Models:
             teacher_layers=model.card.teacher_layers,
             teacher_bytes=model.card.teacher_bytes,
             evaluations=list(model.evaluations),
+            loaded=loaded,
         )
 
 

@@ -9,6 +9,7 @@ from benchmarks import memory_bench
 from benchmarks.commands import BenchMemory
 from benchmarks.memory_bench import run_bench_memory
 from benchmarks.works import Work
+from quant.artifact import WEIGHTS_FILE
 
 
 def test_memory_is_told_at_each_point(
@@ -17,11 +18,23 @@ def test_memory_is_told_at_each_point(
     monkeypatch.setattr(memory_bench, "TARGETS", {Work(1, 8, 1): {}, Work(1, 500, 1): {}})
     monkeypatch.setattr(memory_bench, "NEW_TOKENS", 2)
     figures = tmp_path / "figures.json"
-    assert run_bench_memory(BenchMemory(artifact=tiny_student, runner="pytorch", threads=1, json_file=figures)) == 0
+    settings = BenchMemory(artifact=tiny_student, models=2, runner="pytorch", threads=1, json_file=figures)
+    assert run_bench_memory(settings) == 0
     written = json.loads(figures.read_text())
-    assert list(written) == ["student", "torch", "loaded", "most while loading", "after batch 1, source 8, greedy"]
+    points = ["torch", "loaded", "most while loading", "after batch 1, source 8, greedy"]
+    assert list(written) == ["student", "files", "loading", *points]
+    assert written["files"] == 2 * (tiny_student / WEIGHTS_FILE).stat().st_size
+    starts = ["without a folder", "first start", "later start", "and one beside it", "each of the two"]
+    assert list(written["loading"]) == starts
+    assert all(each["seconds"] > 0 and each["held"]["resident"] > 0 for each in written["loading"].values())
     assert 0 < written["loaded"] <= written["most while loading"]
     assert "MB above torch" in capsys.readouterr().out
+
+
+def test_only_random_students_are_made_several_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shipped = Path(__file__).parents[2] / "models" / "mbart-de-en-2-2-8"
+    assert run_bench_memory(BenchMemory(artifact=shipped, models=2)) == 1
+    assert "of a random student only" in capsys.readouterr().err
 
 
 def test_no_artifact_is_an_error_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,6 +86,7 @@ class PackedWeights:
 
 def pack_into(memory: Memory, tensors: StoredTensors, layout: PackedLayout) -> None:
     """Pack an artifact's tensors. Raises ArtifactError for what they hold, and for a file that is written meanwhile."""
+    assert memory.size >= layout.size, f"{memory.size} bytes for a layout of {layout.size}"
     state, packing = tensors.file.state(), _Packing(memory, tensors, layout)
     # Threads that end, of which reading and packing hold no lock of Python's.
     with ThreadPoolExecutor(torch.get_num_threads(), "dqbart-packing") as threads:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,14 +18,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos.dqbart.v1 import seq2seq_pb2 as pb
 from protos.dqbart.v1 import seq2seq_pb2_grpc
 from serving.rpc.statuses import GRPC_STATUS
-from serving.server.run import check, check_ports
+from serving.server.run import check
 from serving.server.settings import Serve
 from serving.service.errors import HTTP_STATUS, ErrorCode
 from tests.serving.server.running import (
     PATIENCE,
     Server,
     engines_standing_still,
-    free_port,
     metrics,
     ongoing,
     series,
@@ -38,7 +36,9 @@ from tests.serving.server.running import (
 def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     config = folder / "serve.yaml"
-    config.write_text("replicas: 2\nmax_source_characters: 400\nmax_inputs: 4\n")
+    # Models come and go: nobody who asks may notice.
+    loading = "load: first-use\nunload_after: 1\nmax_model_bytes: 100_000_000\n"
+    config.write_text(f"replicas: 2\nmax_source_characters: 400\nmax_inputs: 4\n{loading}")
     arguments = ("--config", str(config), "--grace", "60")
     with start_server(folder, list(artifacts.values()), *arguments, env={"DQBART_MAX_QUEUED_REQUESTS": "64"}) as server:
         yield server
@@ -88,17 +88,6 @@ def test_settings_at_odds_with_the_models_stop_the_start(
 def test_a_runner_that_cannot_be_used_stops_the_start() -> None:
     with pytest.raises(SystemExit, match="runner = 'cuda' cannot be used here: torch finds no CUDA device"):
         check(Serve(runner="cuda"))
-
-
-def test_a_port_in_use_stops_the_start() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        with pytest.raises(SystemExit, match=rf"http_port = {port} on 127.0.0.1: Address already in use"):
-            check_ports(Serve(http_port=port))
-        with pytest.raises(SystemExit, match=rf"grpc_port = {port} on 0.0.0.0: Address already in use"):
-            check_ports(Serve(http_port=free_port(), grpc_port=port))
 
 
 def test_startup_screen_shows_models_and_how_to_ask(server: Server) -> None:
@@ -197,6 +186,23 @@ def test_models_are_listed_alike(server: Server, stub: Any) -> None:
     assert list(over_grpc[0].languages) == ["de_DE", "en_XX"]
     assert over_grpc[0].defaults.num_beams == over_http[0]["defaults"]["num_beams"] == 2
     assert over_grpc[0].is_default
+
+
+def test_a_model_is_loaded_by_its_first_request_and_unloaded_when_it_is_not_used(server: Server) -> None:
+    def loaded() -> float:
+        return metrics(server)[series("dqbart_model_loaded", model="summarizer")]
+
+    deadline = time.monotonic() + PATIENCE
+    while loaded():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert httpx.get(f"{server.url}/readyz", timeout=PATIENCE).status_code == 200
+    response = httpx.post(f"{server.url}/v1/summarize", json={"text": "how are you"}, timeout=PATIENCE)
+    assert response.status_code == 200
+    assert metrics(server)[series("dqbart_model_load_seconds", model="summarizer")] > 0
+    while loaded():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(

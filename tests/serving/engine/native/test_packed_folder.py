@@ -123,7 +123,7 @@ def test_a_foreign_file_or_folder_is_not_used(folder: PackedFolder, monkeypatch:
         assert content(open_packed(path, KEY, SIZE)) == {7}  # Root may do as it likes anyway.
         os.chown(path, 1234, -1)
         os.chown(folder.path, 1234, -1)
-    with pytest.raises(UntrustedFile, match=r"it belongs to user [0-9]+, not to 4321"):
+    with pytest.raises(UntrustedFile, match=r"it belongs to user \d+, not to 4321"):
         open_packed(path, KEY, SIZE)
     with pytest.raises(UntrustedFile, match="it belongs to user"):
         PackedFolder(folder.path)
@@ -175,16 +175,14 @@ def fill(memory):
     time.sleep(0.3)
     memory.view(0, torch.uint8, 10_000).fill_(7)
 
-weights = PackedFolder(Path(sys.argv[1])).weights(bytes(range(32)), 10_000, fill)
-print(weights.view(0, torch.uint8, 10_000).sum().item())
+memory = PackedFolder(Path(sys.argv[1])).weights(bytes(range(32)), 10_000, fill)
+print(memory.view(0, torch.uint8, 10_000).sum().item())
 """
 
 
 def test_of_several_processes_one_packs_and_all_have_it(folder: PackedFolder) -> None:
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(folder.path)], stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
+    command = [sys.executable, "-c", WRITER, str(folder.path)]
+    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     outputs = [writer.communicate()[0].split() for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0, 0]
     assert [output[-1] for output in outputs] == ["70000"] * 3
@@ -200,13 +198,9 @@ def aged(path: Path, days: float) -> Path:
 
 def test_what_nobody_uses_is_removed(folder: PackedFolder) -> None:
     ours, others = f"-avx2-{VERSION}.packed", f"-avx2-{VERSION + 1}.packed"
-    kept = [aged(folder.path / f"a{ours}", 29), aged(folder.path / f"a{others}", 0.5), aged(folder.path / "a.known", 29)]
-    gone = [
-        aged(folder.path / f"b{ours}", 31),
-        aged(folder.path / f"b{others}", 1.5),
-        aged(folder.path / "b.x.partial", 1.5),
-    ]
-    gone += [aged(folder.path / "b.known", 31), aged(folder.path / "b.lock", 31)]
+    young = {f"a{ours}": 29, f"a{others}": 0.5, "a.known": 29, "a.x.partial": 0.5}
+    old = {f"b{ours}": 31, f"b{others}": 1.5, "b.known": 31, "b.lock": 31, "b.x.partial": 1.5}
+    kept, gone = ([aged(folder.path / name, days) for name, days in files.items()] for files in (young, old))
     folder.clean()
     assert all(path.exists() for path in kept)
     assert not any(path.exists() for path in gone)
