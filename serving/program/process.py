@@ -1,8 +1,9 @@
 """What all loaded models of a process share, from the first that is loaded until the last is closed.
 
-An event loop on a thread of its own, on which inputs are prepared and awaited as in a server; calls come to it from any
-thread and any event loop. At the end of the interpreter what is still loaded is closed. Threads do not survive a fork, nor
-do those of torch: a process that was forked from one with models is told so, and never waits for what no thread will do.
+The loop that steps their engines in turn, with the threads that compute; and an event loop on a thread of its own, on which
+inputs are prepared and awaited as in a server, and which calls come to from any thread and any event loop. At the end of the
+interpreter what is still loaded is closed. Threads do not survive a fork: a process that was forked from one with models is
+told so, and never waits for what no thread will do.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 from quant.errors import Error
+from serving.engine.cache_budget import CacheBudget
 from serving.engine.errors import InvalidSettings
 from serving.engine.loop import EngineLoop
+from serving.engine.settings import EngineSettings
 from serving.engine.threads import available_threads, set_threads
 
 T = TypeVar("T")
@@ -37,10 +40,11 @@ class Closable(Protocol):
 
 
 class Shared:
-    """The event loop of a process's models, on its thread, and the loop that steps their engines, on another."""
+    """The threads of a process's models, and the memory of their caches."""
 
-    def __init__(self, threads: int | None) -> None:
+    def __init__(self, threads: int | None, max_cache_bytes: int) -> None:
         self.pid = os.getpid()
+        self.budget = CacheBudget(max_cache_bytes)
         self.threads = threads or available_threads()
         set_threads(self.threads)
         self.engines = EngineLoop()
@@ -87,15 +91,21 @@ def check_process(pid: int | None = None) -> None:
         )
 
 
-def joined(member: Closable, threads: int | None) -> Shared:
-    """What is shared, with one model more. Raises ForkedError, and InvalidSettings for other threads than those shared."""
+def joined(member: Closable, threads: int | None, max_cache_bytes: int) -> Shared:
+    """What is shared, with one model more. Raises ForkedError, and InvalidSettings for other threads, or another limit of
+    memory than the default, than those shared."""
     global _loaded_in
     check_process()
     with _LOCK:
         _loaded_in = os.getpid()
-        shared = next(iter(_open.values()), None) or Shared(threads)
+        shared = next(iter(_open.values()), None) or Shared(threads, max_cache_bytes)
         if threads not in (None, shared.threads):
             raise InvalidSettings(f"threads is {threads}, and the models that are loaded already share {shared.threads}")
+        if max_cache_bytes not in (EngineSettings.max_cache_bytes, shared.budget.max_bytes):
+            most = shared.budget.max_bytes
+            raise InvalidSettings(
+                f"max_cache_bytes is {max_cache_bytes}, and the models that are loaded already share {most}"
+            )
         _open[member] = shared
         return shared
 

@@ -9,7 +9,7 @@
     batch       the rows of the batch as the kernels read them
     runner      all of it behind the protocol of serving/engine/runner.py
 
-Softmax, normalization and activation functions are PyTorch's own operations, a few microseconds each, so that every bit is
-that of the reference runner; everything between two of them is one kernel. Kernels share their work with a team of threads
-of their own, which waits for nobody; PyTorch's operations are done by the caller alone.
+The softmax is computed as PyTorch does it; normalization and activation functions are PyTorch's own operations, a few
+microseconds each. So every bit is that of the reference runner. Everything between two of them is one kernel. Kernels share
+their work with a team of threads of their own, which waits for nobody; PyTorch's operations are done by the caller alone.
 """

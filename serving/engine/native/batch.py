@@ -8,9 +8,7 @@ import numpy as np
 import torch
 
 from serving.engine.native.attention import Attend
-from serving.engine.native.buffers import Buffers
 from serving.engine.native.caches import DecoderHeads, SourceCache, Span
-from serving.engine.padding import padded_length
 
 OWN_ROW = np.dtype(
     [
@@ -28,9 +26,8 @@ OWN_ROW = np.dtype(
 class Batch:
     """Sources in order, each with its rows one after another."""
 
-    def __init__(self, heads: DecoderHeads, buffers: Buffers) -> None:
+    def __init__(self, heads: DecoderHeads) -> None:
         self._heads = heads
-        self._buffers = buffers
         self.sources: list[SourceCache] = []
         self._changed = True
 
@@ -65,8 +62,6 @@ class Batch:
             self._own["position"] += 1
         self.positions = torch.from_numpy(self._own["position"].copy())
         """int64 [rows]: the position that each row writes in this step."""
-        self.padded = padded_length(int(self.positions.max()) + 1)
-        """Scores of a row over its own positions."""
 
     @property
     def own_rows_address(self) -> int:
@@ -92,5 +87,5 @@ class Batch:
         blocks = np.array([[source.block_address(heads) for source in self.sources] for heads in layers], dtype=np.uint64)
         starts = np.cumsum([0, *(source.rows for source in self.sources)])
         lengths = np.array([source.length for source in self.sources])
-        self.attend = Attend(Span(blocks, lengths, starts), self._buffers)
+        self.attend = Attend(Span(blocks, lengths, starts))
         """Every row over its encoded source."""

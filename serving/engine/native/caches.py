@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from serving.engine.native.library import kernels
 from serving.engine.native.pages import Page, PagePool
-from serving.engine.padding import padded_length
 from serving.engine.runner import Source
 
 ANCESTOR_BYTES = 4
@@ -141,19 +140,10 @@ def pages_of(positions: int) -> int:
 
 @dataclass(frozen=True)
 class Span:
-    """Queries and the sources whose keys they attend to, as dq_scores takes them. Owns what its addresses point to."""
+    """Queries and the sources whose keys they attend to, as dq_attend takes them. Owns what its addresses point to."""
 
     blocks: NDArray[np.uint64]
     """[layers, sources]"""
     lengths: NDArray[np.int64]
     starts: NDArray[np.int64]
     """First query of each source, and the end."""
-
-    @property
-    def queries(self) -> int:
-        return int(self.starts[-1] - self.starts[0])
-
-    @property
-    def padded(self) -> int:
-        """Keys of every query, padding included."""
-        return padded_length(int(self.lengths.max()))

@@ -82,14 +82,13 @@ class EncoderLayer:
         self._feed_forward = builder.feed_forward(name)
         self._around_feed_forward = builder.around(f"{name}.final_layer_norm")
 
-    def __call__(self, hidden: Tensor, keys: KeyWriter, attends: Sequence[Attend]) -> Tensor:
+    def __call__(self, hidden: Tensor, keys: KeyWriter, attend: Attend) -> Tensor:
         def attention(normed: Tensor, residual: Tensor) -> Tensor:
             width = self._output.columns
             projected = self._project(normed, self._buffers.floats("projected", normed.shape[0], 3 * width))
             keys(0, self._heads, projected[:, width:], projected[:, 2 * width :], 3 * width)
             attended = self._buffers.floats("attended", normed.shape[0], width)
-            for attend in attends:
-                attend(0, self._heads, projected, 3 * width, attended)
+            attend(0, self._heads, projected, 3 * width, attended)
             return self._output(attended, torch.empty_like(residual), residual)
 
         return self._around_feed_forward(self._around_attention(hidden, attention), self._feed_forward)
@@ -124,12 +123,9 @@ class DecoderLayer:
         def attention(normed: Tensor, residual: Tensor) -> Tensor:
             heads, rows, width = self._own_heads, normed.shape[0], self._output.columns
             projected = self._project(normed, self._buffers.floats("projected", rows, 3 * width))
-            scores = self._buffers.floats("scores", rows * heads.count, batch.padded)
-            own = (batch.own_rows_address, rows, heads.before, heads.count, heads.width)
-            self._kernels.dq_own_scores(*own, projected.data_ptr(), heads.scaling, scores.data_ptr(), batch.padded)
-            torch.softmax(scores, -1, out=scores)
             attended = self._buffers.floats("attended", rows, width)
-            self._kernels.dq_own_weigh(*own, scores.data_ptr(), batch.padded, attended.data_ptr())
+            own = (batch.own_rows_address, rows, heads.before, heads.count, heads.width)
+            self._kernels.dq_own_attend(*own, projected.data_ptr(), heads.scaling, attended.data_ptr())
             return self._output(attended, torch.empty_like(residual), residual)
 
         def cross_attention(normed: Tensor, residual: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from serving.engine.native.team import team
 
@@ -52,10 +53,8 @@ _SIGNATURES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
     "dq_linear": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
     "dq_embed": [c_void_p, c_void_p, c_void_p, c_int64, c_float, c_void_p, c_void_p, c_void_p],
     "dq_write_keys": [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_int64],
-    "dq_scores": [*(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_float, c_void_p, c_int64)],
-    "dq_weigh": [c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p],
-    "dq_own_scores": [*(c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_float, c_void_p, c_int64)],
-    "dq_own_weigh": [c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_int64, c_void_p],
+    "dq_attend": [*(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_float, c_void_p)],
+    "dq_own_attend": [c_void_p, c_int64, c_int64, c_int64, c_int64, c_void_p, c_float, c_void_p],
     "dq_head": [c_void_p, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
     "dq_select": [c_void_p, c_int64, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
     "dq_draw": [c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
@@ -107,6 +106,7 @@ def built_for(name: str) -> ctypes.CDLL | None:
     for function_name, arguments in _SIZES.items():
         function = getattr(library, function_name)
         function.argtypes, function.restype = arguments, c_int64
+    library.dq_follow_torch(c_int64(16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8))
     return library
 
 

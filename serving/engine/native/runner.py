@@ -12,7 +12,7 @@ from torch import Tensor
 
 from quant.artifact import Artifact
 from quant.layout import DECODER_EMBEDDING, ENCODER_EMBEDDING, HEAD, Architecture, heads_of
-from serving.engine.native.attention import Attend, spans
+from serving.engine.native.attention import Attend, attend_to_themselves
 from serving.engine.native.batch import Batch
 from serving.engine.native.buffers import Buffers
 from serving.engine.native.caches import DecoderHeads, Heads, SourceCache, page_positions
@@ -35,7 +35,7 @@ class _Group(NamedTuple):
     tokens: slice
     sources: slice
     keys: KeyWriter
-    attends: list[Attend]
+    attend: Attend
 
 
 @dataclass
@@ -84,7 +84,7 @@ class NativeRunner:
 
     def clear(self) -> None:
         """Forget everything, what was begun too."""
-        self._batch = Batch(self._decoder_heads, self._buffers)
+        self._batch = Batch(self._decoder_heads)
         self._encoding: _Encoding | None = None
         self._pages = PagePool()
 
@@ -124,7 +124,7 @@ class NativeRunner:
         assert encoding is not None, "nothing was begun"
         for layer in self._encoder[encoding.layers_done : encoding.layers_done + layers]:
             for group in encoding.groups:
-                encoding.hidden[group.tokens] = layer(encoding.hidden[group.tokens], group.keys, group.attends)
+                encoding.hidden[group.tokens] = layer(encoding.hidden[group.tokens], group.keys, group.attend)
         encoding.layers_done += layers
         if encoding.layers_done < len(self._encoder):
             return False
@@ -144,9 +144,9 @@ class NativeRunner:
         token = 0
         for group, bytes_each in zip(members, sizes, strict=True):
             blocks = [memory + sum(bytes_each[:place]) for place in range(len(bytes_each))]
-            attends = [Attend(span, self._buffers) for span in spans(blocks, lengths[group], heads)]
+            attend = attend_to_themselves(blocks, lengths[group])
             tokens = slice(token, token + sum(lengths[group]))
-            groups.append(_Group(tokens, group, KeyWriter([blocks], lengths[group]), attends))
+            groups.append(_Group(tokens, group, KeyWriter([blocks], lengths[group]), attend))
             token = tokens.stop
         return groups
 

@@ -180,6 +180,8 @@ def test_settings_that_cannot_hold_are_named(artifacts: dict[str, Path], transla
         load(artifacts["translator"], max_batch_rows=1)
     with pytest.raises(InvalidSettings, match="threads is 64, and the models that are loaded already share"):
         load(artifacts["translator"], threads=64)
+    with pytest.raises(InvalidSettings, match="max_cache_bytes is 5, and the models that are loaded already share"):
+        load(artifacts["translator"], max_cache_bytes=5)
 
 
 def test_a_stream_tells_its_text_in_parts_and_its_result_at_last(
@@ -288,7 +290,7 @@ def test_a_closed_model_ends_what_is_on_its_way_and_takes_no_more(artifacts: dic
     (error,) = ended
     assert isinstance(error, ServiceError)
     assert error.code is ErrorCode.UNAVAILABLE
-    assert "translator is closed: load it again" in error.message
+    assert "translator is closed; load it again" in error.message
     for call in (model.translate, model.translate_each, model.translate_stream):
         with pytest.raises(ServiceError, match="translator is closed"):
             call("welt", **DE_EN)

@@ -1,8 +1,8 @@
 // Attention of many queries over the keys of a source: the encoder's own, and the decoder's over the encoded source.
 //
-// numerics.quantized_attention, in two halves between which PyTorch takes the softmax (so that its bits are the reference's):
-// dq_scores multiplies queries and keys, dq_weigh folds the values' scales into the probabilities, quantizes those and weighs
-// the values. A block holds the keys and values of one source in one layer:
+// numerics.quantized_attention: queries and keys are multiplied, the softmax is PyTorch's bit by bit, the values' scales are folded
+// into the probabilities, which are quantized and weigh the values. The scores of some queries of one head are in memory at a
+// time. A block holds the keys and values of one source in one layer:
 //
 //   keys          uint8 [heads, padded / 16, width / 4, 16, 4]   code + 128: a vector has 4 of the width of 16 keys
 //   values        int8  [heads, padded / 4, width, 4]            a vector has 16 of the width of 4 keys
@@ -16,12 +16,14 @@
 #include "codes.h"
 #include "products.h"
 #include "team.h"
+#include "torch_functions.h"
 
 using namespace dqbart;
 
 namespace {
 
-constexpr int kTile = 8;                  // queries in registers
+constexpr int kTile = 8;           // queries in registers
+constexpr int64_t kTogether = 32;  // queries whose scores are in memory together, in the second-level cache
 
 struct Shape {
   int64_t heads, width, padded_width;
@@ -52,9 +54,9 @@ inline void in_tiles(int64_t count, const Tile& tile) {
   for (; first < count; ++first) tile(std::integral_constant<int, 1>(), first);
 }
 
-// Scores of one head of one source; `queries` is the first query's part of this head.
+// Of queries, which are those of one head: scores [count, block.padded], the lowest number where there is no key.
 void score_head(const Shape& shape, const Block& block, int64_t length, int64_t head, const float* queries, int64_t count,
-                int64_t query_stride, float scaling, float* scores, int64_t score_stride, int64_t padded) {
+                int64_t query_stride, float scaling, float* scores) {
   thread_local Workspace code_space, row_space;
   auto* codes = static_cast<int8_t*>(code_space.get(count * shape.padded_width));
   auto* rows = static_cast<RowCodes*>(row_space.get(count * sizeof(RowCodes)));
@@ -62,11 +64,7 @@ void score_head(const Shape& shape, const Block& block, int64_t length, int64_t 
     rows[query] = quantize_row(queries + query * query_stride, shape.width, codes + query * shape.padded_width, shape.padded_width);
   }
   const Floats dropped = broadcast(std::numeric_limits<float>::lowest());
-  for (int64_t key = 0; key < padded; key += kLanes) {
-    if (key >= length) {
-      for (int64_t query = 0; query < count; ++query) store(scores + query * score_stride + key, dropped);
-      continue;
-    }
+  for (int64_t key = 0; key < block.padded; key += kLanes) {
     const uint8_t* keys = block.keys + (head * block.padded + key) * shape.padded_width;
     const Floats key_scale = load(block.key_scale + head * block.padded + key);
     in_tiles(count, [&](auto size, int64_t first) {
@@ -76,15 +74,15 @@ void score_head(const Shape& shape, const Block& block, int64_t length, int64_t 
         const RowCodes row = rows[first + each];
         const Floats exact = to_floats(sub(sums[each], broadcast(kKeyOffset * row.sum)));
         const Floats score = mul(mul(exact, broadcast(row.scale * scaling)), key_scale);
-        store(scores + (first + each) * score_stride + key, select(lanes_left(length - key), score, dropped));
+        store(scores + (first + each) * block.padded + key, select(lanes_left(length - key), score, dropped));
       }
     });
   }
 }
 
-// The weighed values of one head of one source.
-void weigh_head(const Shape& shape, const Block& block, int64_t head, const float* probabilities, int64_t count,
-                int64_t probability_stride, float* out, int64_t out_stride) {
+// The values of one head weighed by probabilities [count, block.padded].
+void weigh_head(const Shape& shape, const Block& block, int64_t head, const float* probabilities, int64_t count, float* out,
+                int64_t out_stride) {
   thread_local Workspace code_space, scale_space, folded_space;
   auto* codes = static_cast<int8_t*>(code_space.get(count * block.padded));
   auto* scales = static_cast<float*>(scale_space.get(count * sizeof(float)));
@@ -92,8 +90,7 @@ void weigh_head(const Shape& shape, const Block& block, int64_t head, const floa
   const float* value_scale = block.value_scale + head * block.padded;
   for (int64_t query = 0; query < count; ++query) {
     for (int64_t key = 0; key < block.padded; key += kLanes) {
-      const Floats probability = load(probabilities + query * probability_stride + key);
-      store(folded + key, mul(probability, load(value_scale + key)));
+      store(folded + key, mul(load(probabilities + query * block.padded + key), load(value_scale + key)));
     }
     scales[query] = quantize_row(folded, block.padded, codes + query * block.padded, block.padded).scale;
   }
@@ -146,12 +143,6 @@ void write_head(const Shape& shape, const Block& block, int64_t length, int64_t 
   }
 }
 
-// Calls work(source, head) for each, on the team if there is enough to do.
-template <typename Work>
-void for_each_head(int64_t sources, int64_t heads, bool worth, const Work& work) {
-  in_parallel(sources * heads, worth ? dq_team_size() : 1, [&](int64_t each, int64_t) { work(each / heads, each % heads); });
-}
-
 }  // namespace
 
 extern "C" {
@@ -167,40 +158,37 @@ int32_t dq_write_keys(uint8_t* const* blocks, const int64_t* starts, int64_t sou
                       const float* values, int64_t stride) {
   return answer_of([&] {
     const Shape shape(heads, width);
-    for_each_head(sources, heads, starts[sources] - starts[0] >= 32, [&](int64_t source, int64_t head) {
+    in_parallel(sources * heads, starts[sources] < 32 ? 1 : dq_team_size(), [&](int64_t each, int64_t) {
+      const int64_t source = each / heads, head = each % heads;
       const int64_t length = starts[source + 1] - starts[source], at = starts[source] * stride + head * width;
       write_head(shape, Block(blocks[source], shape, length), length, head, keys + at, values + at, stride);
     });
   });
 }
 
-// Scores of queries over their source's keys: float32 [queries, heads, padded], the lowest number where there is no key.
-// Source s has `lengths[s]` keys and the queries starts[s] to starts[s + 1], rows of `queries`, which are `stride` floats apart.
-int32_t dq_scores(uint8_t* const* blocks, const int64_t* lengths, const int64_t* starts, int64_t sources, int64_t heads, int64_t width,
-                  const float* queries, int64_t stride, float scaling, float* scores, int64_t padded) {
+// Attention of queries over their source's keys: float32 [queries, heads * width]. Source s has `lengths[s]` keys and the queries
+// starts[s] to starts[s + 1], rows of `queries`, which are `stride` floats apart.
+int32_t dq_attend(uint8_t* const* blocks, const int64_t* lengths, const int64_t* starts, int64_t sources, int64_t heads, int64_t width,
+                  const float* queries, int64_t stride, float scaling, float* out) {
   return answer_of([&] {
     const Shape shape(heads, width);
-    const int64_t work = (starts[sources] - starts[0]) * padded * heads * width;
-    for_each_head(sources, heads, work >= kSerialWork, [&](int64_t source, int64_t head) {
-      const int64_t first = starts[source], length = lengths[source];
-      score_head(shape, Block(blocks[source], shape, length), length, head, queries + first * stride + head * width,
-                 starts[source + 1] - first, stride, scaling, scores + ((first - starts[0]) * heads + head) * padded,
-                 heads * padded, padded);
-    });
-  });
-}
-
-// Values weighed by probabilities [queries, heads, padded]: float32 [queries, heads * width]. Sources as in dq_scores.
-int32_t dq_weigh(uint8_t* const* blocks, const int64_t* lengths, const int64_t* starts, int64_t sources, int64_t heads, int64_t width,
-                 const float* probabilities, int64_t padded, float* out) {
-  return answer_of([&] {
-    const Shape shape(heads, width);
-    const int64_t work = (starts[sources] - starts[0]) * padded * heads * width;
-    for_each_head(sources, heads, work >= kSerialWork, [&](int64_t source, int64_t head) {
-      const int64_t first = starts[source];
-      weigh_head(shape, Block(blocks[source], shape, lengths[source]), head,
-                 probabilities + ((first - starts[0]) * heads + head) * padded, starts[source + 1] - first, heads * padded,
-                 out + first * heads * width + head * width, heads * width);
+    int64_t most = 0, work = 0;
+    for (int64_t source = 0; source < sources; ++source) {
+      const int64_t count = starts[source + 1] - starts[source];
+      most = std::max(most, count);
+      work += 2 * count * lengths[source] * heads * width;
+    }
+    const int64_t parts = (most + kTogether - 1) / kTogether;
+    in_parallel(sources * heads * parts, work < kSerialWork ? 1 : dq_team_size(), [&](int64_t each, int64_t) {
+      const int64_t source = each / parts / heads, head = each / parts % heads;
+      const int64_t first = starts[source] + each % parts * kTogether, count = std::min(kTogether, starts[source + 1] - first);
+      if (count <= 0) return;
+      const Block block(blocks[source], shape, lengths[source]);
+      thread_local Workspace score_space;
+      auto* scores = static_cast<float*>(score_space.get(count * block.padded * sizeof(float)));
+      score_head(shape, block, lengths[source], head, queries + first * stride + head * width, count, stride, scaling, scores);
+      for (int64_t query = 0; query < count; ++query) torch_softmax(scores + query * block.padded, block.padded);
+      weigh_head(shape, block, head, scores, count, out + first * heads * width + head * width, heads * width);
     });
   });
 }

@@ -10,14 +10,14 @@
 //   value scales  float [heads]
 //
 // `width` is a head's, rounded up to 16. Layers may have unlike numbers of heads; each head takes the same, so that the records
-// of a layer are found by the number of heads in the layers before it. As in attention.cpp, PyTorch takes the softmax between
-// the two halves.
+// of a layer are found by the number of heads in the layers before it.
 #include <algorithm>
 #include <limits>
 
 #include "codes.h"
 #include "products.h"
 #include "team.h"
+#include "torch_functions.h"
 
 using namespace dqbart;
 
@@ -167,30 +167,24 @@ int64_t dq_page_positions() { return kPagePositions; }
 // Bytes of a record.
 int64_t dq_record_bytes(int64_t heads, int64_t width) { return Shape(heads, width).record; }
 
-// Writes each row's keys and values at its position, and scores its query over its positions: `projected` is float32
-// [rows, 3 * heads * width], queries, keys and values side by side; scores are float32 [rows, heads, padded], the lowest number
-// beyond a row's positions. `before` is the number of heads in the layers before this one.
-int32_t dq_own_scores(const DqOwnRow* rows, int64_t count, int64_t before, int64_t heads, int64_t width, const float* projected,
-                      float scaling, float* scores, int64_t padded) {
+// Writes each row's keys and values at its position, and has its query attend to its positions: `projected` is float32
+// [rows, 3 * heads * width], queries, keys and values side by side; `out` is [rows, heads * width]. `before` is the number of heads
+// in the layers before this one.
+int32_t dq_own_attend(const DqOwnRow* rows, int64_t count, int64_t before, int64_t heads, int64_t width, const float* projected,
+                      float scaling, float* out) {
   return answer_of([&] {
     const Shape shape(heads, width);
     in_parallel(count, count < kSerialRows ? 1 : dq_team_size(), [&](int64_t each, int64_t) {
       const DqOwnRow& row = rows[each];
       const float* query = projected + each * 3 * heads * width;
+      const int64_t padded = round_up(row.position + 1, 16);
+      thread_local Workspace score_space;
+      auto* scores = static_cast<float*>(score_space.get(heads * padded * sizeof(float)));
       row.ancestors[row.position] = static_cast<int32_t>(row.slot);
       write_record(Record(record_at(row, before, shape, row.position, row.slot), shape), shape, query + heads * width, query + 2 * heads * width);
-      score_row(row, before, shape, query, scaling, scores + each * heads * padded, padded);
-    });
-  });
-}
-
-// Values weighed by probabilities [rows, heads, padded]: float32 [rows, heads * width].
-int32_t dq_own_weigh(const DqOwnRow* rows, int64_t count, int64_t before, int64_t heads, int64_t width,
-                     const float* probabilities, int64_t padded, float* out) {
-  return answer_of([&] {
-    const Shape shape(heads, width);
-    in_parallel(count, count < kSerialRows ? 1 : dq_team_size(), [&](int64_t each, int64_t) {
-      weigh_row(rows[each], before, shape, probabilities + each * heads * padded, padded, out + each * heads * width);
+      score_row(row, before, shape, query, scaling, scores, padded);
+      for (int64_t head = 0; head < heads; ++head) torch_softmax(scores + head * padded, padded);
+      weigh_row(row, before, shape, scores, padded, out + each * heads * width);
     });
   });
 }

@@ -158,6 +158,15 @@ inline Floats scale_by_power(Floats values, Floats powers) {
   return {{scaled(values.half[0], powers.half[0]), scaled(values.half[1], powers.half[1])}};
 }
 
+// What is zero where x < limit, and else as it is.
+inline Floats zero_below(Floats values, Floats x, float limit) {
+  const __m256 least = _mm256_set1_ps(limit);
+  return {{_mm256_and_ps(values.half[0], _mm256_cmp_ps(x.half[0], least, _CMP_NLT_UQ)),
+           _mm256_and_ps(values.half[1], _mm256_cmp_ps(x.half[1], least, _CMP_NLT_UQ))}};
+}
+inline __m256 low_half(Floats values) { return values.half[0]; }
+inline __m256 high_half(Floats values) { return values.half[1]; }
+
 // Halves of what is left are joined until one lane is, the upper one first: the order that _mm512_reduce_* have.
 inline float reduce_max(Floats values) {
   const __m256 eight = _mm256_max_ps(values.half[1], values.half[0]);

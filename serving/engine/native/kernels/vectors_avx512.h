@@ -72,6 +72,13 @@ inline Ints to_ints(Floats values) { return _mm512_cvtps_epi32(values); }
 inline Doubles low_doubles(Floats values) { return _mm512_cvtps_pd(_mm512_castps512_ps256(values)); }
 inline Doubles high_doubles(Floats values) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(values, 1)); }
 
+// What is zero where x < limit, and else as it is.
+inline Floats zero_below(Floats values, Floats x, float limit) {
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, broadcast(limit), _CMP_NLT_UQ), values);
+}
+inline __m256 low_half(Floats values) { return _mm512_castps512_ps256(values); }
+inline __m256 high_half(Floats values) { return _mm512_extractf32x8_ps(values, 1); }
+
 inline float reduce_max(Floats values) { return _mm512_reduce_max_ps(values); }
 inline int32_t reduce_max(Ints values) { return _mm512_reduce_max_epi32(values); }
 inline int32_t reduce_add(Ints values) { return _mm512_reduce_add_epi32(values); }

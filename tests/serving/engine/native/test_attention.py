@@ -1,19 +1,22 @@
-"""The kernels around PyTorch's softmax have the bits of `quant.numerics.quantized_attention`."""
+"""Attention has the bits of `quant.numerics.quantized_attention`, PyTorch's softmax among them."""
 
 from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from quant.numerics import quantize_activation, quantized_attention
-from serving.engine.native.attention import MOST_SCORES, Attend, spans
+from serving.engine.native.attention import attend_to_themselves
 from serving.engine.native.batch import Batch
-from serving.engine.native.buffers import Buffers
 from serving.engine.native.caches import DecoderHeads, Heads, SourceCache
 from serving.engine.native.layers import KeyWriter
 from serving.engine.native.library import kernels
 from serving.engine.native.pages import PagePool
-from serving.engine.padding import padded_length
 from serving.engine.runner import Source
 from serving.engine.threads import set_threads
 
@@ -32,8 +35,7 @@ def attend(heads: Heads, lengths: list[int], projected: torch.Tensor) -> torch.T
     blocks = [each.data_ptr() for each in memory]
     KeyWriter([blocks], lengths)(0, heads, projected[:, width:], projected[:, 2 * width :], 3 * width)
     out = torch.full((sum(lengths), width), torch.nan)
-    for span in spans(blocks, lengths, heads):
-        Attend(span, Buffers())(0, heads, projected, 3 * width, out)
+    attend_to_themselves(blocks, lengths)(0, heads, projected, 3 * width, out)
     return out
 
 
@@ -79,30 +81,49 @@ def test_many_keys(length: int) -> None:
 @pytest.mark.parametrize("length", [1041, 2048, 4096])
 def test_many_own_positions(length: int) -> None:
     """The same over a row's own positions, of which the last one is asked."""
-    heads, buffers = DecoderHeads([1], [1], 16), Buffers()
-    batch = Batch(heads, buffers)
+    heads = DecoderHeads([1], [1], 16)
+    batch = Batch(heads)
     batch.join([SourceCache(Source([7], 1, length), heads, PagePool())])
     projected = torch.randn(length, 48) * 0.05
     projected[:, 32:] += 1
-    scores, out = torch.empty(1, padded_length(length)), torch.empty(1, 16)
-    scaling = heads.own[0].scaling
+    out, scaling = torch.empty(1, 16), heads.own[0].scaling
     for each in projected:
         batch.advance()
-        own = (batch.own_rows_address, 1, 0, 1, 16)
-        kernels().dq_own_scores(*own, each.data_ptr(), scaling, scores.data_ptr(), batch.padded)
-    probabilities = torch.softmax(scores, -1)
-    kernels().dq_own_weigh(*own, probabilities.data_ptr(), batch.padded, out.data_ptr())
+        kernels().dq_own_attend(batch.own_rows_address, 1, 0, 1, 16, each.data_ptr(), scaling, out.data_ptr())
     assert torch.equal(out, expected(heads.own[0], projected)[-1:])
 
 
-def test_spans_cover_every_query_once() -> None:
-    """Neighbours of equal padded length share a span, a source with many scores is cut."""
-    heads = Heads(16, 64)
-    lengths = [16, 10, 17, 600, 3]
-    found = spans(list(range(5)), lengths, heads)
-    assert [span.blocks.tolist() for span in found[:2]] == [[[0, 1]], [[2]]]
-    queries = [query for span in found for query in range(span.starts[0], span.starts[-1])]
-    assert queries == list(range(sum(lengths)))
-    longest = [span for span in found if span.padded == 608]
-    assert len(longest) > 1
-    assert all(span.queries * heads.count * span.padded <= MOST_SCORES for span in longest)
+@pytest.mark.parametrize("size", [0.01, 1.0, 30.0, 1e4, 1e18])
+def test_the_softmax_of_any_scores(size: float) -> None:
+    """Nearly equal, and of which all but one become nothing."""
+    heads = Heads(2, 16)
+    projected = torch.randn(70, 96)
+    projected[:, :64] *= size
+    assert torch.equal(attend(heads, [70], projected), expected(heads, projected))
+
+
+@pytest.mark.parametrize("fault", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_stays_none(fault: float) -> None:
+    """In a query, of its row; in a key or a value, of every row. Other heads have nothing of it."""
+    heads = Heads(2, 16)
+    for column, rows in ((3, [5]), (32 + 3, range(20)), (64 + 3, range(20))):
+        projected = torch.randn(20, 96)
+        projected[5, column] = fault
+        found, right = attend(heads, [20], projected), expected(heads, projected)
+        assert found[list(rows), :16].isnan().all()
+        assert torch.equal(found.nan_to_num(7), right.nan_to_num(7))
+
+
+# Sums of other vectors: what PyTorch computes where there is no AVX-512.
+EIGHT_LANES = """
+import pytest, sys
+sys.exit(pytest.main(["-q", "-n", "0", "-p", "no:cacheprovider", "-k", "bits_of_the_reference or any_scores", sys.argv[1]]))
+"""
+
+
+def test_bits_of_the_reference_where_pytorch_has_smaller_vectors() -> None:
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("it has them here")
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "avx2"}
+    run = subprocess.run([sys.executable, "-c", EIGHT_LANES, __file__], capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stdout

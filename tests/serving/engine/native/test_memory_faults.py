@@ -27,11 +27,11 @@ many = 1 << 13
 tokens, out = torch.zeros(many, 4096), torch.empty(many, 64)
 nothing, normalizers = np.zeros(many, WANTED), torch.empty(many)
 
-heads, length, queries = Heads(2, 16), 8192, 2048
+heads, length, queries = Heads(2, 16), 1 << 17, 64
 memory = torch.zeros(heads.block_bytes(length), dtype=torch.uint8)
 blocks = np.array([memory.data_ptr()], np.uint64)
 lengths, starts = np.array([length]), np.array([0, queries])
-probabilities, weighed = torch.zeros(queries * 2 * length), torch.empty(queries, 32)
+asked, weighed = torch.zeros(queries, 32), torch.empty(queries, 32)
 
 vocabulary = 1 << 22
 logits = torch.zeros(2, vocabulary)
@@ -46,9 +46,8 @@ calls = {
     "dq_head": lambda: code.dq_head(
         linear.address, tokens.data_ptr(), many, nothing.ctypes.data, 0, None, None, normalizers.data_ptr()
     ),
-    "dq_weigh": lambda: code.dq_weigh(
-        *(each.ctypes.data for each in (blocks, lengths, starts)), 1, 2, 16,
-        probabilities.data_ptr(), length, weighed.data_ptr()
+    "dq_attend": lambda: code.dq_attend(
+        *(each.ctypes.data for each in (blocks, lengths, starts)), 1, 2, 16, asked.data_ptr(), 32, 0.25, weighed.data_ptr()
     ),
     "dq_select": lambda: code.dq_select(logits.data_ptr(), 2, vocabulary, wanted.ctypes.data, *answer),
     "dq_draw": lambda: code.dq_draw(logits.data_ptr(), 2, vocabulary, wanted.ctypes.data, draws.ctypes.data, *answer),
