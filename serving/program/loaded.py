@@ -31,13 +31,13 @@ class Loaded:
         """Raises ModelError, RunnerUnavailable, InvalidSettings, ForkedError."""
         self._settings = settings
         self._shared: Shared | None = None
-        shared = joined(self, threads)
+        shared = joined(self, threads, settings.max_cache_bytes)
         self._pid = shared.pid
         try:
             # Read once, here: the engine maps what is left for it.
             look = partial(prepare, settings=settings, name=runner)
             checked = check_model(folder.resolve().name, folder, settings.max_batch_rows, look)
-            port = shared.engines.add(load_engine(folder, settings, runner), checked.name)
+            port = shared.engines.add(load_engine(folder, settings, runner, shared.budget), checked.name)
             engine = AsyncEngine(port)
             self.served = ServedModel(checked, checked.codec(), engine)
         except BaseException:

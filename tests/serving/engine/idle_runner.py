@@ -12,6 +12,7 @@ from tests.serving.engine.lists import candidates
 
 LAYERS = 6
 PAGE = 10
+"""Decoder positions by which caches grow."""
 ARCHITECTURE = Architecture(
     model_type="bart",
     vocab_size=50,
