@@ -1,4 +1,5 @@
-# Two images. `serving`, the last stage and so the default, has no training packages; `compress` has them and makes artifacts.
+# Two images. `serving`, the last stage and so the default, has no training packages; `compress` has them, makes artifacts
+# and runs batches.
 #
 #   docker build --tag dqbart .
 #   docker build --tag dqbart-compress --target compress .
@@ -16,7 +17,7 @@ FROM ${BASE_IMAGE} AS requirements
 ARG EXTRAS=""
 WORKDIR /build
 COPY pyproject.toml docker/requirements.py ./
-RUN python requirements.py ${EXTRAS} > serving.txt && python requirements.py compress ${EXTRAS} > compress.txt
+RUN python requirements.py ${EXTRAS} > serving.txt && python requirements.py compress batch ${EXTRAS} > compress.txt
 
 # What serving imports, and the compiler for the native kernels.
 # hadolint ignore=DL3006

@@ -66,7 +66,7 @@ $(VENV)/serving.installed: pyproject.toml $(KERNELS) | $(VENV)/bin/pip
 
 $(VENV)/everything.installed: pyproject.toml $(KERNELS) | $(VENV)/bin/pip
 	@echo "Installing into $(VENV), which takes a minute or two the first time"
-	$(PIP) --editable ".[compress,bench,tracing,dev]"
+	$(PIP) --editable ".[compress,batch,bench,tracing,dev]"
 	@touch $@ $(VENV)/serving.installed
 
 $(VENV)/bin/pip:

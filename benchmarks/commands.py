@@ -47,6 +47,9 @@ class BenchEngine(_Bench):
     layers: str = Field("6-1,6-3", description="of the random student: encoder and decoder layers, E-D, with commas between")
     new_tokens: Annotated[int, Field(ge=2)] = Field(64, description="tokens generated for each source, no fewer, no more")
     rounds: Count = Field(7, description="alternating runs of each, of which the median counts")
+    models: list[Count] = Field(
+        [], description="instead of a peer: so many models busy at once on one loop, beside one of them alone (2,10)"
+    )
 
     @field_validator("layers")
     @classmethod
@@ -54,6 +57,10 @@ class BenchEngine(_Bench):
         return ",".join(str(Layers.parse(each)) for each in value.split(","))
 
     def cli_cmd(self) -> None:
+        if self.models:
+            from benchmarks.many_models import run_many_models
+
+            sys.exit(run_many_models(self))
         from benchmarks.engine_bench import run_bench_engine
 
         sys.exit(run_bench_engine(self))

@@ -44,18 +44,19 @@ def peer_settings(peer: Peer, artifact: Path, threads: int, scratch: Path) -> li
             replicas=replicas,
             environment=tuple(environment.items()),
         )
-        for environment in _environments()
+        for environment in environments()
         for replicas in splits
     ]
 
 
-def _environments() -> list[dict[str, str]]:
-    environments: list[dict[str, str]] = [{}]
+def environments() -> list[dict[str, str]]:
+    """Of CTranslate2: the variables by which it takes each of the kernels that this processor has."""
+    found: list[dict[str, str]] = [{}]
     if torch.backends.cpu.get_cpu_capability() == "AVX512":
-        environments.append({"CT2_FORCE_CPU_ISA": "AVX512"})
+        found.append({"CT2_FORCE_CPU_ISA": "AVX512"})
     if "GenuineIntel" in Path("/proc/cpuinfo").read_text():
-        environments += [{"CT2_PACKED_GEMM": "0"}, {"CT2_USE_MKL": "0"}]
-    return environments
+        found += [{"CT2_PACKED_GEMM": "0"}, {"CT2_USE_MKL": "0"}]
+    return found
 
 
 def _name(environment: dict[str, str], threads: int, replicas: int) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("compress", "gpu", "tracing")
+EXTRAS = ("compress", "batch", "gpu", "tracing")
 
 
 def main() -> None:

@@ -34,18 +34,19 @@ from pydantic_settings import (
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "finetune": ("compress.commands.finetune:Finetune", "Make a teacher: fine-tune, or pretrain by denoising."),
-    "compress": ("compress.commands.compress:Compress", "Make a small, quantized student of a teacher checkpoint."),
-    "evaluate": ("compress.commands.evaluate:Evaluate", "Measure a model's quality on a data set."),
-    "compare": ("compress.commands.compare:Compare", "Show what changed from a teacher to its student."),
+    "compress": ("pipelines.compressing.compress:Compress", "Make a small, quantized student of a teacher checkpoint."),
+    "evaluate": ("pipelines.scoring.evaluate:Evaluate", "Measure a model's quality on a data set."),
+    "compare": ("pipelines.scoring.compare:Compare", "Show what changed from a teacher to its student."),
     "export": ("compress.commands.export:Export", "Write an artifact for transformers and other engines."),
     "inspect": ("compress.commands.inspect:Inspect", "Show what an artifact holds: scheme, layers, sizes."),
     "sweep": ("pipelines.commands:Sweep", "Compress a teacher in many ways, and compare the students."),
     "pseudo-label": ("pipelines.commands:PseudoLabel", "Write a teacher's own outputs, to train students on."),
+    "batch": ("pipelines.batch.commands:Batch", "Run a model over every row of files and data sets."),
     "serve": ("serving.server.settings:Serve", "Serve artifacts over HTTP and gRPC."),
     "key": ("serving.server.key:Key", "Make an API key."),
-    "translate": ("serving.clients.commands:Translate", "Ask a running server for translations."),
-    "summarize": ("serving.clients.commands:Summarize", "Ask a running server for summaries."),
-    "answer": ("serving.clients.commands:Answer", "Ask a running server for the answer to a question."),
+    "translate": ("serving.clients.commands:Translate", "Translate, with a running server or a model here."),
+    "summarize": ("serving.clients.commands:Summarize", "Summarize, with a running server or a model here."),
+    "answer": ("serving.clients.commands:Answer", "Answer questions, with a running server or a model here."),
     "bench engine": ("benchmarks.commands:BenchEngine", "Compare the engine's speed with a peer's."),
     "bench memory": ("benchmarks.commands:BenchMemory", "Measure the memory of a loaded student."),
     "bench arrivals": ("benchmarks.commands:BenchArrivals", "Compare continuous with static batching."),
@@ -62,8 +63,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
 GROUPS = {"bench": "Measure speed and memory."}
 """Group → the line that the list of commands shows."""
 
-EXTRAS = {"compress": "dqbart[compress]", "pipelines": "dqbart[compress]", "benchmarks": "dqbart[compress,bench]"}
-"""Package → the extra that brings what it imports, where the plain install may lack it."""
+EXTRAS = {
+    "compress": "dqbart[compress]",
+    "pipelines": "dqbart[compress]",
+    "pipelines.batch": "dqbart[batch]",
+    "benchmarks": "dqbart[compress,bench]",
+}
+"""Package → the extra that brings what it imports, where the plain install may lack it; an inner one goes before."""
 
 
 class ConfigFile(PydanticBaseSettingsSource):
@@ -228,7 +234,8 @@ def _register(app: typer.Typer, name: str, help_line: str) -> None:
         try:
             run_command(getattr(importlib.import_module(module), attribute), name, context.args)
         except ModuleNotFoundError as error:
-            extra = EXTRAS.get(module.partition(".")[0], "dqbart")
+            inner, outer = module.rpartition(".")[0], module.partition(".")[0]
+            extra = EXTRAS.get(inner) or EXTRAS.get(outer, "dqbart")
             _stop(f"dqbart {name}", f"the module {error.name} is not installed: pip install '{extra}'")
 
 

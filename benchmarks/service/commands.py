@@ -43,6 +43,22 @@ class BenchService(Command):
     quick: bool = Field(False, description="measure shortly, to see that it works")
     threads: Count = Field(default_factory=available_threads, description="CPU threads of server and engine")
     runner: RunnerName = Field("auto", description="what runs the model")
+    peer: bool = Field(
+        False,
+        description="measure beside CTranslate2 int8 behind FastAPI instead, over HTTP: the model that is given, else the "
+        "first translator in models/ and a random student of BART-base's shape",
+    )
+    random_model: bool = Field(False, description="of --peer: measure that random student only")
+    many_models: list[Annotated[int, Field(ge=2, le=100)]] = Field(
+        [],
+        description="measure so many models in one server instead, idle and busy at once, beside a server of one, over "
+        "HTTP: copies of the model",
+    )
+    limits: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        [250.0, 500.0, 1000.0, 2000.0],
+        min_length=1,
+        description="of --peer: milliseconds that the 99th percentile may take, to find the highest rate of requests",
+    )
     plot: Path | None = Field(None, description="write latencies against rates to this file, .svg or .png")
     json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
 
@@ -64,6 +80,18 @@ class BenchService(Command):
             raise ValueError("a model is given, and a server that runs already: choose one")
         if (self.url or self.server) and not self.addresses():
             raise ValueError("protocols: the server's address is given for another one only")
+        if self.peer and (self.url or self.server):
+            raise ValueError("peer = true: it is compared with a server of the bench's own, not with one that runs already")
+        if self.many_models and (self.url or self.server):
+            raise ValueError(
+                f"many_models = {self.many_models}: servers of the bench's own are measured, not one that runs already"
+            )
+        if self.random_model and (self.model is not None or not self.peer):
+            raise ValueError("random_model = true: it is for peer, and stands in the place of a model that is given")
+        if self.peer and self.many_models:
+            raise ValueError(f"peer = true and many_models = {self.many_models}: one of them at a time")
+        if self.plot and (self.peer or self.many_models):
+            raise ValueError("plot: it shows latencies of the service alone, not those of peer and many_models")
         return self
 
     def addresses(self) -> dict[Literal["http", "grpc"], str]:

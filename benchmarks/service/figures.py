@@ -88,9 +88,9 @@ class Figures:
         return {
             "model": self.model,
             "claims": [{**claim._asdict(), "met": claim.met} for claim in self.claims],
-            **{name: {side: _entries(rounds) for side, rounds in sides.items()} for name, sides in loads.items()},
+            **{name: {side: entries_of(rounds) for side, rounds in sides.items()} for name, sides in loads.items()},
             "rates": [
-                {"protocol": point.protocol, "rate": point.rate, **_entries(Rounds((point.outcome,)))}
+                {"protocol": point.protocol, "rate": point.rate, **entries_of(Rounds((point.outcome,)))}
                 for point in self.points
             ],
         }
@@ -101,7 +101,8 @@ def percentiles(latencies: list[float]) -> dict[str, float]:
     return {name: percentile(latencies, share) for name, share in PERCENTILES.items()}
 
 
-def _entries(rounds: Rounds) -> dict[str, Any]:
+def entries_of(rounds: Rounds) -> dict[str, Any]:
+    """A load's figures, for programs."""
     return {
         "throughput": rounds.throughput,
         "rounds": [outcome.throughput for outcome in rounds.outcomes],

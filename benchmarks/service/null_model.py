@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-
 from benchmarks.random_artifact import BART_BASE, write_random_artifact
+from benchmarks.service.words import write_words
 from quant.scheme import Layers, Scheme
 
+VOCABULARY = 64
 SHAPE = {
     **BART_BASE,
-    "vocab_size": 64,
+    "vocab_size": VOCABULARY,
     "d_model": 64,
     "encoder_attention_heads": 1,
     "decoder_attention_heads": 1,
@@ -31,9 +29,5 @@ TEXTS = ("w10 w11 w12 w13 w14 w15 w16 w17", "w20 w21 w22 w23 w24", "w30 w31 w32"
 def write_null_model(folder: Path) -> Path:
     """Write a summarizer of one layer each, with a vocabulary of 64 words."""
     write_random_artifact(folder, Layers(1, 1), Scheme(8, 8, 8), SHAPE)
-    special = ["<s>", "<pad>", "</s>", "<unk>"]
-    words = [*special, *(f"w{number}" for number in range(len(special), SHAPE["vocab_size"]))]  # type: ignore[call-overload]
-    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.save(str(folder / "tokenizer.json"))
+    write_words(folder, VOCABULARY)
     return folder

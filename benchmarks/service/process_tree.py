@@ -1,4 +1,4 @@
-"""Memory and open files of a process and all that came of it."""
+"""Memory, open files and processor time of a process and all that came of it."""
 
 from __future__ import annotations
 
@@ -44,6 +44,22 @@ def sample_tree(pid: int, seconds: float) -> Sample:
         except psutil.Error:
             continue
     return Sample(seconds, resident, files, count)
+
+
+def cpu_seconds(pid: int) -> float:
+    """That a process and all that came of it have computed; of those that have ended, what their parents waited for.
+
+    Raises psutil.NoSuchProcess when the first one is gone.
+    """
+    first = psutil.Process(pid)
+    seconds = 0.0
+    for process in (first, *first.children(recursive=True)):
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        seconds += times.user + times.system
+    return seconds
 
 
 def trend(times: Sequence[float], values: Sequence[float]) -> Trend | None:

@@ -8,7 +8,8 @@
 3. A model that costs nothing, by many clients: what the service itself can carry.
 4. Requests at given rates: percentiles of latency from the time at which they were due.
 
-Against a server that runs already there is no engine beside it, and 3 and the ratios are left out.
+Against a server that runs already there is no engine beside it, and 3 and the ratios are left out. Two comparisons run
+instead of all that where they are asked for: many models (many_models.py), and a peer (../peer_service/).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 
 from benchmarks.service.bare_engine import load_bare_engine, run_engine_load
 from benchmarks.service.commands import BenchService
@@ -73,25 +75,43 @@ def run_bench_service(settings: BenchService) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="dqbart-bench-") as scratch, ExitStack() as stack:
             progress = stack.enter_context(Progress(console=console, transient=True))
-            if settings.url is None and settings.server is None:
-                figures = _started(settings, Path(scratch), stack, progress)
-            else:
-                figures = _beside_nothing(settings, stack, progress)
+            show, found = _measured(settings, Path(scratch), stack, progress)
     except (ArtifactError, ModelError, ServerFailed, WrongServer, OSError) as error:
         print(f"dqbart bench service: error: {error}", file=sys.stderr)
         return 1
-    if figures.claims:
-        console.print(claims_table(figures.claims))
-    console.print(load_table(figures))
-    console.print(rates_table(figures.points))
+    for table in show:
+        console.print(table)
     console.print(facts_line(facts), highlight=False)
     if warning is not None:
         console.print(warning, style="bold red", highlight=False)
+    if settings.json_file is not None:
+        settings.json_file.write_text(json.dumps({"machine": facts, **found}, indent=2) + "\n")
+    return 0
+
+
+def _measured(
+    settings: BenchService, scratch: Path, stack: ExitStack, progress: Progress
+) -> tuple[list[Table], dict[str, Any]]:
+    """What is asked for, as tables and for programs."""
+    if settings.peer:
+        from benchmarks.peer_service.peer_bench import compare_with_peer
+        from benchmarks.peer_service.tables import peer_tables
+
+        compared = compare_with_peer(settings, stack.enter_context(own_process()), scratch, progress)
+        return peer_tables(compared), {"peer": [each.as_json() for each in compared]}
+    if settings.many_models:
+        from benchmarks.service.many_models import as_json, compare_many_models, many_models_table
+
+        many = compare_many_models(settings, stack.enter_context(own_process()), scratch, progress)
+        return [many_models_table(many, max(settings.many_models))], {"many_models": as_json(many)}
+    if settings.url is None and settings.server is None:
+        figures = _started(settings, scratch, stack, progress)
+    else:
+        figures = _beside_nothing(settings, stack, progress)
     if settings.plot is not None:
         write_latency_plot(settings.plot, figures.points, figures.model)
-    if settings.json_file is not None:
-        settings.json_file.write_text(json.dumps({"machine": facts, **figures.as_json()}, indent=2) + "\n")
-    return 0
+    claims = [claims_table(figures.claims)] if figures.claims else []
+    return [*claims, load_table(figures), rates_table(figures.points)], figures.as_json()
 
 
 def _started(settings: BenchService, scratch: Path, stack: ExitStack, progress: Progress) -> Figures:
@@ -102,12 +122,12 @@ def _started(settings: BenchService, scratch: Path, stack: ExitStack, progress: 
     null = Work("summarization", NULL_MODEL, TEXTS, max_new_tokens=NEW_TOKENS)
     task = progress.add_task("starting", total=None)
     models = {MODEL: folder, NULL_MODEL: write_null_model(scratch / NULL_MODEL)}
-    threads = ("--threads", str(settings.threads), "--runner", settings.runner)
-    server = stack.enter_context(running_server(models, scratch, *threads))
+    flags = ("--threads", str(settings.threads), "--runner", settings.runner)
+    server = stack.enter_context(running_server(models, scratch, *flags))
     engine = stack.enter_context(
-        _process(initializer=load_bare_engine, initargs=(folder, work, settings.threads, settings.runner))
+        own_process(initializer=load_bare_engine, initargs=(folder, work, settings.threads, settings.runner))
     )
-    client = stack.enter_context(_process())
+    client = stack.enter_context(own_process())
     progress.remove_task(task)
     addresses: dict[Protocol, str] = {"http": server.http, "grpc": server.grpc}
 
@@ -136,7 +156,7 @@ def _beside_nothing(settings: BenchService, stack: ExitStack, progress: Progress
     key = None if settings.api_key is None else settings.api_key.get_secret_value()
     model = listed_model(settings.url, settings.server, key, settings.served_model)
     work = work_for(model.name, model.task, model.languages, settings.texts)
-    client = stack.enter_context(_process())
+    client = stack.enter_context(own_process())
     sides: dict[str, Callable[[Load], Outcome]] = {
         protocol: _sending(client, _target(protocol, address, work, key))
         for protocol, address in settings.addresses().items()
@@ -221,5 +241,5 @@ def _sending(client: ProcessPoolExecutor, target: Target) -> Callable[[Load], Ou
     return lambda load: client.submit(run_load, target, load).result()
 
 
-def _process(**arguments: Any) -> ProcessPoolExecutor:
+def own_process(**arguments: Any) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), **arguments)

@@ -60,10 +60,14 @@ class Work(NamedTuple):
     source_language: str = ""
     target_language: str = ""
     max_new_tokens: int | None = None
+    min_new_tokens: int | None = None
+    num_beams: int | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return {} if self.max_new_tokens is None else {"max_new_tokens": self.max_new_tokens}
+        """Those of a request; what is None is the model's own."""
+        names = ("max_new_tokens", "min_new_tokens", "num_beams")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def over_http(self) -> tuple[bytes, ...]:
         """Bodies."""

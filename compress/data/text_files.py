@@ -96,7 +96,7 @@ class CSVFile:
     file: TextFile
 
     def columns(self) -> list[str]:
-        columns = next(self._records(self._dialect), (0, []))[1]
+        columns = next(self._records(self.dialect), (0, []))[1]
         if not columns:
             raise DatasetError(f"{self.file.path} is empty: a header with the names of the columns is expected")
         if doubled := sorted({name for name in columns if columns.count(name) > 1}):
@@ -106,9 +106,9 @@ class CSVFile:
     def rows(self) -> Iterator[Mapping[str, str | None]]:
         """Cells by column, None where a row ends before it. Raises DatasetError."""
         columns = self.columns()
-        for number, cells in islice(self._records(self._dialect), 1, None):
+        for number, cells in islice(self._records(self.dialect), 1, None):
             if len(cells) > len(columns):
-                delimiter = self._dialect["delimiter"]
+                delimiter = self.dialect["delimiter"]
                 named = next((name for name, each in DELIMITERS.items() if each == delimiter), delimiter)
                 raise DatasetError(
                     f"{self.file.path} cannot be read: line {number} has {len(cells)} cells, the header {len(columns)}: a "
@@ -131,7 +131,7 @@ class CSVFile:
             ) from error
 
     @cached_property
-    def _dialect(self) -> dict[str, Any]:
+    def dialect(self) -> dict[str, Any]:
         """What fits the first rows best. Beside tabs a quote may be a letter like others."""
         given = DELIMITERS.get(self.file.delimiter or "", self.file.delimiter)
         candidates: list[dict[str, Any]] = [{"delimiter": each} for each in ([given] if given else DELIMITERS.values())]

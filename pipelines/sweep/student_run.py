@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.commands.evaluate import Evaluate
 from compress.commands.flags import DataFlags
+from pipelines.scoring.evaluate import Evaluate
 from pipelines.sweep.children import Children
 from pipelines.sweep.record import MODEL_FOLDER, Record
 from quant.card import Task

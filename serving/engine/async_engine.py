@@ -60,6 +60,11 @@ class AsyncEngine:
         return self._port.stats()
 
     @property
+    def loaded(self) -> bool:
+        """Whether it is in memory: as long as it is there."""
+        return True
+
+    @property
     def fault(self) -> str | None:
         """Why the engine generates no more, after `close` or if it died; None while it does."""
         return self._port.fault
@@ -99,6 +104,7 @@ class AsyncEngine:
             abandoned, self._listeners = list(self._listeners.values()), {}
         for listener in abandoned:
             listener.end(EngineClosed(f"{self._port.fault or 'the engine is closed'}; the request was not finished"))
+        _wake(abandoned)
 
     def _observe(self, steps: Sequence[Step]) -> None:
         if self._observer is None:
@@ -112,6 +118,7 @@ class AsyncEngine:
     def _tell(self, events: Sequence[Event], steps: Sequence[Step]) -> None:
         """Hand events to those who still listen."""
         self._observe(steps)
+        told = []
         for event in events:
             with self._lock:
                 listener = self._listeners.get(event.request_id)
@@ -123,37 +130,48 @@ class AsyncEngine:
                 listener.emit(event.token_ids)
             else:
                 listener.end(event.outcome)
+            told.append(listener)
+        _wake(told)
 
 
 class _Listener:
     """Takes from the engine's thread to one coroutine what happens to its request; made on the coroutine's event loop."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
+        self.changed = asyncio.Event()
         self._lock = threading.Lock()
-        self._changed = asyncio.Event()
         self._token_ids: list[int] = []
         self._outcome: Result | Exception | None = None
 
     def emit(self, token_ids: tuple[int, ...]) -> None:
         with self._lock:
             self._token_ids += token_ids
-        self._wake()
 
     def end(self, outcome: Result | Exception) -> None:
         with self._lock:
             self._outcome = outcome
-        self._wake()
 
     async def news(self) -> tuple[tuple[int, ...], Result | Exception | None]:
         """What is new, as soon as something is: tokens, and the outcome at the end."""
-        await self._changed.wait()
+        await self.changed.wait()
         with self._lock:
-            self._changed.clear()
+            self.changed.clear()
             token_ids, self._token_ids = tuple(self._token_ids), []
             return token_ids, self._outcome
 
-    def _wake(self) -> None:
+
+def _wake(listeners: Sequence[_Listener]) -> None:
+    """Let them look for news: each event loop once, for it takes a system call, and Python's lock from the engine."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Listener]] = {}
+    for listener in listeners:
+        by_loop.setdefault(listener.loop, []).append(listener)
+    for loop, woken in by_loop.items():
         # A loop that was closed has nobody left who listens.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._changed.set)
+            loop.call_soon_threadsafe(_set_all, woken)
+
+
+def _set_all(listeners: Sequence[_Listener]) -> None:
+    for listener in listeners:
+        listener.changed.set()

@@ -51,7 +51,8 @@ class EngineLoop:
         self._closed = False
         self._ended = threading.Event()
         self._overdue = overdue or self._give_up
-        self._watchdog = Watchdog(max_step_seconds, self._tell_overdue, ticked)
+        self._watchdog = Watchdog(max_step_seconds)
+        self._watchdog.start(self._tell_overdue, ticked)
         threading.Thread(target=self._run, name="dqbart-engines", daemon=True).start()
 
     def add(self, engine: Engine, name: str = "the model") -> LoopPort:

@@ -35,21 +35,26 @@ class Running:
 
 
 class Watchdog:
-    """Of one loop, which says when a step begins and ends; on a thread of its own."""
+    """Of one loop, which says when a step begins and ends."""
 
-    def __init__(
-        self, max_step_seconds: float | None, overdue: Callable[[float], None], ticked: Callable[[], None] = lambda: None
-    ) -> None:
-        """`overdue` is called once, with how long a step has taken; `ticked` now and then until then."""
+    def __init__(self, max_step_seconds: float | None) -> None:
         self._max_step_seconds = max_step_seconds
-        self._overdue = overdue
-        self._ticked = ticked
         self._step: object = None
         """The one in progress, another object each time."""
+        self._seen: object = None
+        """The one that was in progress when it was looked last."""
+        self._seconds = 0.0
+        """For how long that one has been seen."""
         self._slowest = 0.0
         self._closed = threading.Event()
-        self._tick = tick_of(max_step_seconds)
-        threading.Thread(target=self._watch, name="dqbart-watchdog", daemon=True).start()
+
+    def start(self, overdue: Callable[[float], None], ticked: Callable[[], None]) -> None:
+        """Look now and then, on a thread: `overdue` is called once, with how long a step has taken; `ticked` until then."""
+        threading.Thread(target=self._watch, args=(overdue, ticked), name="dqbart-watchdog", daemon=True).start()
+
+    def close(self) -> None:
+        """Look no longer."""
+        self._closed.set()
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -60,10 +65,6 @@ class Watchdog:
         finally:
             self._step = None
 
-    def close(self) -> None:
-        """Watch no longer."""
-        self._closed.set()
-
     @property
     def limit(self) -> float:
         """Seconds that a step may take now."""
@@ -71,23 +72,21 @@ class Watchdog:
             return self._max_step_seconds
         return max(LEAST_SECONDS, TIMES_THE_SLOWEST * self._slowest)
 
-    def _watch(self) -> None:
-        running = Running(self._tick)
-        seen: object = None
-        seconds = 0.0
-        while not self._closed.wait(self._tick):
-            passed, step = running.passed(), self._step
-            if step is not None and step is seen:
-                seconds += passed
-            else:
-                self._slowest = max(self._slowest, seconds)
-                seen, seconds = step, 0.0
-            if seconds > self.limit:
-                self._overdue(seconds)
+    def look(self, passed: float) -> float | None:
+        """So many seconds after the last look: how long a step has taken that takes too long, or None."""
+        step = self._step
+        if step is not None and step is self._seen:
+            self._seconds += passed
+        else:
+            self._slowest = max(self._slowest, self._seconds)
+            self._seen, self._seconds = step, 0.0
+        return self._seconds if self._seconds > self.limit else None
+
+    def _watch(self, overdue: Callable[[float], None], ticked: Callable[[], None]) -> None:
+        tick = TICK_SECONDS if self._max_step_seconds is None else min(TICK_SECONDS, self._max_step_seconds / 4)
+        running = Running(tick)
+        while not self._closed.wait(tick):
+            if (seconds := self.look(running.passed())) is not None:
+                overdue(seconds)
                 return
-            self._ticked()
-
-
-def tick_of(max_seconds: float | None) -> float:
-    """How often to look, to tell so many seconds."""
-    return TICK_SECONDS if max_seconds is None else min(TICK_SECONDS, max_seconds / 4)
+            ticked()

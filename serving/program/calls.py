@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from quant.card import Texts
 from serving.engine.errors import EngineClosed, InvalidRequest
+from serving.engine.loop import CLOSED
 from serving.program.options import Question
 from serving.service.answering import Answering
 from serving.service.counting import Uncounted
@@ -63,7 +64,7 @@ class Call:
         except InvalidRequest as fault:
             raise request_fault(fault) from None
         except EngineClosed:
-            raise closed(self._preparing.model.name) from None
+            raise closed(self._preparing.model) from None
 
     def _texts(self, given: object) -> Texts:
         if self._answers:
@@ -85,9 +86,11 @@ def pairs(question: str | Sequence[str], context: str | Sequence[str | Sequence[
     return list(zip(listed(question), contexts_of(question, context), strict=True))
 
 
-def closed(name: str) -> ServiceError:
-    """What a closed model tells."""
-    return ServiceError(ErrorCode.UNAVAILABLE, f"{name} is closed: load it again")
+def closed(model: ServedModel) -> ServiceError:
+    """What a model tells that is closed, or whose engine has ended by a fault."""
+    fault = model.engine.fault
+    what = f"{model.name} is closed" if fault in (None, CLOSED) else f"{model.name}: {fault}"
+    return ServiceError(ErrorCode.UNAVAILABLE, f"{what}; load it again")
 
 
 def _validated(kind: type[TaskRequest], fields: Mapping[str, Any]) -> TaskRequest:

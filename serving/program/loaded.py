@@ -27,15 +27,18 @@ class Loaded:
     def __init__(self, folder: Path, settings: EngineSettings, runner: RunnerName, threads: int | None) -> None:
         """Raises ModelError, RunnerUnavailable, InvalidSettings, ForkedError."""
         self._settings = settings
-        self._shared: Shared | None = joined(self, threads)
-        self._pid = self._shared.pid
+        self._shared: Shared | None = None
+        shared = joined(self, threads)
+        self._pid = shared.pid
         try:
             checked = check_model(folder.resolve().name, folder, settings.max_batch_rows)
-            engine = AsyncEngine(self._shared.engines.add(load_engine(folder, settings, runner), checked.name))
+            port = shared.engines.add(load_engine(folder, settings, runner), checked.name)
+            engine = AsyncEngine(port)
             self.served = ServedModel(checked, checked.codec(), engine)
         except BaseException:
             left(self)
             raise
+        self._shared = shared
         give_back_freed_memory()
 
     @property
@@ -71,5 +74,5 @@ class Loaded:
     def _running(self) -> Shared:
         check_process(self._pid)
         if self._shared is None:
-            raise closed(self.name)
+            raise closed(self.served)
         return self._shared

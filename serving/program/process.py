@@ -1,8 +1,9 @@
 """What all loaded models of a process share, from the first that is loaded until the last is closed.
 
-An event loop on a thread of its own, on which inputs are prepared and awaited as in a server; calls come to it from any
-thread and any event loop. At the end of the interpreter what is still loaded is closed. Threads do not survive a fork, nor
-do those of torch: a process that was forked from one with models is told so, and never waits for what no thread will do.
+The loop that steps their engines in turn, with the threads that compute; and an event loop on a thread of its own, on which
+inputs are prepared and awaited as in a server, and which calls come to from any thread and any event loop. At the end of the
+interpreter what is still loaded is closed. Threads do not survive a fork: a process that was forked from one with models is
+told so, and never waits for what no thread will do.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Closable(Protocol):
 
 
 class Shared:
-    """The event loop of a process's models, on its thread, and the loop that steps their engines, on another."""
+    """The threads of a process's models."""
 
     def __init__(self, threads: int | None) -> None:
         self.pid = os.getpid()

@@ -25,11 +25,13 @@ from serving.service.access import ApiKey, read_keys
 from serving.service.gate import GateSettings
 
 if TYPE_CHECKING:
+    from serving.server.residents import Residence
     from serving.service.service import Limits
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
 Proxy = Literal["auto", "haproxy", "ray"]
+Load = Literal["at-start", "first-use"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -104,6 +106,18 @@ class Serve(Command):
         min_length=1,
         description="folder in which models are kept as native kernels read them, once for all processes and starts: auto "
         "is dqbart in the user's cache ($XDG_CACHE_HOME), none has each replica pack its own",
+    )
+    load: Load = Field(default="at-start", description="when models are loaded: at-start, or at their first-use")
+    unload_after: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds without a request after which a model is unloaded, until its next use (default: never)",
+    )
+    max_model_bytes: Positive | None = Field(
+        default=None,
+        description="bytes of the weights' files of the models that a replica has in memory; for another one, that which is "
+        "unused the longest is unloaded (default: no limit)",
     )
     max_step_seconds: float | None = Field(
         default=None,
@@ -245,6 +259,13 @@ class Serve(Command):
     def engine(self) -> EngineSettings:
         """Of each model's engine."""
         return EngineSettings(**{field.name: getattr(self, field.name) for field in fields(EngineSettings)})
+
+    @property
+    def residence(self) -> Residence:
+        """When models are in memory."""
+        from serving.server.residents import Residence
+
+        return Residence(self.load == "at-start", self.unload_after, self.max_model_bytes)
 
     @property
     def limits(self) -> Limits:

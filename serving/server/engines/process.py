@@ -166,14 +166,17 @@ class EngineProcess:
         """End the process when it hangs, but not before that could be known."""
         running = Running(TICK_SECONDS)
         silent = said = 0.0
+        known = False
+        """Whether it has said anything: until then it is being started, for as long as that takes."""
         while said < SAID_SECONDS:
             if self._ended.wait(TICK_SECONDS):
                 return
             passed, spoke = running.passed(), self._spoke
             if self._fault is not None:
                 said += passed
-            elif spoke or is_stopped(self.pid):
+            elif spoke or not known or is_stopped(self.pid):
                 # Whoever has stopped it, a person with a debugger perhaps, lets it go on.
+                known = known or spoke
                 self._spoke, silent = False, 0.0
             else:
                 silent += passed

@@ -288,7 +288,7 @@ def test_a_closed_model_ends_what_is_on_its_way_and_takes_no_more(artifacts: dic
     (error,) = ended
     assert isinstance(error, ServiceError)
     assert error.code is ErrorCode.UNAVAILABLE
-    assert "translator is closed: load it again" in error.message
+    assert "translator is closed; load it again" in error.message
     for call in (model.translate, model.translate_each, model.translate_stream):
         with pytest.raises(ServiceError, match="translator is closed"):
             call("welt", **DE_EN)

@@ -20,8 +20,11 @@ from serving.engine.errors import EngineClosed, EngineFull, EngineNotOpened, Inv
 from serving.engine.port import Step
 from serving.engine.request import GenerationParameters, Request, Result
 from serving.engine.settings import EngineSettings
+from serving.observability import processes
 from serving.observability.logs import LogSettings
+from serving.server.engines import process as watched
 from serving.server.engines.process import EngineProcess
+from tests.serving.server import hanging
 
 PARAMETERS = GenerationParameters(max_new_tokens=8, decoder_start_token_id=2, eos_token_ids=(2,), min_new_tokens=8)
 REQUEST = Request((5, 6, 7, 2), PARAMETERS)
@@ -195,3 +198,71 @@ def test_closing_is_no_death(artifacts: dict[str, Path]) -> None:
     process.close()
     assert process.fault == "the process of the engines has ended"
     assert not died.is_set()
+
+
+def test_a_step_that_hangs_is_the_end_of_the_process(
+    artifacts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says so first, of all its engines, and whoever waits does so until its end."""
+    monkeypatch.setenv("PYTHONPATH", hanging.environment(tmp_path, "computing")["PYTHONPATH"])
+    monkeypatch.setattr(watched, "SAID_SECONDS", 0.5)
+    died = threading.Event()
+    process = EngineProcess(1, LogSettings(), died.set, max_step_seconds=2.0)
+    ports = [process.open(artifacts[name], EngineSettings(), "auto") for name in ("summarizer", "answerer")]
+    summarizer, answerer = map(AsyncEngine, ports)
+    hanging.hang(tmp_path)
+
+    async def hung() -> BaseException:
+        request = asyncio.create_task(summarizer.generate(REQUEST))
+        while summarizer.fault is None:
+            await asyncio.sleep(0.01)
+        assert summarizer.fault == answerer.fault
+        assert summarizer.fault.startswith("a step of summarizer has taken ")
+        (outcome,) = await asyncio.gather(request, return_exceptions=True)
+        assert died.is_set()
+        assert isinstance(outcome, BaseException)
+        return outcome
+
+    assert isinstance(asyncio.run(hung()), EngineClosed)
+    assert "a step of summarizer has taken " in caplog.text
+    assert "ended by itself" not in caplog.text
+    with pytest.raises(EngineNotOpened, match="a step of summarizer"):
+        process.open(artifacts["summarizer"], EngineSettings(), "auto")
+
+
+def test_a_process_that_says_nothing_hangs(
+    artifacts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where nothing of it runs, it cannot say so itself."""
+    monkeypatch.setenv("PYTHONPATH", hanging.environment(tmp_path, "holding Python")["PYTHONPATH"])
+    monkeypatch.setattr(watched, "SAID_SECONDS", 0.5)
+    monkeypatch.setattr(watched, "SILENT_SECONDS", 4.0)
+    died = threading.Event()
+    process = EngineProcess(1, LogSettings(), died.set)
+    engine = AsyncEngine(process.open(artifacts["summarizer"], EngineSettings(), "auto"))
+    hanging.hang(tmp_path)
+    with pytest.raises(EngineClosed, match="has said nothing for "):
+        asyncio.run(engine.generate(REQUEST))
+    assert died.wait(SECONDS)
+
+
+def test_a_process_that_was_stopped_does_not_hang(
+    process: EngineProcess, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = threading.Semaphore(0)
+
+    def is_stopped(pid: int) -> bool:
+        looked.release()
+        return processes.is_stopped(pid)
+
+    monkeypatch.setattr(watched, "is_stopped", is_stopped)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(watched, "SILENT_SECONDS", 1.5)
+            for _ in range(3):
+                assert looked.acquire(timeout=SECONDS)
+            assert process.fault is None
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    assert isinstance(asyncio.run(engine.generate(REQUEST)), Result)

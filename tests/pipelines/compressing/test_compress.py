@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from compress.commands.compress import Compress
-from compress.commands.evaluate import Evaluate
 from compress.commands.inspect import Inspect
 from dqbart.cli import run_command
+from pipelines.compressing.compress import Compress
+from pipelines.scoring.evaluate import Evaluate
 from quant.artifact import read_artifact, sizes
 
 COMMANDS = {"compress": Compress, "evaluate": Evaluate, "inspect": Inspect}

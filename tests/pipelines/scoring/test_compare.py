@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from compress.commands.compare import Compare
 from dqbart.cli import run_command
+from pipelines.scoring.compare import Compare
 
 SHIPPED = str(Path(__file__).parents[3] / "models" / "mbart-de-en-2-2-8")
 DIRECTION = ["--source-language", "de_DE", "--target-language", "en_XX"]

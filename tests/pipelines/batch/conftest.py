@@ -1,0 +1,5 @@
+"""The tiny artifacts of `serving`."""
+
+from tests.serving.conftest import artifacts
+
+__all__ = ["artifacts"]
