@@ -126,6 +126,23 @@ class BenchSearch(Command):
         sys.exit(run_bench_search(self))
 
 
+class BenchNeighbours(_Bench):
+    """Encoding and decode steps on one thread and on several, beside none, one and two processes that keep cores busy."""
+
+    layers: str = Field("6-3", description="of the random student: encoder and decoder layers, E-D")
+    rounds: Count = Field(7, description="alternating runs on either number of threads")
+
+    @field_validator("layers")
+    @classmethod
+    def _layers(cls, value: str) -> str:
+        return str(Layers.parse(value))
+
+    def cli_cmd(self) -> None:
+        from benchmarks.neighbours_bench import run_bench_neighbours
+
+        sys.exit(run_bench_neighbours(self))
+
+
 class BenchTraining(Command):
     """Speed of a training step beside the naive loop: all outputs of teacher and student, float32; in turns, on the CPU."""
 

@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench memory": ("benchmarks.commands:BenchMemory", "Measure the memory of a loaded student."),
     "bench arrivals": ("benchmarks.commands:BenchArrivals", "Compare continuous with static batching."),
     "bench search": ("benchmarks.commands:BenchSearch", "Measure what searching and drawing cost."),
+    "bench neighbours": ("benchmarks.commands:BenchNeighbours", "Measure threads beside busy processes."),
     "bench service": ("benchmarks.service.commands:BenchService", "Measure what the service adds to its engine."),
     "bench soak": ("benchmarks.service.commands:BenchSoak", "Watch a server under mixed traffic for a long time."),
     "bench stops": ("benchmarks.service.commands:BenchStops", "Stop servers in every phase of their start and work."),
