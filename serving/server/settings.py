@@ -83,7 +83,8 @@ class Serve(Command):
     )
     max_cache_bytes: Positive = Field(
         default=EngineSettings.max_cache_bytes,
-        description="bytes of memory for what a model keeps of the inputs that it is decoding, in each replica; others wait",
+        description="bytes of memory for what all models keep of the inputs that they are decoding, in each replica; where "
+        "they end, who came last waits",
     )
     max_queued_requests: Positive = Field(
         default=EngineSettings.max_queued_requests,
