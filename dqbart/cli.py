@@ -57,6 +57,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench stops": ("benchmarks.service.commands:BenchStops", "Stop servers in every phase of their start and work."),
     "bench holds": ("benchmarks.service.commands:BenchHolds", "Find what holds a replica's loop, and for how long."),
     "bench capacity": ("benchmarks.commands:BenchCapacity", "Find how many replicas a load needs."),
+    "bench batch": ("benchmarks.commands:BenchBatch", "Compare batches with the bare engine."),
     "bench training": ("benchmarks.commands:BenchTraining", "Compare a training step with the naive loop's."),
 }
 """Command → where its class is, and the line that the list of commands shows. The first of two words is a group."""

@@ -11,7 +11,7 @@ from serving.engine.native.caches import DecoderHeads, SourceCache, Span
 
 OWN_ROW = np.dtype(
     [
-        ("records", np.uint64),
+        ("pages", np.uint64),
         ("ancestors", np.uint64),
         ("head_bytes", np.int64),
         ("slots", np.int64),
@@ -45,12 +45,15 @@ class Batch:
                 self._changed |= len(kept) != source.rows
                 source.select(kept)
         if not all(parents):
+            for source in self.sources:
+                if not source.rows:
+                    source.leave()
             self.sources = [source for source in self.sources if source.rows]
 
     def advance(self) -> None:
         """Go to the next position of every row; the tables then speak of it."""
         for source in self.sources:
-            source.position += 1
+            source.advance()
         if self._changed:
             self._rebuild()
             self._changed = False
@@ -66,7 +69,7 @@ class Batch:
         self._own = np.array(
             [
                 (
-                    source.records_address,
+                    source.pages_address,
                     source.ancestors_address(row),
                     source.head_bytes,
                     source.slots,

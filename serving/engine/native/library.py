@@ -70,6 +70,7 @@ _SIZES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
     "dq_block_bytes": [c_int64, c_int64, c_int64],
     "dq_code_bytes": [c_int64, c_int64],
     "dq_record_bytes": [c_int64, c_int64],
+    "dq_page_positions": [],
 }
 
 

@@ -16,10 +16,11 @@ from quant.layout import DECODER_EMBEDDING, ENCODER_EMBEDDING, HEAD, Architectur
 from serving.engine.native.attention import Attend, attend_to_themselves
 from serving.engine.native.batch import Batch
 from serving.engine.native.buffers import Buffers
-from serving.engine.native.caches import DecoderHeads, Heads, SourceCache
+from serving.engine.native.caches import DecoderHeads, Heads, SourceCache, page_positions
 from serving.engine.native.layers import Builder, DecoderLayer, Embedding, EncoderLayer, KeyWriter
 from serving.engine.native.library import UnavailableError, kernels
 from serving.engine.native.linear import Codes
+from serving.engine.native.pages import PagePool
 from serving.engine.native.selection import Selection
 from serving.engine.native.weights import ArtifactWeights, Weights
 from serving.engine.runner import Candidates, Source, Wanted
@@ -86,10 +87,25 @@ class NativeRunner:
         """Forget everything, what was begun too."""
         self._batch = Batch(self._decoder_heads)
         self._encoding: _Encoding | None = None
+        self._pages = PagePool()
 
-    def cache_bytes(self, source: Source) -> int:
-        """Bytes that the caches of a source take while it is in the batch."""
-        return SourceCache.bytes(source, self._decoder_heads)
+    @property
+    def page_positions(self) -> int:
+        """As the protocol says."""
+        return page_positions()
+
+    def cache_bytes(self, source: Source, positions: int) -> int:
+        """As the protocol says."""
+        return SourceCache.bytes(source, positions, self._decoder_heads)
+
+    @property
+    def spare_bytes(self) -> int:
+        """As the protocol says."""
+        return self._pages.spare_bytes
+
+    def trim(self, most: int) -> None:
+        """As the protocol says."""
+        self._pages.trim(most)
 
     @torch.inference_mode()
     @one_torch_thread()
@@ -99,7 +115,7 @@ class NativeRunner:
         tokens = [token for source in sources for token in source.token_ids]
         positions = np.concatenate([np.arange(length) for length in lengths])
         hidden = self._buffers.floats("source hidden", len(tokens), self._architecture.d_model)
-        caches = [SourceCache(source, self._decoder_heads) for source in sources]
+        caches = [SourceCache(source, self._decoder_heads, self._pages) for source in sources]
         self._encoding = _Encoding(caches, self._embed_source(tokens, positions, hidden), self._grouped(lengths))
 
     @torch.inference_mode()
