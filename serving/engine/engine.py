@@ -22,7 +22,6 @@ from serving.engine.at_work import AtWork, Room
 from serving.engine.cache_budget import CacheBudget
 from serving.engine.errors import GenerationFailed
 from serving.engine.generation import Generation
-from serving.engine.memory import give_back_freed_memory
 from serving.engine.request import Request, Result
 from serving.engine.runner import Candidates, Runner
 from serving.engine.runners import runner_for
@@ -247,7 +246,6 @@ def load_engine(
     """An engine over the artifact in a folder, which is ready for requests. Raises ArtifactError, RunnerUnavailable."""
     chosen = runner_for(open_artifact(artifact), settings, runner)
     warm_up(Engine(chosen, settings))
-    give_back_freed_memory()
     return Engine(chosen, settings, budget)
 
 
