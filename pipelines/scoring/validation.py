@@ -22,16 +22,22 @@ from serving.service.text import TextCodec
 def open_student(folder: Path, student: PreTrainedModel, batch_tokens: int) -> Iterator[Decoder]:
     """Decodes with the artifact in `folder`, by its own settings.
 
-    A student that is trained on a GPU is itself decoded with, by `generate`: what the engine needs there would have to be
-    free beside the training. It reads texts the same way.
+    A student that is trained on a GPU decodes by itself: what the engine needs there would have to be free beside the
+    training.
     """
+    if student.device.type != "cpu":
+        yield by_itself(folder, student, batch_tokens)
+        return
+    settings = GenerationSettings.of(open_artifact(folder))
+    # Nobody will open this artifact again, so it is not kept packed.
+    with engine_decoder(folder, student.device, settings, packed_folder="none") as decoder:
+        yield decoder
+
+
+def by_itself(folder: Path, student: PreTrainedModel, batch_tokens: int) -> GenerateDecoder:
+    """The student by `generate`, with the settings of its artifact in `folder`, of texts as the service reads them."""
     artifact = open_artifact(folder)
     settings = GenerationSettings.of(artifact)
-    if student.device.type == "cpu":
-        # Nobody will open this artifact again, so it is not kept packed.
-        with engine_decoder(folder, student.device, settings, packed_folder="none") as decoder:
-            yield decoder
-        return
     reader = Reader(TextCodec(folder, artifact.card, artifact.architecture.vocab_size), artifact.card.task)
     config = generate_config(settings, artifact.generation_config)
-    yield GenerateDecoder(student, reader, settings, config, batch_tokens)
+    return GenerateDecoder(student, reader, settings, config, batch_tokens)
