@@ -6,6 +6,8 @@ Each loader imports its own program only, so that a worker process holds nothing
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 from benchmarks.works import Work
 
 if TYPE_CHECKING:
+    from quant.layout import Architecture
+    from serving.engine.request import Request
     from serving.engine.settings import RunnerName
 
 Run = Callable[[], list[int]]
@@ -29,9 +33,10 @@ class Specification(NamedTuple):
     """Which program with which settings, as a worker process is told."""
 
     name: str
-    kind: Literal["engine", "transformers", "ctranslate2"]
+    kind: Literal["engine", "loop", "transformers", "ctranslate2"]
     folder: Path
-    """An artifact; of CTranslate2 a converted model; of `transformers` a plain checkpoint, too."""
+    """An artifact; of CTranslate2 a converted model; of `transformers` a plain checkpoint, too; of a loop several artifacts,
+    too."""
     threads: int
     """In all: replicas share them."""
     runner: RunnerName = "auto"
@@ -41,6 +46,10 @@ class Specification(NamedTuple):
     replicas: int = 1
     """Of CTranslate2: parts of a batch decoded side by side."""
     environment: tuple[tuple[str, str], ...] = ()
+    models: int = 1
+    """Of a loop of engines: how many it has."""
+    busy: int = 1
+    """How many of them share a work, in equal parts."""
 
     def load(self) -> Contestant:
         return _LOADERS[self.kind](self)
@@ -59,16 +68,9 @@ class _Engine:
 
     def prepare(self, work: Work, new_tokens: int) -> Run:
         from serving.engine.engine import Finished
-        from serving.engine.request import GenerationParameters, Request, Result
+        from serving.engine.request import Result
 
-        parameters = GenerationParameters(
-            max_new_tokens=new_tokens,
-            min_new_tokens=new_tokens,
-            num_beams=work.beams,
-            decoder_start_token_id=self._architecture.start_token_id,
-            eos_token_ids=(self._architecture.eos_token_id,),
-        )
-        requests = [Request(tuple(source), parameters) for source in work.sources(self._architecture.vocab_size)]
+        requests = _requests(self._architecture, work, new_tokens)
 
         def run() -> list[int]:
             for request in requests:
@@ -83,6 +85,51 @@ class _Engine:
             return counts
 
         return run
+
+
+class _Loop:
+    """Several engines, as a server has them: of the artifacts in a folder, or of one artifact, whose memory they share."""
+
+    def __init__(self, specification: Specification) -> None:
+        from serving.engine.async_engine import AsyncEngine
+        from serving.engine.engine import load_engine
+        from serving.engine.loop import EngineLoop
+        from serving.engine.settings import EngineSettings
+        from serving.engine.threads import set_threads
+
+        set_threads(specification.threads)
+        loop, settings = EngineLoop(), EngineSettings(max_batch_rows=256)
+        folders = sorted(config.parent for config in specification.folder.glob("*/config.json")) or [specification.folder]
+        chosen = itertools.islice(itertools.cycle(folders), specification.models)
+        engines = [load_engine(folder, settings, specification.runner) for folder in chosen]
+        self._architecture = engines[0].architecture
+        self._engines = [AsyncEngine(loop.add(engine)) for engine in engines]
+        self._busy = specification.busy
+
+    def prepare(self, work: Work, new_tokens: int) -> Run:
+        requests = _requests(self._architecture, work, new_tokens)
+        share = work.batch // self._busy
+
+        async def together() -> list[int]:
+            engines = [self._engines[place // share] for place in range(work.batch)]
+            asked = zip(engines, requests, strict=True)
+            results = await asyncio.gather(*(engine.generate(request) for engine, request in asked))
+            return [len(result.sequences[0].token_ids) for result in results]
+
+        return lambda: asyncio.run(together())
+
+
+def _requests(architecture: Architecture, work: Work, new_tokens: int) -> list[Request]:
+    from serving.engine.request import GenerationParameters, Request
+
+    parameters = GenerationParameters(
+        max_new_tokens=new_tokens,
+        min_new_tokens=new_tokens,
+        num_beams=work.beams,
+        decoder_start_token_id=architecture.start_token_id,
+        eos_token_ids=(architecture.eos_token_id,),
+    )
+    return [Request(tuple(source), parameters) for source in work.sources(architecture.vocab_size)]
 
 
 class _Transformers:
@@ -158,6 +205,7 @@ class _CTranslate2:
 
 _LOADERS: dict[str, Callable[[Specification], Contestant]] = {
     "engine": _Engine,
+    "loop": _Loop,
     "transformers": _Transformers,
     "ctranslate2": _CTranslate2,
 }

@@ -85,11 +85,11 @@ def _decode(folder: Path, longest: int, settings: BenchMemory, cache: str) -> di
 
 def _loading_table(title: str, loadings: dict[str, Loaded]) -> Table:
     table = Table("", title=f"Loading {title}", title_justify="left")
-    for column in ("seconds", "most", "resident", "proportional", "of its own"):
-        table.add_column(column if column == "seconds" else f"{column}, MB", justify="right")
+    for column in ("s", "s of a core", "most, MB", "resident, MB", "proportional, MB", "own, MB"):
+        table.add_column(column, justify="right")
     for name, loaded in loadings.items():
         figures = [f"{count / 1e6:.0f}" for count in (loaded.most, *loaded.held)]
-        table.add_row(name, f"{loaded.seconds:.2f}", *figures)
+        table.add_row(name, f"{loaded.seconds:.2f}", f"{loaded.processor_seconds:.2f}", *figures)
     return table
 
 

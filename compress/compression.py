@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from transformers import set_seed
+from transformers import PreTrainedModel, set_seed
 
 from compress.data.encoded import Encoded
 from compress.data.text_format import Example
@@ -26,6 +28,7 @@ from compress.model.servable import check_servable
 from compress.model.student import StudentError, build_student, spaced_layers
 from compress.model.teacher import Teacher
 from compress.model_card import write_model_card
+from compress.scoring.decoder import Decoder, PlainDecoder
 from compress.scoring.decoding import DecodingSettings
 from compress.scoring.evaluation import Evaluation, evaluate
 from compress.structuring import NO_GOALS, StructureGoals, StructureSearch
@@ -47,6 +50,10 @@ from quant.whole_files import save_tensors, whole_files
 
 Load = Callable[[], Sequence[Example]]
 """Reads the examples of a split."""
+
+OpenStudent = Callable[[Path, PreTrainedModel, int], AbstractContextManager[Decoder]]
+"""What decodes a student in validation: given the folder that it is packed in, itself, and how many padded tokens times
+beams `generate` may take in a batch."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +84,14 @@ class Compression:
         group: Group | None = None,
         flags: Mapping[str, Any] | None = None,
         observation: Observation = LOG_ONLY,
+        open_student: OpenStudent | None = None,
     ) -> None:
-        """`flags` are for the manifest."""
+        """`flags` are for the manifest. Without `open_student` a student is validated as a plain one is, by `generate`."""
         self.group: Group = group or Alone()
         self.flags = flags or {}
         self.observation = observation
+        self._open_student = open_student
+        self._says_how = True
         self.teacher = teacher
         self.plan = plan
         self.output = output
@@ -159,16 +169,18 @@ class Compression:
                 self.teacher.text_format.tokenizer.save_pretrained(partial)
             write_manifest(self.output, manifest)
             return
+        self._write_artifact(self.output, self.plan.scheme)
+        write_manifest(self.output, manifest)
+        write_model_card(self.output)
+
+    def _write_artifact(self, folder: Path, scheme: Scheme) -> None:
         generation = self.plan.decoding.recorded(self.student, self.teacher.text_format)
         config = {key: value for key, value in self.student.config.to_dict().items() if value is not None}
         config.pop("_name_or_path", None)  # where the teacher lay on this machine
         weights = packable_weights(self.student)
         card = self.teacher.text_format.card
-        scheme, structure = self.plan.scheme, self.structure
-        write_artifact(self.output, weights, config, generation, scheme, self.teacher.digest, card, structure)
-        self.teacher.text_format.tokenizer.save_pretrained(self.output)
-        write_manifest(self.output, manifest)
-        write_model_card(self.output)
+        write_artifact(folder, weights, config, generation, scheme, self.teacher.digest, card, self.structure)
+        self.teacher.text_format.tokenizer.save_pretrained(folder)
 
     def _check(self) -> None:
         """That the student can be packed and served, before anything is computed. Raises CompressError, ArtifactError."""
@@ -213,11 +225,29 @@ class Compression:
         quantize_modules(self.student, plan.scheme, self.structure, plan.scales)
         return replace(layers, kept_heads=found.kept_heads)
 
-    def _validate(self, valid: Sequence[Example], advance: Any) -> Evaluation:
+    def _validate(self, valid: Sequence[Example], advance: Callable[[int], None]) -> Evaluation:
+        with self._decoder() as decoder:
+            if self._says_how:
+                self._says_how = False
+                texts = "texts whole" if decoder.reading == "whole" else "texts sentence by sentence"
+                self.console.print(f"validated by {decoder.decoded_by}; {texts}", highlight=False, soft_wrap=True)
+            return evaluate(decoder, valid, advance)
+
+    @contextmanager
+    def _decoder(self) -> Iterator[Decoder]:
+        """The student as it is, packed where it will be."""
         tokens = 2 * self.plan.training.batch_tokens
-        return evaluate(
-            self.student, self.teacher.text_format, valid, self.plan.decoding, tokens, self.plan.max_target_tokens, advance
-        )
+        if self.plan.scheme is None or self._open_student is None:
+            yield PlainDecoder(self.student, self.teacher.text_format, self.plan.decoding, tokens)
+            return
+        folder = self.output / "training" / "validated"
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+        try:
+            self._write_artifact(folder, self.plan.scheme)
+            with self._open_student(folder, self.student, tokens) as decoder:
+                yield decoder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _training_run(self) -> TrainingRun:
         plan = {**asdict(self.plan), "layers": str(self.plan.layers), "scheme": str(self.plan.scheme or "full")}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compress.errors import CompressError
-from quant.artifact import ArtifactError
+from quant.errors import Error
 from quant.evaluation_file import EvaluationFileError
 
-EXPECTED_ERRORS = (CompressError, ArtifactError, EvaluationFileError, OSError)
+EXPECTED_ERRORS = (CompressError, Error, EvaluationFileError, OSError)
 """Anything else is a defect and keeps its traceback."""

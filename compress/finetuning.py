@@ -29,6 +29,7 @@ from compress.model.embeddings import save_checkpoint, settle_embeddings
 from compress.model.teacher import Teacher
 from compress.model.token_losses import TokenWeights, token_losses
 from compress.model.vocabulary import extend_positions, train_tokenizer, use_vocabulary
+from compress.scoring.decoder import PlainDecoder
 from compress.scoring.decoding import DecodingSettings
 from compress.scoring.evaluation import evaluate
 from compress.training.group import Alone, Group
@@ -145,9 +146,8 @@ def finetune(
 
 def _scored(teacher: Teacher, valid: Any, plan: FinetunePlan, console: Console) -> Validate:
     def validate(advance: Callable[[int], None]) -> tuple[Mapping[str, float], float]:
-        tokens = 2 * plan.training.batch_tokens
-        text_format, length = teacher.text_format, plan.max_target_tokens
-        evaluation = evaluate(teacher.model, text_format, valid, plan.decoding, tokens, length, advance)
+        decoder = PlainDecoder(teacher.model, teacher.text_format, plan.decoding, 2 * plan.training.batch_tokens)
+        evaluation = evaluate(decoder, valid, advance)
         if evaluation.warning:
             console.print(evaluation.warning, markup=False, highlight=False, soft_wrap=True)
         return evaluation.scores.values, evaluation.scores.selected

@@ -72,14 +72,15 @@ def _evaluation_lines(records: list[dict[str, Any]]) -> list[str]:
     lines = [
         "## Evaluation",
         "",
-        f"| model | data | direction | {' | '.join(names)} | decoding |",
-        f"| --- | --- | --- | {' | '.join('---' for _ in names)} | --- |",
+        f"| model | data | direction | {' | '.join(names)} | decoding | decoded by |",
+        f"| --- | --- | --- | {' | '.join('---' for _ in names)} | --- | --- |",
     ]
     for record in records:
         scores = " | ".join(f"{record['scores'][name]:.1f}" if name in record["scores"] else "" for name in names)
         decoding = ", ".join(f"{key} {value}" for key, value in record["decoding"].items())
+        by = f"{record['decoded_by']}; texts {record['read']}"
         data = f"{record['data']} ({record['examples']:,})"
-        lines.append(f"| {record['model']} | {data} | {direction(record)} | {scores} | {decoding} |")
+        lines.append(f"| {record['model']} | {data} | {direction(record)} | {scores} | {decoding} | {by} |")
     commands = list(dict.fromkeys(record["command"] for record in records))
     signatures = dict.fromkeys(pair for record in records for pair in record["signatures"].items())
     signed = [f"{name}: `{text}`" for name, text in signatures]

@@ -15,11 +15,11 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import quant.hf  # noqa: F401  registers the format with transformers
-from compress.commands.compress import Compress
 from compress.model.export import export_transformers
 from compress.model.export_int8 import export_int8
 from compress.model.packed_student import dequantized_student
 from dqbart.cli import run_command
+from pipelines.compressing.compress import Compress
 from quant.artifact import read_artifact
 from serving.engine.engine import load_engine
 from serving.engine.request import Request

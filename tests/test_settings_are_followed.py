@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
 
-from compress.commands.compress import Compress
 from compress.data.text_format import Example
 from compress.model.packed_student import dequantized_student, load_student
 from compress.scoring.decoding import DecodingSettings, generate
 from dqbart.cli import run_command
+from pipelines.compressing.compress import Compress
 from quant.artifact import read_artifact
 from serving.engine.engine import load_engine
 from serving.engine.request import Request

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.peer_service.rates import RateSearch, Trial
 from benchmarks.peer_service.settings import Tried
+from benchmarks.service.counting import Carried
 from benchmarks.service.figures import percentiles
 
 OURS, PEER = "dqbart", "CTranslate2"
@@ -29,8 +30,7 @@ class Side(NamedTuple):
     """One service in one case."""
 
     answers: Answers
-    throughput: float
-    """Requests a second, by many clients."""
+    many: Carried
     search: RateSearch
     at_rates: dict[float, Trial]
     """The same rates of both sides."""
@@ -91,7 +91,7 @@ class Compared:
 def _entries(side: Side) -> dict[str, Any]:
     return {
         "tokens_an_answer": side.answers.mean_tokens,
-        "throughput": side.throughput,
+        "many_clients": side.many._asdict(),
         "cpu_seconds_of_a_request": side.cpu_of_a_request,
         "client_share": side.client_share,
         "at_equal_rate": [_trial(trial) for trial in side.at_rates.values()],

@@ -28,13 +28,15 @@ from benchmarks.peer_service.process import RunningPeer, running_peer
 from benchmarks.peer_service.rates import RateSearch, Trial
 from benchmarks.peer_service.settings import PeerSettings, best_settings
 from benchmarks.service.commands import BenchService
+from benchmarks.service.counting import Service
 from benchmarks.service.load import Load, Outcome
-from benchmarks.service.process_tree import cpu_seconds
 from benchmarks.service.senders import Target, run_load
 from benchmarks.service.server_process import Running, free_port, running_server
 
 SHARES = (0.5, 0.8)
 """Rates at which latencies are compared, of the peer's throughput."""
+
+QUICK_CLIENTS = 32
 
 LEAST_RATE = 0.5
 """Requests a second: a peer so slow that none was answered in time has rates, too."""
@@ -44,7 +46,7 @@ class Pace(NamedTuple):
     """How long each part is measured."""
 
     trial_seconds: float
-    """Many clients at a time."""
+    """Many clients at a time, if they are answered sooner."""
     seconds: float
     """Requests that come at a rate, and no fewer than `requests` in as long as it takes, up to `most_seconds`."""
     requests: int
@@ -65,26 +67,7 @@ class Pace(NamedTuple):
 
 
 FULL = Pace(5.0, 15.0, 300, 40.0, rounds=2, precision=0.06, tries=2)
-QUICK = Pace(1.5, 2.5, 40, 5.0, rounds=1, precision=0.15, tries=1)
-
-
-class Service(NamedTuple):
-    """One side in one case, that can be asked."""
-
-    target: Target
-    pid: int
-    send: Callable[[Target, Load], Outcome]
-
-    def run(self, load: Load) -> Outcome:
-        return self.run_and_count(load)[0]
-
-    def run_and_count(self, load: Load) -> tuple[Outcome, float]:
-        """And the seconds of a core that the service computed in the window."""
-        # Answered when all that was given up before is done, or was dropped.
-        self.send(self.target, Load(0.0, 1, requests=1))
-        before = cpu_seconds(self.pid)
-        outcome = self.send(self.target, load)
-        return outcome, (cpu_seconds(self.pid) - before) * load.seconds / (load.warm_up + load.seconds)
+QUICK = Pace(1.5, 2.0, 30, 4.0, rounds=1, precision=0.2, tries=1)
 
 
 def compare_with_peer(
@@ -114,13 +97,13 @@ def _compare(
     progress: Progress,
 ) -> Iterator[Compared]:
     cases = {case.name: case for case in subject.cases}
-    many = Load(pace.trial_seconds, settings.clients, warm_up=pace.trial_seconds / 2)
+    clients = min(QUICK_CLIENTS, settings.clients) if settings.quick else settings.clients
     task = progress.add_task(f"{subject.name}: the peer's settings", total=None)
 
     def carried(tried: PeerSettings, names: Sequence[str]) -> dict[str, float]:
         with _peer(subject, tried, scratch) as peer:
             services = {name: Service(cases[name].at(peer.http), peer.pid, send) for name in names}
-            return {name: service.run(many).throughput for name, service in services.items()}
+            return {name: service.carried(clients, pace.trial_seconds).throughput for name, service in services.items()}
 
     def waited(tried: PeerSettings, name: str, rate: float) -> float:
         with _peer(subject, tried, scratch) as peer:
@@ -137,18 +120,18 @@ def _compare(
                 PEER: Service(case.at(peer.http), peer.pid, send),
             }
             limits = tuple(limit / 1e3 for limit in settings.limits)
-            sides = measured(services, many, limits, pace)
+            sides = measured(services, clients, limits, pace)
         progress.remove_task(task)
         yield Compared(name, sides, tried[name], limits)
 
 
-def measured(services: dict[str, Service], many: Load, limits: Sequence[float], pace: Pace) -> dict[str, Side]:
+def measured(services: dict[str, Service], clients: int, limits: Sequence[float], pace: Pace) -> dict[str, Side]:
     answers = {side: ask_all(service.target) for side, service in services.items()}
-    throughputs = {side: service.run(many).throughput for side, service in services.items()}
-    searches = {side: RateSearch(limits, throughputs[side], pace.precision, pace.tries) for side in SIDES}
+    carried = {side: service.carried(clients, pace.trial_seconds) for side, service in services.items()}
+    searches = {side: RateSearch(limits, carried[side].throughput, pace.precision, pace.tries) for side in SIDES}
     at_rates: dict[str, dict[float, Trial]] = {side: {} for side in SIDES}
     computed, sent, seconds = (dict.fromkeys(SIDES, 0.0) for _ in range(3))
-    for rate in (max(LEAST_RATE, share * throughputs[PEER]) for share in SHARES):
+    for rate in (max(LEAST_RATE, share * carried[PEER].throughput) for share in SHARES):
         outcomes: dict[str, list[Outcome]] = {side: [] for side in SIDES}
         for seed in range(pace.rounds):
             for side, service in services.items():
@@ -164,7 +147,7 @@ def measured(services: dict[str, Service], many: Load, limits: Sequence[float], 
     return {
         side: Side(
             answers[side],
-            throughputs[side],
+            carried[side],
             searches[side],
             at_rates[side],
             computed[side],

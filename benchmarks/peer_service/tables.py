@@ -26,7 +26,7 @@ def equal_p99_table(compared: Sequence[Compared]) -> Table:
             ratio = each.ratio(limit)
             shown = "" if ratio is None else f"{ratio:.2f}x"
             table.add_row(each.name, f"{1e3 * limit:g}", *(f"{rate:.1f}" if rate else "none" for rate in rates), shown)
-        ours, theirs = (each.sides[side].throughput for side in SIDES)
+        ours, theirs = (each.sides[side].many.throughput for side in SIDES)
         table.add_row(each.name, "no limit", f"{ours:.1f}", f"{theirs:.1f}", f"{ours / theirs:.2f}x")
         table.add_section()
     return table
@@ -63,7 +63,8 @@ def equal_rate_table(compared: Sequence[Compared]) -> Table:
 def work_table(compared: Sequence[Compared]) -> Table:
     """Whether both did the same, and what else it took."""
     table = Table("", "side", title="The work", title_justify="left")
-    for heading in ("tokens an answer", "equal answers", "processor, ms a request", "the client's share of a core"):
+    processor = "processor, ms a request"
+    for heading in ("tokens an answer", "equal answers", processor, f"{processor}, no limit", "the client, of a core"):
         table.add_column(heading, justify="right")
     table.add_column("settings")
     for each in compared:
@@ -75,6 +76,7 @@ def work_table(compared: Sequence[Compared]) -> Table:
                 f"{side.answers.mean_tokens:.1f}",
                 f"{each.same_texts:.0%}" if name == PEER else "",
                 f"{1e3 * side.cpu_of_a_request:.1f}",
+                f"{1e3 * side.many.cpu_of_a_request:.1f}",
                 f"{side.client_share:.0%}",
                 str(each.tried.best) if name == PEER else "defaults",
             )

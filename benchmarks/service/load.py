@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 ANSWERED = "ok"
+FIRST_REQUESTS = 3
+"""Of a closed loop, one after the other; they do not count."""
+
 UNFINISHED = "unfinished"
 """Given up at the end of a load, some seconds after the last request was due."""
 
@@ -106,7 +109,7 @@ class _Counted:
 async def _closed(sender: Sender, load: Load) -> Outcome:
     counted = _Counted()
     numbers = iter(range(1 << 60))
-    for _ in range(3):
+    for _ in range(FIRST_REQUESTS):
         await sender.send(next(numbers))
     begin = time.perf_counter() + (0.0 if load.requests else load.warm_up)
     end = math.inf if load.requests else begin + load.seconds

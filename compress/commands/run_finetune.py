@@ -11,7 +11,7 @@ from rich.console import Console
 
 from compress.commands.finetune import Finetune
 from compress.commands.outcome import exit_code
-from compress.commands.run_compress import training_settings
+from compress.commands.training_settings import training_settings
 from compress.data.dataset import Languages, load_examples
 from compress.data.encoded import Encoded
 from compress.data.text_format import Example

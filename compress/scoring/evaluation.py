@@ -1,18 +1,16 @@
-"""Score a teacher or a packed artifact on a data set, both decoded by the same code with the same settings."""
+"""Score what a model writes for a data set, with all that is needed to repeat the figures."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import PreTrainedModel
-
-from compress.data.text_format import Example, TextFormat
-from compress.scoring.decoding import DecodingSettings, generate
+from compress.data.text_format import Example
+from compress.scoring.decoder import Decoder, Progress
 from compress.scoring.metrics import Scores, score, zero_warning
 
 
@@ -27,36 +25,31 @@ class Evaluation:
     """What makes the scores doubtful, for the user."""
 
 
-def evaluate(
-    model: PreTrainedModel,
-    text_format: TextFormat,
-    examples: Sequence[Example],
-    decoding: DecodingSettings,
-    batch_tokens: int,
-    max_target_tokens: int,
-    progress: Callable[[int], None] = lambda _: None,
-) -> Evaluation:
-    """Generate for every example and score against its references. Sources past the model's limit are cut and counted."""
-    encoded = text_format.encode(examples, max_target_tokens)
+def evaluate(decoder: Decoder, examples: Sequence[Example], progress: Progress = lambda _: None) -> Evaluation:
+    """Decode every example and score the output against its references."""
     started = time.perf_counter()
-    hypotheses = generate(model, text_format, examples, encoded, decoding, batch_tokens, progress)
+    decoded = decoder.decode(examples, progress)
     seconds = time.perf_counter() - started
     references = [example.references for example in examples]
     languages = [example.target_language for example in examples]
-    scores = score(text_format.card.task, hypotheses, references, languages)
+    scores = score(decoder.task, decoded.outputs, references, languages)
     record = {
         "examples": len(examples),
-        "truncated": sum(example.truncated for example in encoded),
+        "truncated": decoded.truncated,
         "source_language": examples[0].source_language,
         "target_language": examples[0].target_language,
         "scores": {name: round(value, 2) for name, value in scores.values.items()},
         "signatures": scores.signatures,
-        "decoding": decoding.over(model).in_effect(),
+        "decoding": dict(decoder.settings),
+        "decoded_by": decoder.decoded_by,
+        "read": decoder.reading,
         "seconds": round(seconds, 1),
     }
+    if decoded.refused:
+        record["refused"] = decoded.refused
     if (most := max(map(len, references))) > 1:
         record["references"] = most
-    return Evaluation(scores, hypotheses, record, zero_warning(scores, hypotheses))
+    return Evaluation(scores, decoded.outputs, record, zero_warning(scores, decoded.outputs))
 
 
 def data_digest(examples: Sequence[Example]) -> str:

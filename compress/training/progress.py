@@ -17,6 +17,7 @@ from compress.training.observers import Observer
 
 # Where there is no terminal, a bar would print nothing before its end: a plain line at most this often instead.
 _PLAIN_SECONDS = 20
+_TELLING = 0.05  # of all there is to do: less of it says nothing of the time that the rest takes
 
 
 def progress_bar(console: Console, transient: bool = False) -> Progress:
@@ -28,9 +29,34 @@ def progress_bar(console: Console, transient: bool = False) -> Progress:
 @contextmanager
 def advancing(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar while something else than training goes on; yields the function to call with what was done."""
+    if not console.is_terminal:
+        yield Lines(console, what, total).advance
+        return
     with progress_bar(console, transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda finished: bar.advance(task, finished)
+
+
+class Lines:
+    """A line now and then, where there is no terminal for a bar."""
+
+    def __init__(self, console: Console, what: str, total: int) -> None:
+        self._console, self._what, self._total = console, what, total
+        self._done = 0
+        self._started = self._printed = time.monotonic()
+
+    def advance(self, finished: int) -> None:
+        """So many more are done."""
+        self._done += finished
+        now = time.monotonic()
+        if now - self._printed < _PLAIN_SECONDS or not 0 < self._done < self._total:
+            return
+        self._printed = now
+        line = f"{self._what} {self._done:,}/{self._total:,}"
+        if self._done >= _TELLING * self._total:
+            left = (now - self._started) * (self._total - self._done) / self._done
+            line += f"  {left / 60:.0f} min left"
+        self._console.print(line, highlight=False, soft_wrap=True)
 
 
 class TrainingProgress:
@@ -73,6 +99,9 @@ class TrainingProgress:
     @contextmanager
     def validating(self, examples: int) -> Iterator[Callable[[int], None]]:
         """A second bar; yields the function to call with the number of examples finished."""
+        if not self._console.is_terminal:
+            yield Lines(self._console, "validating", examples).advance
+            return
         task = self._bar.add_task("validating", total=examples)
         yield lambda finished: self._bar.advance(task, finished)
         self._bar.remove_task(task)

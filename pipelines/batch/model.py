@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +31,25 @@ class Model:
     def task(self) -> Task:
         return self.card.task
 
-    def check_languages(self, source: str | None, target: str | None) -> None:
-        """Raises BatchError for languages of all rows that the model does not have."""
+    def check_languages(self, source: str | None, target: str | None, in_columns: tuple[bool, bool]) -> None:
+        """Raises BatchError for languages of all rows that the model does not have; a row's own are checked with it."""
         from serving.service.errors import ServiceError
         from serving.service.languages import resolve_languages
 
         if self.task != "translation":
             return
-        try:
-            resolve_languages(self.card.language_pairs, source, target)
-        except ServiceError as error:
-            raise BatchError(f"{error}; --source-language and --target-language, or columns of them, say which") from error
+        # What a column may say at best, so that a fault is that of the other language.
+        sources = self.card.languages if in_columns[0] else (source,)
+        targets = self.card.languages if in_columns[1] else (target,)
+        fault: ServiceError | None = None
+        for pair in product(sources, targets):
+            try:
+                resolve_languages(self.card.language_pairs, *pair)
+            except ServiceError as error:
+                fault = error
+            else:
+                return
+        raise BatchError(f"{fault}; --source-language and --target-language, or columns of them, say which")
 
     def check_parameters(self, parameters: Mapping[str, Any], batch_rows: int) -> None:
         """Raises BatchError for parameters that the model, or an engine of so many rows, cannot follow."""

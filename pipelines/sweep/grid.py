@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from compress.commands.compress import Compress
 from dqbart.cli import describe
+from pipelines.compressing.compress import Compress
 from quant.card import Task
 
 OWN = ("config", "teacher", "output", "resume")

@@ -22,12 +22,12 @@ from rich.markup import escape
 from transformers.utils import logging as transformers_logging
 
 from compress.commands.early import data_faults
-from compress.commands.evaluate import Evaluate
 from compress.data.tables import load_table
 from compress.expected_errors import EXPECTED_ERRORS
 from compress.scoring.metrics import SELECTION
 from dqbart.cli import describe
 from pipelines.commands import Sweep
+from pipelines.scoring.evaluate import Evaluate
 from pipelines.sweep.children import Children, CommandFailed, Interrupted
 from pipelines.sweep.grid import NO_ENVIRONMENT, TEACHER, Run, normalized
 from pipelines.sweep.plot import write_plots

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.commands.evaluate import Evaluate
 from compress.commands.flags import DataFlags
+from pipelines.scoring.evaluate import Evaluate
 from pipelines.sweep.children import Children
 from pipelines.sweep.record import MODEL_FOLDER, Record
 from quant.card import Task
@@ -19,6 +19,9 @@ from quant.whole_files import latest
 
 TEACHER_ONLY = ("source_template", "passage_separator", "max_source_tokens")
 """Settings of `evaluate` that an artifact knows itself, and a plain checkpoint has to be told."""
+
+ARTIFACT_ONLY = ("check_generate",)
+"""Settings of `evaluate` that mean nothing for a plain checkpoint."""
 
 
 def evaluations(
@@ -61,6 +64,8 @@ def complete(record: Record, folder: Path, children: Children) -> None:
         if compress is not None and compress.get("bits") != "full":
             given = {key: value for key, value in given.items() if key not in TEACHER_ONLY}
             place = {"keep": True}  # in the same file, and in the card
+        else:
+            given = {key: value for key, value in given.items() if key not in ARTIFACT_ONLY}
         arguments = ["evaluate", str(scored), *flags({**given, **place})]
         children.run(arguments, folder / "evaluate.log")
     scores = read_evaluations(scores_file)

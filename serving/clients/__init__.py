@@ -1,1 +1,1 @@
-"""The command-line clients of a running server."""
+"""`dqbart translate`, `summarize` and `answer`, and the Python client of a server."""

@@ -9,18 +9,19 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
 from rich.text import Text
 
-from protos.dqbart.v1 import seq2seq_pb2 as pb
 from quant.card import Task as ModelTask
-from serving.clients.batches import Answer, Batch, Refused, answer_all
-from serving.clients.client import Client, Request, ServerError
+from quant.errors import Error
+from serving.clients.answers import Answer, Answered, Answering, Batch, Refusal, Refused
 from serving.clients.commands import Asking
-from serving.clients.inputs import Input, Inputs
+from serving.clients.inputs import Input, InputError, Inputs
 from serving.clients.output import Output, OutputError, OutputFile, StandardOutput
 
 SHOWN_PLACES = 10
@@ -28,88 +29,78 @@ SHOWN_PLACES = 10
 
 INTERRUPTED = 128 + signal.SIGINT
 
-Build = Callable[[Sequence[Input]], Request]
 
-
-def ask(settings: Asking, task: ModelTask, inputs: Inputs, build: Build) -> None:
+def ask(settings: Asking, task: ModelTask, inputs: Inputs, answering: Callable[[], Answering]) -> None:
     """Answer all inputs. Raises SystemExit with a message for what cannot be answered, and 130 after Ctrl-C."""
     try:
-        client = Client(
-            settings.server,
-            api_key=None if settings.api_key is None else settings.api_key.get_secret_value(),
-            tls=settings.tls,
-            ca_file=settings.ca_file,
-            timeout=settings.timeout,
-            retry_seconds=settings.retry_seconds,
-        )
-    except OSError as error:
-        raise SystemExit(f"ca_file = {str(settings.ca_file)!r}: {error.strerror}") from error
-    with client:
-        try:
+        with closing(inputs), closing(answering()) as answers:
             if settings.stream:
-                _stream(client, inputs, build)
+                _stream(answers, inputs)
             else:
-                _write(settings, client, inputs, build, _output(settings, task, client, inputs))
-        except (Refused, ServerError, OutputError) as error:
-            raise SystemExit(str(error)) from error
-        except KeyboardInterrupt:
-            if settings.output is not None:
-                print(f"interrupted; the same command continues {settings.output}", file=sys.stderr)
-            raise SystemExit(INTERRUPTED) from None
-        except BrokenPipeError:
-            # Whoever read the output has enough. Python would complain once more when it closes it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(1) from None
+                _write(settings, answers, inputs, _output(settings, task, answers, inputs))
+    except (Refused, Error, OutputError, InputError) as error:
+        raise SystemExit(f"{error}{_folder_meant(settings, error)}") from error
+    except KeyboardInterrupt:
+        if settings.output is not None:
+            print(f"interrupted; the same command continues {settings.output}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read the output has enough. Python would complain once more when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
 
 
-def _stream(client: Client, inputs: Inputs, build: Build) -> None:
-    texts = [each for each in inputs.given if not each.empty]
+def _folder_meant(settings: Asking, error: Exception) -> str:
+    """What to say to who names a folder as if a server had it."""
+    name, fault = settings.model, error.__cause__ or error
+    meant = name is not None and settings.folder is None and (Path(name) / "config.json").is_file()
+    not_there = isinstance(fault, Error) and getattr(fault, "code", "") in (None, "unknown_model")
+    return f"; --model ./{name} asks the one in this folder" if meant and not_there else ""
+
+
+def _stream(answering: Answering, inputs: Inputs) -> None:
+    texts = list(islice((each for each in inputs.given if not each.empty), 2))
     if len(texts) > 1:
-        raise SystemExit(f"stream = True: one text is expected, {len(texts)} are given")
+        raise SystemExit("stream = True: one text is expected, several are given")
     unknown: list[Input] = []
-    with closing(client.stream(build(texts))) as events:
-        for event in events:
-            sys.stdout.write(event.text)
-            sys.stdout.flush()
-            if event.result.unknown_tokens:
+    with closing(answering.stream(texts[0])) as parts:
+        for part in parts:
+            if isinstance(part, str):
+                sys.stdout.write(part)
+                sys.stdout.flush()
+            elif part.unknown_tokens:
                 unknown = texts
     print()
     _tell_unknown(unknown, 1)
 
 
-def _write(settings: Asking, client: Client, inputs: Inputs, build: Build, output: Output) -> None:
-    left = inputs.given[output.done :]
-    skipped = 0
+def _write(settings: Asking, answering: Answering, inputs: Inputs, output: Output) -> None:
+    left = islice(inputs.given, output.done, None)
+    answered = skipped = 0
     unknown: list[Input] = []
     console = Console(stderr=True)
     # Lines on the same terminal would run into the bar.
     shown = console.is_terminal and (settings.output is not None or not sys.stdout.isatty())
     columns = (BarColumn(bar_width=30), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    batches = answer_all(
-        client,
-        build,
-        left,
-        per_request=settings.inputs_per_request,
-        in_flight=settings.in_flight,
-        skip=settings.on_error == "skip",
-    )
+    batches = answering.answers(left, settings.on_error == "skip")
     with Progress(*columns, console=console, disable=not shown) as progress, closing(batches):
-        bar = progress.add_task("", total=len(inputs.given), completed=output.done)
+        bar = progress.add_task("", total=inputs.count, completed=output.done)
         for batch in batches:
             output.append([line for each in batch for line in _lines(settings, each[1], inputs.lines)])
+            answered += len(batch)
             skipped += _report(batch, console)
-            unknown += [each for each, answer in batch if isinstance(answer, pb.Result) and answer.unknown_tokens]
+            unknown += [each for each, answer in batch if isinstance(answer, Answered) and answer.unknown_tokens]
             progress.advance(bar, len(batch))
     if skipped:
-        print(f"{skipped} of {len(left)} inputs were refused, and have an empty line", file=sys.stderr)
-    _tell_unknown(unknown, len(left))
+        print(f"{skipped} of {answered} inputs were refused, and have an empty line", file=sys.stderr)
+    _tell_unknown(unknown, answered)
 
 
 def _report(batch: Batch, console: Console) -> int:
     """Say which inputs were left out; how many they are."""
-    refused = [(each, answer) for each, answer in batch if isinstance(answer, ServerError)]
-    for each, error in refused:
-        console.print(f"{each.place}: {error}", markup=False, highlight=False, soft_wrap=True)
+    refused = [(each, answer) for each, answer in batch if isinstance(answer, Refusal)]
+    for each, refusal in refused:
+        console.print(f"{each.place}: {refusal.message}", markup=False, highlight=False, soft_wrap=True)
     return len(refused)
 
 
@@ -120,55 +111,44 @@ def _tell_unknown(inputs: Sequence[Input], of: int) -> None:
         print(f"{len(inputs)} of {of} inputs have characters that the model does not know: {places}", file=sys.stderr)
 
 
-def _output(settings: Asking, task: ModelTask, client: Client, inputs: Inputs) -> Output:
+def _output(settings: Asking, task: ModelTask, answering: Answering, inputs: Inputs) -> Output:
     if settings.output is None:
         return StandardOutput()
-    made_with = {
-        "task": task,
-        "model": _served(client, task, settings.model),
-        **settings.decisive(),
-        "input": inputs.digest,
-    }
+    made_with = {"task": task, "model": answering.model(task), **settings.decisive(), "input": inputs.digest}
     return OutputFile(settings.output, made_with, 1 if settings.json_lines else settings.sequences)
-
-
-def _served(client: Client, task: ModelTask, name: str | None) -> dict[str, Any] | str | None:
-    """What tells a model from another of the same name; the name alone where it is not served, which the server says."""
-    for model in client.models():
-        if model.name == name or (name is None and model.is_default and model.task == task):
-            return {key: getattr(model, key) for key in ("name", "scheme", "layers", "size_bytes")}
-    return name
 
 
 def _lines(settings: Asking, answer: Answer, one_line: bool) -> list[str]:
     if settings.json_lines:
         return [json.dumps(_entries(answer), ensure_ascii=False)]
-    if not isinstance(answer, pb.Result):
+    if not isinstance(answer, Answered):
         return [""] * settings.sequences
-    return [_line(output, one_line) for output in answer.sequences or [answer]]
+    return [_line(output, one_line) for output in answer.sequences or (answer,)]
 
 
-def _line(output: pb.Result | pb.Output, one_line: bool) -> str:
+def _line(output: Answered, one_line: bool) -> str:
     text = re.sub(r"[\r\n]+", " ", output.text) if one_line else output.text
-    return f"{output.score:.4f}\t{text}" if output.HasField("score") else text
+    return text if output.score is None else f"{output.score:.4f}\t{text}"
 
 
 def _entries(answer: Answer) -> dict[str, Any]:
-    if not isinstance(answer, pb.Result):
-        return {"text": ""} if answer is None else {"text": "", "error": {"code": answer.code, "message": str(answer)}}
+    if answer is None:
+        return {"text": ""}
+    if isinstance(answer, Refusal):
+        return {"text": "", "error": {"code": answer.code, "message": answer.message}}
     entries = _output_entries(answer)
     if answer.unknown_tokens:
         entries["unknown_tokens"] = answer.unknown_tokens
-    if answer.HasField("seed"):
+    if answer.seed is not None:
         entries["seed"] = answer.seed
     if answer.sequences:
         entries["sequences"] = [_output_entries(each) for each in answer.sequences]
     return entries
 
 
-def _output_entries(output: pb.Result | pb.Output) -> dict[str, Any]:
+def _output_entries(output: Answered) -> dict[str, Any]:
     entries: dict[str, Any] = {"text": output.text, "generated_tokens": output.generated_tokens}
-    if output.HasField("score"):
+    if output.score is not None:
         entries["score"] = output.score
     return entries
 

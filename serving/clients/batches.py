@@ -7,36 +7,25 @@ whole; where one of its inputs may be to blame, halves of it are asked again unt
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
+from serving.clients.answers import OF_ONE_INPUT, Answered, Batch, Refusal, Refused
 from serving.clients.client import Client, Request, ServerError
-from serving.clients.inputs import Input
+from serving.clients.inputs import Input, InputError
 
-Answer = pb.Result | ServerError | None
-"""Of one input; what the server has against it; nothing for an empty one."""
-Batch = Sequence[tuple[Input, Answer]]
-
-MAY_BE_OF_ONE_INPUT = ("too_long", "empty_text", "bad_parameter")
-OF_ONE_INPUT = ("too_long", "empty_text")
+MAY_BE_OF_ONE_INPUT = (*OF_ONE_INPUT, "bad_parameter")
 """Codes of errors. A bad parameter is the fault of all inputs, but for those that are answered in windows."""
 
 AHEAD = 4
 """Requests that may be answered before the oldest one is, as a multiple of those that are on their way."""
 
 
-class Refused(Exception):
-    """An input that the server has something against; `place` says which, where it is known."""
-
-    def __init__(self, place: str | None, error: ServerError) -> None:
-        super().__init__(f"{place}: {error}" if place else str(error))
-
-
 def answer_all(
     client: Client,
     build: Callable[[Sequence[Input]], Request],
-    inputs: Sequence[Input],
+    inputs: Iterable[Input],
     *,
     per_request: int,
     in_flight: int,
@@ -44,20 +33,32 @@ def answer_all(
 ) -> Generator[Batch]:
     """Inputs with their answers, some at a time. With `skip`, an input that is at fault is given with what is wrong.
 
-    Raises Refused, when all inputs before the refused request were answered. Closing the iterator closes the client, for
-    that is what ends the calls on their way.
+    Raises Refused, and the InputError of `inputs`, when all inputs before were answered. Closing the iterator closes the
+    client, for that is what ends the calls on their way.
     """
     pool = ThreadPoolExecutor(in_flight)
     waiting: deque[Future[Batch]] = deque()
     batches = in_batches(inputs, per_request)
-    done = False
+    fault: Exception | None = None
+    done = taken = False
     try:
         while True:
-            while len(waiting) < AHEAD * in_flight and (batch := next(batches, None)):
+            # What is answered does not wait for inputs that are slow to come.
+            while len(waiting) < AHEAD * in_flight and not (taken and waiting[0].done()):
+                try:
+                    batch = next(batches, None)
+                except InputError as error:
+                    batch, fault = None, error
+                if batch is None:
+                    break
                 waiting.append(pool.submit(_answered, client, build, batch, skip))
+                taken = True
             if not waiting:
                 break
+            taken = False
             yield waiting.popleft().result()
+        if fault is not None:
+            raise fault
         done = True
     finally:
         if not done:
@@ -65,7 +66,7 @@ def answer_all(
         pool.shutdown(cancel_futures=True)
 
 
-def in_batches(inputs: Sequence[Input], most: int) -> Iterator[Sequence[Input]]:
+def in_batches(inputs: Iterable[Input], most: int) -> Iterator[Sequence[Input]]:
     """Runs of inputs, of which `most` at most are not empty."""
     batch: list[Input] = []
     texts = 0
@@ -87,17 +88,33 @@ def _answered(client: Client, build: Callable[[Sequence[Input]], Request], batch
 
 def _ask(
     client: Client, build: Callable[[Sequence[Input]], Request], asked: Sequence[Input], skip: bool
-) -> list[pb.Result | ServerError]:
+) -> list[Answered | Refusal]:
     if not asked:
         return []
     try:
-        return list(client.ask(build(asked)).results)
+        return [answered(result) for result in client.ask(build(asked)).results]
     except ServerError as error:
         if error.code not in MAY_BE_OF_ONE_INPUT:
             raise Refused(None, error) from error
         if len(asked) == 1:
             if skip and error.code in OF_ONE_INPUT:
-                return [error]
+                return [Refusal(error.code, str(error))]
             raise Refused(asked[0].place, error) from error
     half = len(asked) // 2
     return [*_ask(client, build, asked[:half], skip), *_ask(client, build, asked[half:], skip)]
+
+
+def answered(result: pb.Result) -> Answered:
+    """A server's result."""
+    return Answered(
+        result.text,
+        result.generated_tokens,
+        result.score if result.HasField("score") else None,
+        result.unknown_tokens,
+        result.seed if result.HasField("seed") else None,
+        tuple(_output(each) for each in result.sequences),
+    )
+
+
+def _output(output: pb.Output) -> Answered:
+    return Answered(output.text, output.generated_tokens, output.score if output.HasField("score") else None)

@@ -1,4 +1,4 @@
-"""`dqbart translate`, `summarize` and `answer`: ask a running server over gRPC.
+"""`dqbart translate`, `summarize` and `answer`: ask a running server over gRPC, or a model in a folder, without one.
 
 Inputs are arguments, the lines of a file or of standard input, so that the commands work in a pipe. Answers are printed in
 the order of the inputs, a line each and as many for each as outputs are asked for; an empty line stays one, so that line n
@@ -7,11 +7,11 @@ of the output answers line n of the input. This module loads nothing heavy: `--h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from dqbart.cli import AS_GIVEN, Command
@@ -19,6 +19,7 @@ from serving.service.requests import BySentence, GenerationParameters, Truncatio
 
 if TYPE_CHECKING:
     from quant.card import Task
+    from serving.clients.answers import Answering
     from serving.clients.client import Request
     from serving.clients.inputs import Input, Inputs
 
@@ -26,8 +27,13 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+def _folder(model: str) -> Path | None:
+    """The folder that `--model` names, which the name of no served model can be: those have no slash."""
+    return Path(model).expanduser() if "/" in model or model in (".", "..") else None
+
+
 class Asking(Command, GenerationParameters, TruncationChoice):
-    """What the three have in common: where the server is, and how to generate (by default as the model says)."""
+    """What the three have in common: who is asked, and how to generate (by default as the model says)."""
 
     model_config = SettingsConfigDict()
 
@@ -41,7 +47,14 @@ class Asking(Command, GenerationParameters, TruncationChoice):
     retry_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=60.0, description="seconds to go on asking while the server is overloaded or restarting"
     )
-    model: str | None = Field(default=None, description="name of a served model (default: the server's own for the task)")
+    model: str | None = Field(
+        default=None,
+        description="name of a served model (default: the server's own for the task), or the folder of an artifact, which "
+        "answers here without a server: what has a slash is a folder, so ./NAME is one",
+    )
+    threads: Count | None = Field(
+        default=None, description="CPU threads, for a model's folder (default: as many as this process may use)"
+    )
     output: Path | None = Field(
         default=None, description="write to this file instead; the same command continues it after an interruption"
     )
@@ -60,6 +73,19 @@ class Asking(Command, GenerationParameters, TruncationChoice):
             raise ValueError(f"stream = True: prints one text and nothing else; leave out {', '.join(given)}")
         return self
 
+    @field_validator("model")
+    @classmethod
+    def _check_folder(cls, value: str | None) -> str | None:
+        folder = None if value is None else _folder(value)
+        if folder is not None and not (folder / "config.json").is_file():
+            raise ValueError("is no artifact: it has no config.json" if folder.exists() else "does not exist")
+        return value
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that `model` names."""
+        return None if self.model is None else _folder(self.model)
+
     @property
     def sequences(self) -> int:
         """Outputs for an input."""
@@ -76,10 +102,33 @@ class Asking(Command, GenerationParameters, TruncationChoice):
         parameters = self.model_dump(include=set(GenerationParameters.model_fields), exclude_none=True)
         return shared_fields(self.model or "", self.truncation, **parameters)
 
-    def _ask(self, task: Task, inputs: Inputs) -> None:
-        from serving.clients.asking import ask
+    def options(self) -> dict[str, Any]:
+        """The same for a model here, by the names of serving/program."""
+        names = {"truncation", *GenerationParameters.model_fields}
+        return self.model_dump(include=names, exclude_none=True)
 
-        ask(self, task, inputs, self._request)
+    def _ask(self, task: Task, read: Callable[[bool], Inputs]) -> None:
+        """`read` is told whether count and digest of the inputs are needed."""
+        from serving.clients.asking import ask
+        from serving.clients.inputs import InputError
+
+        try:
+            inputs = read(self.output is not None)
+        except InputError as error:
+            raise SystemExit(str(error)) from error
+        ask(self, task, inputs, lambda: self._answering(task))
+
+    def _answering(self, task: Task) -> Answering:
+        if self.folder is not None:
+            from serving.clients.by_model import ByModel
+
+            return ByModel(self, self.folder, task)
+        from serving.clients.by_server import ByServer
+
+        try:
+            return ByServer(self, self._request)
+        except OSError as error:
+            raise SystemExit(f"ca_file = {str(self.ca_file)!r}: {error.strerror}") from error
 
     def _request(self, inputs: Sequence[Input]) -> Request:
         raise NotImplementedError
@@ -93,17 +142,14 @@ class _AskingTexts(Asking):
         description="lines are JSON objects, with the text in this field (default: text, for a file named *.jsonl)",
     )
 
-    def _texts(self) -> Inputs:
-        from serving.clients.inputs import InputError, read_texts
+    def _texts(self, whole: bool) -> Inputs:
+        from serving.clients.inputs import read_texts
 
-        try:
-            return read_texts(self.text, self.input, self.field)
-        except InputError as error:
-            raise SystemExit(str(error)) from error
+        return read_texts(self.text, self.input, self.field, whole)
 
 
 class Translate(_AskingTexts):
-    """Translate texts with a running server."""
+    """Translate texts, with a running server or a model here."""
 
     source_language: str | None = Field(default=None, description="language of the texts, a code of the model or like de")
     target_language: str | None = Field(default=None, description="language to translate to")
@@ -116,8 +162,11 @@ class Translate(_AskingTexts):
             "target_language": self.target_language,
         }
 
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "source": self.source_language, "target": self.target_language}
+
     def cli_cmd(self) -> None:
-        self._ask("translation", self._texts())
+        self._ask("translation", self._texts)
 
     def _request(self, inputs: Sequence[Input]) -> Request:
         from protos.dqbart.v1 import seq2seq_pb2 as pb
@@ -131,10 +180,10 @@ class Translate(_AskingTexts):
 
 
 class Summarize(_AskingTexts):
-    """Summarize texts with a running server."""
+    """Summarize texts, with a running server or a model here."""
 
     def cli_cmd(self) -> None:
-        self._ask("summarization", self._texts())
+        self._ask("summarization", self._texts)
 
     def _request(self, inputs: Sequence[Input]) -> Request:
         from protos.dqbart.v1 import seq2seq_pb2 as pb
@@ -143,7 +192,7 @@ class Summarize(_AskingTexts):
 
 
 class Answer(Asking):
-    """Answer a question, or a file of questions, each from its context, with a running server."""
+    """Answer a question, or a file of questions, each from its context, with a running server or a model here."""
 
     question: CliPositionalArg[str | None] = Field(
         default=None, description="the question (default: JSON lines of question and context, a text or a list of passages)"
@@ -156,13 +205,9 @@ class Answer(Asking):
     )
 
     def cli_cmd(self) -> None:
-        from serving.clients.inputs import InputError, read_questions
+        from serving.clients.inputs import read_questions
 
-        try:
-            inputs = read_questions(self.question, self.context, self.input)
-        except InputError as error:
-            raise SystemExit(str(error)) from error
-        self._ask("question-answering", inputs)
+        self._ask("question-answering", lambda whole: read_questions(self.question, self.context, self.input, whole))
 
     def _request(self, inputs: Sequence[Input]) -> Request:
         from protos.dqbart.v1 import seq2seq_pb2 as pb

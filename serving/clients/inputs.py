@@ -1,7 +1,8 @@
 """What a command asks about: arguments, or the lines of a file or of standard input, as plain text or as JSON objects.
 
-Everything is read before anything is sent: a fault in the last line is found at once, and a changed file is told from one
-that was asked about before. So an input has to fit into memory.
+Inputs are read while they are answered, so that any number of them is. A file is read twice: a fault in its last line is
+found before anything is asked, and a changed file is told from one that was asked about before. What cannot be read twice,
+as a pipe, is kept in a file of its own where its digest is needed; otherwise a fault is found in its turn.
 """
 
 from __future__ import annotations
@@ -9,13 +10,21 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from shutil import copyfileobj
+from typing import IO, Any
 
 DEFAULT_FIELD = "text"
 """Of the objects of a file named *.jsonl."""
+
+KEPT_IN_MEMORY = 1 << 20
+"""Bytes of a pipe; more are kept in a file."""
 
 
 class InputError(ValueError):
@@ -41,55 +50,121 @@ class Input:
 class Inputs:
     """All that was given."""
 
-    given: tuple[Input, ...]
-    digest: str
-    """Of everything that was read."""
+    given: Iterable[Input]
+    """To be gone through once. Raises InputError for a line of a pipe that is none."""
     lines: bool
     """Whether each is a line, so that its answer is to be one too."""
+    count: int | None = None
+    """How many they are, where that is known."""
+    digest: str | None = None
+    """Of everything that was read, where that is known."""
+    close: Callable[[], None] = lambda: None
+    """Gives back what they are kept in."""
 
 
-def read_texts(arguments: Sequence[str], path: Path | None, field: str | None) -> Inputs:
-    """The texts to work on. `field` names the text in lines that are JSON objects. Raises InputError."""
+Parse = Callable[[str, str], Input]
+"""An input of a line and its place. Raises InputError."""
+
+Source = Callable[[], AbstractContextManager[IO[bytes]]]
+"""Opens what is read. Raises InputError."""
+
+
+def read_texts(arguments: Sequence[str], path: Path | None, field: str | None, whole: bool = True) -> Inputs:
+    """The texts to work on. `field` names the text in lines that are JSON objects. Raises InputError.
+
+    With `whole`, count and digest are known, whatever it is read from.
+    """
     if arguments:
         if path is not None or field is not None:
             raise InputError("texts are given both as arguments and with --input or --field; choose one")
-        texts = [Input(f"text {number}", text) for number, text in enumerate(arguments, 1)]
-        inputs = Inputs(tuple(texts), _digest(json.dumps(list(arguments)).encode()), lines=False)
-    else:
-        if field is None and path is not None and path.suffix == ".jsonl":
-            field = DEFAULT_FIELD
-        content = _read(path)
-        lines = _lines(content, path)
-        if field is not None:
-            lines = [line and _string(_object(line, place), field, place) for place, line in _placed(lines)]
-        inputs = Inputs(tuple(Input(place, line) for place, line in _placed(lines)), _digest(content), lines=True)
-    if all(each.empty for each in inputs.given):
-        raise InputError("no text is given, neither as argument nor by --input or standard input")
-    return inputs
+        return _texts(arguments)
+    if field is None and path is not None and path.suffix == ".jsonl":
+        field = DEFAULT_FIELD
+
+    def parse(line: str, place: str) -> Input:
+        return Input(place, line if field is None or not line else _string(_object(line, place), field, place))
+
+    return _lines(path, parse, whole, "no text is given, neither as argument nor by --input or standard input")
 
 
-def read_questions(question: str | None, contexts: Sequence[str], path: Path | None) -> Inputs:
+def read_questions(question: str | None, contexts: Sequence[str], path: Path | None, whole: bool = True) -> Inputs:
     """One question with its contexts, or the file's as its context; without a question, JSON lines of both."""
-    if question is not None:
-        if contexts and path is not None:
-            raise InputError("contexts are given both with --context and with --input; choose one")
-        if not contexts:
-            contexts = [_text(_read(path), path)]
-        if not question.strip():
-            raise InputError("the question is empty")
-        given = Input("the question", question, tuple(contexts))
-        return Inputs((given,), _digest(json.dumps([question, *contexts]).encode()), lines=False)
-    if contexts:
-        raise InputError("a context is given, but no question")
-    content = _read(path)
-    placed = _placed(_lines(content, path))
-    asked = [_question(_object(line, place), place) if line else Input(place, "") for place, line in placed]
-    if all(each.empty for each in asked):
-        raise InputError("no question is given, neither as argument nor as JSON lines of question and context")
-    return Inputs(tuple(asked), _digest(content), lines=True)
+    if question is None:
+        if contexts:
+            raise InputError("a context is given, but no question")
+        nothing = "no question is given, neither as argument nor as JSON lines of question and context"
+        return _lines(path, _question, whole, nothing)
+    if contexts and path is not None:
+        raise InputError("contexts are given both with --context and with --input; choose one")
+    if not contexts:
+        contexts = [_context(path)]
+    if not question.strip():
+        raise InputError("the question is empty")
+    given = Input("the question", question, tuple(contexts))
+    return Inputs((given,), False, 1, _digest(json.dumps([question, *contexts]).encode()))
 
 
-def _question(entries: dict[str, Any], place: str) -> Input:
+def _texts(arguments: Sequence[str]) -> Inputs:
+    texts = tuple(Input(f"text {number}", text) for number, text in enumerate(arguments, 1))
+    if all(each.empty for each in texts):
+        raise InputError("no text is given: the arguments are empty")
+    return Inputs(texts, False, len(texts), _digest(json.dumps(list(arguments)).encode()))
+
+
+def _lines(path: Path | None, parse: Parse, whole: bool, nothing: str) -> Inputs:
+    source = partial(_opened, path)
+    if path is not None and path.is_file():
+        return _read_twice(source, path, parse, nothing)
+    if not whole:
+        return Inputs(_begun(_parsed(source, path, parse), nothing), True)
+    with ExitStack() as stack:
+        kept = stack.enter_context(tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY))
+        with source() as file:
+            copyfileobj(file, kept)
+        inputs = _read_twice(partial(_rewound, kept), path, parse, nothing)
+        return replace(inputs, close=stack.pop_all().close)
+
+
+def _read_twice(source: Source, path: Path | None, parse: Parse, nothing: str) -> Inputs:
+    digest = hashlib.sha256()
+    count, texts = 0, False
+    for each in _parsed(source, path, parse, digest.update):
+        count += 1
+        texts = texts or not each.empty
+    if not texts:
+        raise InputError(nothing)
+    return Inputs(_parsed(source, path, parse), True, count, f"sha256:{digest.hexdigest()}")
+
+
+def _begun(inputs: Iterator[Input], nothing: str) -> Iterator[Input]:
+    """The same, read up to the first that is not empty."""
+    empty: list[Input] = []
+    for each in inputs:
+        if not each.empty:
+            return chain(empty, [each], inputs)
+        empty.append(each)
+    raise InputError(nothing)
+
+
+def _parsed(
+    source: Source, path: Path | None, parse: Parse, read: Callable[[bytes], object] = lambda _: None
+) -> Iterator[Input]:
+    with source() as file:
+        # Only at \n, as other programs count lines; str.splitlines knows ten more ends.
+        for number, line in enumerate(file, 1):
+            read(line)
+            place = f"line {number}"
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path or 'standard input'}: {place} is no UTF-8") from error
+            yield parse(text.removesuffix("\n").removesuffix("\r"), place)
+
+
+def _question(line: str, place: str) -> Input:
+    if not line:
+        return Input(place, "")
+    entries = _object(line, place)
     contexts = entries.get("context")
     several = [contexts] if isinstance(contexts, str) else contexts
     if not isinstance(several, list) or not several or not all(isinstance(each, str) for each in several):
@@ -115,17 +190,9 @@ def _string(entries: dict[str, Any], field: str, place: str) -> str:
     return value
 
 
-def _placed(lines: Sequence[str]) -> list[tuple[str, str]]:
-    return [(f"line {number}", line) for number, line in enumerate(lines, 1)]
-
-
-def _lines(content: bytes, path: Path | None) -> list[str]:
-    # Only at \n, as other programs count lines; str.splitlines knows ten more ends.
-    lines = [line.removesuffix("\r") for line in _text(content, path).split("\n")]
-    return lines[:-1] if lines[-1] == "" else lines
-
-
-def _text(content: bytes, path: Path | None) -> str:
+def _context(path: Path | None) -> str:
+    with _opened(path) as file:
+        content = file.read()
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -133,13 +200,18 @@ def _text(content: bytes, path: Path | None) -> str:
         raise InputError(f"{path or 'standard input'}: line {line} is no UTF-8") from error
 
 
-def _read(path: Path | None) -> bytes:
+def _opened(path: Path | None) -> AbstractContextManager[IO[bytes]]:
     if path is None:
-        return sys.stdin.buffer.read()
+        return nullcontext(sys.stdin.buffer)
     try:
-        return path.read_bytes()
+        return path.open("rb")
     except OSError as error:
         raise InputError(f"input = {str(path)!r}: {error.strerror}") from error
+
+
+def _rewound(kept: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    kept.seek(0)
+    return nullcontext(kept)
 
 
 def _digest(content: bytes) -> str:

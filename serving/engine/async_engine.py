@@ -60,6 +60,11 @@ class AsyncEngine:
         return self._port.stats()
 
     @property
+    def loaded(self) -> bool:
+        """Whether it is in memory: as long as it is there."""
+        return True
+
+    @property
     def fault(self) -> str | None:
         """Why the engine generates no more, after `close` or if it died; None while it does."""
         return self._port.fault

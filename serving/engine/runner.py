@@ -143,7 +143,10 @@ class Runner(Protocol):
         """Forget what was begun and has not joined."""
 
     def decode(self, tokens: Sequence[int], wanted: Sequence[Wanted]) -> list[Candidates]:
-        """Feed one token to each row; for each source what is wanted of the next-token logits of its rows."""
+        """Feed one token to each row; for each source what is wanted of the next-token logits of its rows.
+
+        What is answered may be overwritten by the next call.
+        """
 
     def select(self, parents: Sequence[Sequence[int]]) -> None:
         """For each source, which of its rows continue, by their place among its rows; a source without any leaves.

@@ -124,6 +124,10 @@ class Metrics:
 
         return record_step
 
+    def show_load(self, model: CheckedModel, seconds: float | None) -> None:
+        """A model that is watched was loaded in so many seconds, or was unloaded."""
+        self._model_gauges.show_load(model, seconds)
+
     def show_models(self, models: Sequence[CheckedModel]) -> None:
         """Show the gauges of the models that are served now, all of them watched, and zeros of what is not counted yet.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -25,6 +26,16 @@ class NewGauge(Protocol):
     """Makes a gauge; `merge` is how the values of several replicas become one."""
 
     def __call__(self, name: str, meaning: str, *labels: str, merge: Literal["livesum", "livemax"] = "livesum") -> Gauge: ...
+
+
+@dataclass
+class _Watched:
+    """A model whose engine is watched, and whether that is in memory."""
+
+    model: CheckedModel
+    stats: Stats
+    loaded: bool = False
+    load_seconds: float = math.nan
 
 
 class ModelGauges:
@@ -46,8 +57,12 @@ class ModelGauges:
             "longest_stall_seconds": gauge("dqbart_longest_stall_seconds", stall, "model", merge="livemax"),
         }
         """Field of EngineStats → the gauge that shows it."""
+        self._loaded = gauge("dqbart_model_loaded", "Replicas that have a model in memory", "model")
+        self._load_seconds = gauge(
+            "dqbart_model_load_seconds", "How long it took to load a model, the last time", "model", merge="livemax"
+        )
         self._lock = Lock()
-        self._opened: list[tuple[CheckedModel, Stats]] = []
+        self._opened: list[_Watched] = []
         self._shown: dict[str, CheckedModel] = {}
 
     def watch(self, model: CheckedModel, stats: Stats) -> Callable[[], None]:
@@ -60,28 +75,44 @@ class ModelGauges:
                     self._show_stats(model.name, now)
 
         with self._lock:
-            self._opened.append((model, stats))
+            self._opened.append(_Watched(model, stats))
         return update
+
+    def show_load(self, model: CheckedModel, seconds: float | None) -> None:
+        """A model that is watched was loaded in so many seconds, or was unloaded."""
+        with self._lock:
+            for watched in self._opened:
+                if watched.model is model:
+                    watched.loaded = seconds is not None
+                    watched.load_seconds = watched.load_seconds if seconds is None else seconds
+                    if self._shown.get(model.name) is model:
+                        self._show_one(watched)
 
     def show(self, models: Iterable[CheckedModel]) -> set[str]:
         """Show these, which are being watched, and no others; the names of those that are shown no longer."""
         with self._lock:
             wanted = {model.name: model for model in models}
-            self._opened = [(model, stats) for model, stats in self._opened if wanted.get(model.name) is model]
+            self._opened = [each for each in self._opened if wanted.get(each.model.name) is each.model]
             gone = self._shown.keys() - wanted.keys()
             for name, model in self._shown.items():
                 if wanted.get(name) is not model:
                     self._info_of(model).set(math.nan)
             for name in gone:
-                for gauge in (self._size, self._ratio, *self._of_engine.values()):
+                for gauge in (self._size, self._ratio, self._loaded, self._load_seconds, *self._of_engine.values()):
                     gauge.labels(name).set(math.nan)
-            for model, stats in self._opened:
+            for watched in self._opened:
+                model = watched.model
                 self._info_of(model).set(1)
                 self._size.labels(model.name).set(model.size_bytes)
                 self._ratio.labels(model.name).set(model.compression_ratio)
-                self._show_stats(model.name, stats())
+                self._show_one(watched)
             self._shown = wanted
             return gone
+
+    def _show_one(self, watched: _Watched) -> None:
+        self._loaded.labels(watched.model.name).set(watched.loaded)
+        self._load_seconds.labels(watched.model.name).set(watched.load_seconds)
+        self._show_stats(watched.model.name, watched.stats())
 
     def _info_of(self, model: CheckedModel) -> Gauge:
         return self._info.labels(model.name, model.card.task, model.scheme, model.layers)

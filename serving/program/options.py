@@ -66,3 +66,4 @@ class EngineOptions(TypedDict, total=False):
     max_queued_requests: int
     max_encode_tokens: int
     encode_tokens_per_step: int
+    packed_folder: str

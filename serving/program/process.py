@@ -18,8 +18,8 @@ from typing import Any, Protocol, TypeVar
 
 from quant.errors import Error
 from serving.engine.cache_budget import CacheBudget
-from serving.engine.errors import InvalidSettings
-from serving.engine.loop import EngineLoop
+from serving.engine.errors import EngineClosed, InvalidSettings
+from serving.engine.loop import CLOSED, EngineLoop
 from serving.engine.settings import EngineSettings
 from serving.engine.threads import available_threads, set_threads
 
@@ -48,18 +48,27 @@ class Shared:
         self.threads = threads or available_threads()
         set_threads(self.threads)
         self.engines = EngineLoop()
+        self._lock = threading.Lock()
+        self._stopped = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="dqbart-requests", daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Do it on the loop; cancelling the future cancels it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Do it on the loop; cancelling the future cancels it. Raises EngineClosed after `stop`."""
+        with self._lock:
+            if self._stopped:
+                work.close()
+                raise EngineClosed(CLOSED)
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def stop(self) -> None:
         """End, when all that the loop was given has: what waits for an engine that is closed does so soon."""
         self.engines.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._lock:
+            self._stopped = True
+            # Behind all that it was given.
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
     def _run(self) -> None:

@@ -52,6 +52,7 @@ def application(settings: Serve, table: ModelTable | None, metrics_folder: str) 
         settings.runner,
         settings.replicas,
         (settings.host, settings.metrics_port) if settings.metrics_port else None,
+        settings.residence,
         settings.gate,
         settings.logs,
         settings.otlp_endpoint,

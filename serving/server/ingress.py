@@ -15,6 +15,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -33,6 +34,7 @@ from serving.rpc.messages import Unread
 from serving.server.engines.process import EngineProcess
 from serving.server.live_models import LiveModels, open_model
 from serving.server.model_table import ModelTable
+from serving.server.residents import Residence, Residents
 from serving.service.gate import Gate, GateSettings
 from serving.service.models import CheckedModel, ModelError, Models, ServedModel
 from serving.service.service import Limits, Service
@@ -54,6 +56,7 @@ class Ingress:
         runner: RunnerName,
         replicas: int,
         metrics_address: tuple[str, int] | None,
+        residence: Residence,
         gate: GateSettings,
         logs: LogSettings,
         otlp_endpoint: str | None,
@@ -66,13 +69,11 @@ class Ingress:
         if metrics_address is not None:
             expose(metrics.registry, *metrics_address)
         self._models = models = Models()
+        self._residents = residents = Residents(residence)
 
         def opened(model: CheckedModel) -> ServedModel:
-            return open_model(
-                model,
-                lambda model: engines.open(model.folder, engine_settings, runner),
-                lambda port: metrics.watch(model, port.stats),
-            )
+            open_port = partial(engines.open, settings=engine_settings, runner=runner)
+            return open_model(model, lambda model: open_port(model.folder), metrics, residents)
 
         self._live = LiveModels(models, opened, limits.max_rows)
         self._service = Service(models, limits, metrics)
@@ -94,6 +95,7 @@ class Ingress:
 
     async def _apply(self, user_config: dict[str, Any]) -> None:
         await self._live.apply(ModelTable.model_validate(user_config))
+        self._residents.watch_unused()
         self._metrics.show_models([self._models[name].checked for name in self._models.names])
 
     async def exchanged(self) -> tuple[dict[str, Any] | None, str | None]:

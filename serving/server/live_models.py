@@ -8,15 +8,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
-from quant.artifact import Artifact, ArtifactError
+from quant.artifact import ArtifactError
 from quant.tokenizer_file import TokenizerError
-from serving.engine.async_engine import AsyncEngine, StepObserver
+from serving.engine.async_engine import AsyncEngine
 from serving.engine.errors import EngineNotOpened
 from serving.engine.memory import give_back_freed_memory
 from serving.engine.port import EnginePort
+from serving.observability.metrics import Metrics
 from serving.server.model_table import ModelTable, fingerprint
-from serving.service.models import CheckedModel, ModelError, Models, ServedModel, check_model, default_models
+from serving.server.residents import Resident, Residents
+from serving.service.models import (
+    CheckedModel,
+    ModelError,
+    Models,
+    ServedModel,
+    check_model,
+    default_models,
+    left_to_the_engine,
+)
 
 UNUSED_POLL_SECONDS = 0.05
 
@@ -24,20 +35,29 @@ _LOG = logging.getLogger(__name__)
 
 
 def open_model(
-    model: CheckedModel, open_engine: Callable[[CheckedModel], EnginePort], watch: Callable[[EnginePort], StepObserver]
+    model: CheckedModel,
+    open_port: Callable[[CheckedModel], EnginePort],
+    metrics: Metrics,
+    residents: Residents,
 ) -> ServedModel:
-    """A checked model with its engine, of which `watch` gives the observer. When it raises, no engine is left open."""
+    """A checked model with its engine, loaded if it is to be by now. When it raises, no engine is left open."""
+
+    def open_engine() -> AsyncEngine:
+        port = open_port(model)
+        try:
+            return AsyncEngine(port, observer)
+        except BaseException:
+            port.close()
+            raise
+
+    residents.residence.check(model.name, model.size_bytes)
     codec = model.codec()
-    port = open_engine(model)
-    try:
-        return ServedModel(model, codec, AsyncEngine(port, watch(port)))
-    except BaseException:
-        port.close()
-        raise
-
-
-def left_to_the_engine(_: Artifact) -> None:
-    """What its tensors hold: the engine that is opened next reads them, and finds what is wrong with them."""
+    told = partial(metrics.show_load, model)
+    resident = Resident(model.name, model.size_bytes, open_engine, residents, told)
+    observer = metrics.watch(model, resident.stats)
+    if residents.residence.at_start and residents.fits(model.size_bytes):
+        resident.load()
+    return ServedModel(model, codec, resident)
 
 
 class LiveModels:

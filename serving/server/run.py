@@ -176,6 +176,8 @@ def check(settings: Serve) -> tuple[list[CheckedModel], dict[Task, str]]:
         # Each is read once, here: what the engines map is left for them.
         look = partial(prepare, settings=settings.engine, name=settings.runner)
         models = [check_model(name, folder.resolve(), settings.max_batch_rows, look) for name, folder in named]
+        for model in models:
+            settings.residence.check(model.name, model.size_bytes)
     except ModelError as error:
         raise SystemExit(f"models: {error}") from error
     try:

@@ -200,14 +200,13 @@ def _outputs(codec: TextCodec, given: PreparedInput, generated: Generated) -> li
 def _joined_output(outputs: Sequence[Output], given: PreparedInput) -> Output:
     """The outputs of an input's windows as one, with what stands around them; its score is that of all their tokens."""
     sources, parameters = given.sources, given.parameters
-    text = "".join(f"{before}{output.text}" for before, output in zip(sources.before, outputs, strict=True))
     score = tokens = None
     if parameters.return_scores:
         tokens = [token for output in outputs for token in output.tokens or ()]
         total = sum(token.log_probability for token in tokens)
         score = outputs[0].score if len(outputs) == 1 else total / max(len(tokens), 1) ** parameters.length_penalty
     return Output(
-        text=text + sources.after,
+        text=sources.joined([output.text for output in outputs]),
         generated_tokens=sum(output.generated_tokens for output in outputs),
         finish_reason="length" if any(output.finish_reason == "length" for output in outputs) else "eos",
         score=score,

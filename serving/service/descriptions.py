@@ -61,6 +61,8 @@ class ModelDescription(Message):
     """Bytes of the teacher's weights in float32."""
     evaluations: list[Evaluation]
     """Scores that came with the model; empty where it was not evaluated."""
+    loaded: bool
+    """Whether the replica that answers has it in memory; else the next request waits until it has."""
 
 
 class ModelList(Message):

@@ -41,6 +41,10 @@ class Generator(Protocol):
         """Token ids as soon as they are certain, then the result. Raises what `generate` raises."""
 
     @property
+    def loaded(self) -> bool:
+        """Whether it is in memory, so that a request need not wait for that."""
+
+    @property
     def fault(self) -> str | None:
         """Why it generates no more; None while it does."""
 
@@ -80,6 +84,10 @@ class ServedModel:
     @property
     def name(self) -> str:
         return self.checked.name
+
+
+def left_to_the_engine(_: Artifact) -> None:
+    """What its tensors hold: the engine that is opened next reads them, and finds what is wrong with them."""
 
 
 def check_model(
@@ -193,9 +201,9 @@ class Models:
 
     def describe(self) -> list[ModelDescription]:
         """What clients may know of each model."""
-        return [self._describe(model.checked) for model in self._table.models.values()]
+        return [self._describe(model.checked, model.engine.loaded) for model in self._table.models.values()]
 
-    def _describe(self, model: CheckedModel) -> ModelDescription:
+    def _describe(self, model: CheckedModel, loaded: bool) -> ModelDescription:
         return ModelDescription(
             name=model.name,
             task=model.card.task,
@@ -211,6 +219,7 @@ class Models:
             teacher_layers=model.card.teacher_layers,
             teacher_bytes=model.card.teacher_bytes,
             evaluations=list(model.evaluations),
+            loaded=loaded,
         )
 
 

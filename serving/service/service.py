@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from quant.card import Task, Texts
-from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest
+from serving.engine.errors import EngineClosed, EngineFull, EngineNotOpened, InvalidRequest
 from serving.observability.requests import current_request
 from serving.service.answering import Answering
 from serving.service.counting import UNKNOWN_MODEL, Counts
@@ -211,6 +211,8 @@ class Service:
                 return ServiceError(ErrorCode.OVERLOADED, "too many requests are waiting; repeat this one later")
             case EngineClosed():
                 return ServiceError(ErrorCode.UNAVAILABLE, "the server is stopping or restarting; repeat this later")
+            case EngineNotOpened():
+                return ServiceError(ErrorCode.UNAVAILABLE, str(fault))
             case InvalidRequest():
                 return request_fault(fault)
             case _:

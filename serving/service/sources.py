@@ -12,7 +12,7 @@ up what a sentence says of the next. What is no sentence is not translated (see 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -44,6 +44,10 @@ class Sources:
     """Of the whole input in one."""
     used_tokens: int
     """Of these, the ones that are in the windows."""
+
+    def joined(self, outputs: Sequence[str]) -> str:
+        """The text of all windows' outputs, with what stands around them."""
+        return "".join(f"{before}{output}" for before, output in zip(self.before, outputs, strict=True)) + self.after
 
 
 @dataclass(frozen=True)

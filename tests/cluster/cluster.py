@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -38,6 +39,11 @@ class Cluster:
         command = [str(Path(sys.executable).with_name("serve")), "deploy", str(config), "--address", self._dashboard]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def cores(self) -> int:
+        """Of all machines that have joined."""
+        status = self.dashboard_says("/api/cluster_status").json()["data"]["clusterStatus"]
+        return int(status["loadMetricsReport"]["usage"]["CPU"][1])
 
     def places(self) -> list[str]:
         """The address of the machine of each replica that runs."""
@@ -74,8 +80,13 @@ class Cluster:
         return self.machines[0].url(DASHBOARD)
 
     def _ask(self) -> httpx.Response:
+        return self.dashboard_says("/api/serve/applications/")
+
+    def dashboard_says(self, path: str, **asked: Any) -> httpx.Response:
+        """What the head answers at a path, to a POST where something is asked."""
         headers = {"Authorization": f"Bearer {self._environment['RAY_AUTH_TOKEN']}"}
-        return httpx.get(f"{self._dashboard}/api/serve/applications/", headers=headers, timeout=60)
+        method = "POST" if asked else "GET"
+        return httpx.request(method, f"{self._dashboard}{path}", headers=headers, timeout=60, json=asked or None)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import yaml
 
 K8S = Path(__file__).parents[2] / "k8s"
 OVERLAYS = ("overlays/cpu", "overlays/gpu", "overlays/local")
-ROOTS = (*OVERLAYS, "compress")
+ROOTS = (*OVERLAYS, "compress", "batch")
 """Everything that is applied by itself."""
 
 Manifest = dict[str, Any]
@@ -65,6 +65,13 @@ def ray_service(all_of_them: list[Manifest]) -> Manifest:
     return service
 
 
+def ray_clusters(all_of_them: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """What each RayService and RayJob has KubeRay make, and by whose name."""
+    for kind, cluster in (("RayService", "rayClusterConfig"), ("RayJob", "rayClusterSpec")):
+        for each in of_kind(all_of_them, kind):
+            yield each["metadata"]["name"], each["spec"][cluster]
+
+
 def serve_config(all_of_them: list[Manifest]) -> Manifest:
     config: Manifest = yaml.safe_load(ray_service(all_of_them)["spec"]["serveConfigV2"])
     return config
@@ -72,13 +79,12 @@ def serve_config(all_of_them: list[Manifest]) -> Manifest:
 
 def pods(all_of_them: list[Manifest]) -> Iterator[Pods]:
     """All pods, with the labels that KubeRay adds."""
-    for service in of_kind(all_of_them, "RayService"):
-        cluster = service["spec"]["rayClusterConfig"]
+    for name, cluster in ray_clusters(all_of_them):
         groups = [("head", cluster["headGroupSpec"], 1)]
         groups += [("worker", group, group["minReplicas"]) for group in cluster["workerGroupSpecs"]]
         for node_type, group, replicas in groups:
             labels = {**KUBERAY_POD_LABELS, **group["template"]["metadata"]["labels"], "ray.io/node-type": node_type}
-            owner = f"{service['metadata']['name']} {group.get('groupName', 'head')}"
+            owner = f"{name} {group.get('groupName', 'head')}"
             yield Pods(owner, group["template"], labels, replicas, group)
     for job in of_kind(all_of_them, "Job"):
         template = job["spec"]["template"]

@@ -21,6 +21,7 @@ import yaml
 CRDS = Path(__file__).with_name("crds")
 FILES = {
     "RayService": "ray.io_rayservices.yaml",
+    "RayJob": "ray.io_rayjobs.yaml",
     "PodMonitor": "monitoring.coreos.com_podmonitors.yaml",
     "PrometheusRule": "monitoring.coreos.com_prometheusrules.yaml",
 }

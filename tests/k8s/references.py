@@ -6,7 +6,17 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.k8s.manifests import KUBERAY_POD_LABELS, Manifest, Pods, of_kind, pods, ray_service, selected, serve_config
+from tests.k8s.manifests import (
+    KUBERAY_POD_LABELS,
+    Manifest,
+    Pods,
+    of_kind,
+    pods,
+    ray_clusters,
+    ray_service,
+    selected,
+    serve_config,
+)
 
 Check = Callable[[list[Manifest]], Iterator[str]]
 
@@ -151,12 +161,10 @@ def pods_are_restricted(everything: list[Manifest]) -> Iterator[str]:
 
 
 def kuberays_labels_are_left_alone(everything: list[Manifest]) -> Iterator[str]:
-    if not of_kind(everything, "RayService"):
-        return
-    cluster = ray_service(everything)["spec"]["rayClusterConfig"]
-    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
-        for label in KUBERAY_POD_LABELS.keys() & group["template"]["metadata"]["labels"].keys():
-            yield f"{label} is KubeRay's: the head's Service selects by it"
+    for _, cluster in ray_clusters(everything):
+        for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+            for label in KUBERAY_POD_LABELS.keys() & group["template"]["metadata"]["labels"].keys():
+                yield f"{label} is KubeRay's: the head's Service selects by it"
 
 
 def ports_of_serve_are_open(everything: list[Manifest]) -> Iterator[str]:

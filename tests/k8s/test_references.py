@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dqbart.cli import read_settings
+from pipelines.batch.commands import Batch
 from serving.server.settings import Serve
 from tests.k8s import references
-from tests.k8s.manifests import Manifest, manifests, of_kind, pods, ray_service, serve_config
+from tests.k8s.manifests import Manifest, manifests, of_kind, pods, ray_clusters, ray_service, serve_config
 
 ROOT = Path(__file__).parents[2]
 REQUEST_TIMEOUT = float(Serve.model_fields["request_timeout"].default)
@@ -32,18 +34,32 @@ def test_time_is_left_for_answers(overlay: list[Manifest]) -> None:
     assert [*references.time_is_left_for_answers(overlay, REQUEST_TIMEOUT)] == []
 
 
-def test_the_compress_job_writes_where_serving_reads() -> None:
-    claims = {each["metadata"]["name"] for root in ("overlays/cpu", "compress") for each in _claims(root)}
-    (job,) = pods(manifests("compress"))
-    wanted = {
-        v["persistentVolumeClaim"]["claimName"] for v in job.template["spec"]["volumes"] if "persistentVolumeClaim" in v
-    }
-    assert wanted <= claims
+@pytest.mark.parametrize("root", ["compress", "batch"])
+def test_jobs_have_the_volumes_that_serving_has_and_their_own(root: str) -> None:
+    claims = {each["metadata"]["name"] for root in ("overlays/cpu", root) for each in _claims(root)}
+    for job in pods(manifests(root)):
+        volumes = [volume.get("persistentVolumeClaim", {}) for volume in job.template["spec"]["volumes"]]
+        assert {volume["claimName"] for volume in volumes if volume} <= claims
 
 
-def test_ray_has_the_version_that_is_installed(overlay: list[Manifest]) -> None:
+def test_ray_has_the_version_that_is_installed(rendered: list[Manifest]) -> None:
     requirements = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert f"ray[serve]=={ray_service(overlay)['spec']['rayClusterConfig']['rayVersion']}" in requirements
+    for _, cluster in ray_clusters(rendered):
+        assert f"ray[serve]=={cluster['rayVersion']}" in requirements
+
+
+def test_the_batch_job_has_settings_that_the_command_takes() -> None:
+    """The command of the RayJob, with its settings' file where it is here."""
+    (job,) = of_kind(manifests("batch"), "RayJob")
+    command, _, _ = job["spec"]["entrypoint"].partition(" || ")
+    program, name, *arguments = command.replace("/config/", f"{ROOT}/k8s/batch/").split()
+    assert (program, name) == ("dqbart", "batch")
+    settings = read_settings(Batch, name, arguments)
+    (head, *workers) = pods(manifests("batch"))
+    assert head.ports["app-metrics"] == settings.metrics_port
+    for each in (head, *workers):
+        mounts = {mount["mountPath"] for container in each.containers for mount in container["volumeMounts"]}
+        assert {f"/{Path(path).parts[1]}" for path in (settings.model, *settings.input, settings.output)} <= mounts
 
 
 def test_secrets_that_must_exist_are_documented(rendered: list[Manifest]) -> None:

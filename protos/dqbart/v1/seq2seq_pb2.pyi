@@ -734,6 +734,7 @@ class Model(_message.Message):
     TEACHER_LAYERS_FIELD_NUMBER: _builtins.int
     TEACHER_BYTES_FIELD_NUMBER: _builtins.int
     EVALUATIONS_FIELD_NUMBER: _builtins.int
+    LOADED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that requests use."""
     task: _builtins.str
@@ -756,6 +757,8 @@ class Model(_message.Message):
     """The teacher's encoder and decoder layers."""
     teacher_bytes: _builtins.int
     """Bytes of the teacher's weights in float32."""
+    loaded: _builtins.bool
+    """Whether the replica that answers has it in memory; else the next request waits until it has."""
     @_builtins.property
     def languages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Language codes accepted as source and target; empty for models of one language."""
@@ -785,10 +788,11 @@ class Model(_message.Message):
         teacher_layers: _builtins.str = ...,
         teacher_bytes: _builtins.int = ...,
         evaluations: _abc.Iterable[Global___Evaluation] | None = ...,
+        loaded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_ratio", b"compression_ratio", "defaults", b"defaults", "evaluations", b"evaluations", "is_default", b"is_default", "languages", b"languages", "layers", b"layers", "max_source_tokens", b"max_source_tokens", "name", b"name", "scheme", b"scheme", "size_bytes", b"size_bytes", "task", b"task", "teacher", b"teacher", "teacher_bytes", b"teacher_bytes", "teacher_layers", b"teacher_layers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compression_ratio", b"compression_ratio", "defaults", b"defaults", "evaluations", b"evaluations", "is_default", b"is_default", "languages", b"languages", "layers", b"layers", "loaded", b"loaded", "max_source_tokens", b"max_source_tokens", "name", b"name", "scheme", b"scheme", "size_bytes", b"size_bytes", "task", b"task", "teacher", b"teacher", "teacher_bytes", b"teacher_bytes", "teacher_layers", b"teacher_layers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from serving.engine.native.attention import Attend
 from serving.engine.native.caches import DecoderHeads, SourceCache, Span
@@ -60,8 +59,7 @@ class Batch:
             self._changed = False
         else:
             self._own["position"] += 1
-        self.positions = torch.from_numpy(self._own["position"].copy())
-        """int64 [rows]: the position that each row writes in this step."""
+        self.positions[:] = self._own["position"]
 
     @property
     def own_rows_address(self) -> int:
@@ -83,6 +81,8 @@ class Batch:
             ],
             dtype=OWN_ROW,
         )
+        self.positions = np.empty(len(self._own), np.int64)
+        """[rows]: the position that each row writes in this step."""
         layers = self._heads.cross
         blocks = np.array([[source.block_address(heads) for source in self.sources] for heads in layers], dtype=np.uint64)
         starts = np.cumsum([0, *(source.rows for source in self.sources)])

@@ -151,7 +151,11 @@ def packed_folder(setting: str) -> PackedFolder | None:
     faults = []
     for path in [Path(setting)] if setting != "auto" else default_folders():
         try:
-            return PackedFolder(path)
+            folder = PackedFolder(path)
+            # One that is named may be full of what was packed elsewhere.
+            if setting == "auto" and not os.access(path, os.W_OK):
+                raise UntrustedFile("it cannot be written to")
+            return folder
         except (OSError, UntrustedFile) as fault:
             faults.append(f"{path}: {fault}")
     say_once(f"packed weights are not kept: {'; '.join(faults)}")

@@ -15,6 +15,8 @@ from benchmarks.peer_service.figures import OURS, PEER, Answers, Compared
 from benchmarks.peer_service.peer_bench import QUICK, pooled
 from benchmarks.peer_service.settings import PeerSettings, Tried
 from benchmarks.peer_service.tables import peer_tables
+from benchmarks.service import counting
+from benchmarks.service.counting import Service
 from benchmarks.service.load import ANSWERED, Load, Outcome
 from benchmarks.service.senders import Target
 
@@ -27,7 +29,8 @@ def send(target: Target, load: Load) -> Outcome:
     SENT.append((target.address, load))
     carried = CARRIED[target.address]
     if load.rate is None:
-        return Outcome((0.1,), {ANSWERED: round(carried * load.seconds)}, load.seconds, 0.0)
+        assert load.requests is not None
+        return Outcome((0.1,), {ANSWERED: load.requests}, load.requests / carried, 0.0)
     if load.rate >= carried:
         return Outcome((), {"unfinished": 50}, load.seconds, 0.0)
     latency = 1 / carried / (1 - load.rate / carried)
@@ -38,14 +41,13 @@ def send(target: Target, load: Load) -> Outcome:
 def compared(monkeypatch: pytest.MonkeyPatch) -> Compared:
     SENT.clear()
     clock = iter(range(10_000))
-    monkeypatch.setattr(peer_bench, "cpu_seconds", lambda pid: float(next(clock)))
+    monkeypatch.setattr(counting, "cpu_seconds", lambda pid: float(next(clock)))
     answers = {"ours": Answers(("a", "b"), (4, 6)), "peer": Answers(("a", "c"), (4, 8))}
     monkeypatch.setattr(peer_bench, "ask_all", lambda target: answers[target.address])
     services = {
-        side: peer_bench.Service(Target("http", address, "/", (b"",)), 1, send)
-        for side, address in ((OURS, "ours"), (PEER, "peer"))
+        side: Service(Target("http", address, "/", (b"",)), 1, send) for side, address in ((OURS, "ours"), (PEER, "peer"))
     }
-    sides = peer_bench.measured(services, Load(2.0, 64), LIMITS, QUICK)
+    sides = peer_bench.measured(services, 32, LIMITS, QUICK)
     best = PeerSettings(1, 2, 1)
     return Compared("m, greedy", sides, Tried(best, {best: 25.0, PeerSettings(1, 1, 2): 24.0}, {best: 0.2}), LIMITS)
 
@@ -91,7 +93,7 @@ def test_tables(compared: Compared) -> None:
 def test_json_has_it_all(compared: Compared) -> None:
     entries = json.loads(json.dumps(compared.as_json()))
     assert [entry["ratio"] is None for entry in entries["at_equal_p99"]] == [True, True, False]
-    assert entries["sides"]["dqbart"]["throughput"] == 100
+    assert entries["sides"]["dqbart"]["many_clients"]["throughput"] == 100
     assert len(entries["sides"]["dqbart"]["trials"]) >= 3
 
 

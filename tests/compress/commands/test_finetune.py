@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, BartForConditionalGeneration
 
-from compress.commands.compress import Compress
 from compress.commands.finetune import Finetune
 from compress.model.checkpoint import load_checkpoint
 from compress.model.packed_student import load_student
 from dqbart.cli import run_command
+from pipelines.compressing.compress import Compress
 from quant.artifact import read_artifact
 from quant.layout import DECODER_EMBEDDING, HEAD, LOGITS_BIAS
 from tests.compress.released import CHECKPOINTS

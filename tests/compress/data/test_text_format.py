@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from compress.commands.compress import Compress
 from compress.data.text_format import Example
 from compress.model.packed_student import load_student
 from compress.model.teacher import load_teacher
 from dqbart.cli import run_command
+from pipelines.compressing.compress import Compress
 from serving.service.text import TextCodec
 
 TEXTS = [

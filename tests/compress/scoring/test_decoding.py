@@ -6,7 +6,15 @@ import torch
 
 from compress.data.text_format import Example
 from compress.model.teacher import load_teacher
-from compress.scoring.decoding import DecodingError, DecodingSettings, decode_alike, generate
+from compress.scoring.decoding import (
+    DecodingError,
+    DecodingSettings,
+    Source,
+    decode_alike,
+    generate,
+    generate_ids,
+    search_settings,
+)
 
 
 def test_settings_override_the_models_own_and_lengths_count_the_start_token(teachers: dict[str, str]) -> None:
@@ -110,7 +118,7 @@ def test_two_models_decode_alike_with_the_settings_of_one(teachers: dict[str, st
     bart, mbart = (load_teacher(teachers[name], "summarization").model for name in ("bart", "mbart50"))
     bart.generation_config.update(num_beams=5, length_penalty=2.0, max_new_tokens=7, no_repeat_ngram_size=3)
     mbart.generation_config.update(min_new_tokens=4, early_stopping=True, eos_token_id=9)
-    decode_alike(mbart, bart)
+    decode_alike(mbart, search_settings(DecodingSettings().over(bart)))
     records = [DecodingSettings().over(model).in_effect() for model in (bart, mbart)]
     assert records[0] == records[1]
     assert (records[1]["num_beams"], records[1]["max_length"]) == (5, 8)
@@ -140,3 +148,15 @@ def test_each_direction_starts_with_its_own_language(teachers: dict[str, str], m
     generate(teacher.model, teacher.text_format, examples, encoded, DecodingSettings(num_beams=1), 4096)
     first = {teacher.text_format.tokenizer.convert_ids_to_tokens(int(ids[0, 1])) for ids in seen}
     assert first == {"de_DE", "en_XX"}
+
+
+def test_ids_end_with_the_token_that_ends_an_output(teachers: dict[str, str]) -> None:
+    teacher = load_teacher(teachers["bart"], "summarization")
+    teacher.model.generation_config.update(max_length=8, eos_token_id=[2, 9])
+    config = DecodingSettings(num_beams=2).resolved(teacher.model, teacher.text_format)
+    sources = [Source((0, *range(6, 6 + length), 2), 2, None) for length in (1, 3, 9)]
+    batches: list[list[int]] = []
+    ids = generate_ids(teacher.model, sources, config, 4096, lambda places: batches.append(list(places)))
+    assert [sum(token_id in (2, 9) for token_id in output) for output in ids] == [1, 1, 1]
+    assert all(output[-1] in (2, 9) and len(output) <= 7 for output in ids)
+    assert batches == [[0, 1, 2]]

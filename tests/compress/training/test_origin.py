@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress.commands.evaluate import Evaluate
 from compress.data.encoded import Encoded
 from compress.data.text_format import Example
 from compress.model.teacher import load_teacher
 from compress.training.origin import origin, recorded_flags
+from pipelines.scoring.evaluate import Evaluate
 
 EXAMPLES = [Example({"source": "a"}, "b"), Example({"source": "c"}, "d")]
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from compress.training.loop import StepReport
-from compress.training.progress import TrainingProgress
+from compress.training.progress import TrainingProgress, advancing
 
 REPORT = StepReport(20, 100, {"total": 3.5, "task": 1.25, "hidden": 2.25}, 1e-3, 8_642, 2.0)
 
@@ -66,3 +66,23 @@ def test_all_observers_are_told_the_same_and_closed_whatever_one_raises() -> Non
     with pytest.raises(OSError, match="the disk is full"):
         watched(observers)
     assert told[0] == told[1] == [REPORT, (20, {"BLEU": 30.0}, True), "closed"]
+
+
+def test_long_work_tells_how_far_it_is_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("compress.training.progress.time.monotonic", lambda: clock[0])
+    output = io.StringIO()
+    with advancing(Console(file=output, force_terminal=False, width=90), "decoding", 1000) as advance:
+        for clock[0], finished in [(1.0, 10), (21.0, 20), (30.0, 70), (60.0, 150), (61.0, 1), (99.0, 749)]:
+            advance(finished)
+    assert output.getvalue().splitlines() == ["decoding 30/1,000", "decoding 250/1,000  3 min left"]
+
+
+def test_a_long_validation_does_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compress.training.progress._PLAIN_SECONDS", 0)
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=False, width=90)
+    with TrainingProgress(100, 0, console) as progress, progress.validating(4) as advance:
+        advance(3)
+        advance(1)
+    assert output.getvalue().splitlines() == ["validating 3/4  0 min left"]

@@ -28,7 +28,7 @@ def test_a_sweep_runs_each_student_once_and_ends_in_table_and_plot(teachers, pai
     settings = {
         **one_student(teachers["bart"], pairs, tmp_path / "sweep"),
         "compress": {"task": "summarization", "train": pairs, "valid": pairs, "valid-examples": 4, "max_steps": 1},
-        "evaluate": {"limit": 4},
+        "evaluate": {"limit": 4, "check_generate": 2},
         "extra": [{"name": "too deep", "layers": "7-1"}],
         "threads": 1,
         "source_tokens": 8,
@@ -52,6 +52,8 @@ def test_a_sweep_runs_each_student_once_and_ends_in_table_and_plot(teachers, pai
     table = (tmp_path / "sweep" / "table.md").read_text()
     assert "| 1-1 2-2-8 | 1-1 | 2-2-8 |" in table
     assert (tmp_path / "sweep" / "plot.png").is_file()
+    log = (tmp_path / "sweep" / "runs" / "1-1_2-2-8" / "evaluate.log").read_text()
+    assert "generate gives the engine's ids for 2 of 2 examples" in log
     assert "## Evaluation" in (tmp_path / "sweep" / "runs" / "1-1_2-2-8" / "model" / "README.md").read_text()
 
     del settings["extra"]

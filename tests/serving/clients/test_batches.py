@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protos.dqbart.v1 import seq2seq_pb2 as pb
-from serving.clients.batches import AHEAD, Batch, Refused, answer_all, in_batches
-from serving.clients.client import Client, Request, ServerError
+from serving.clients.answers import Answered, Batch, Refusal, Refused
+from serving.clients.batches import AHEAD, answer_all, in_batches
+from serving.clients.client import Client, Request
 from serving.clients.inputs import Input
-from tests.serving.clients.fake_server import FakeServer, Refusal
+from tests.serving.clients.fake_server import FakeServer
+from tests.serving.clients.fake_server import Refusal as ServersRefusal
 
 
 def inputs(texts: Sequence[str]) -> list[Input]:
@@ -31,7 +33,7 @@ def ask(fake: FakeServer, texts: Sequence[str], *, skip: bool = False, per_reque
 
 
 def outputs(batches: list[Batch]) -> list[str | None]:
-    return [answer.text if isinstance(answer, pb.Result) else None for batch in batches for _, answer in batch]
+    return [answer.text if isinstance(answer, Answered) else None for batch in batches for _, answer in batch]
 
 
 @given(st.lists(st.sampled_from(["", " ", "a", "b"])), st.integers(1, 4))
@@ -85,13 +87,13 @@ def test_inputs_at_fault_are_skipped(fake: FakeServer) -> None:
     fake.longest = 3
     batches = ask(fake, ["a", "too long", "b", "much too long"], skip=True)
     assert outputs(batches) == ["A", None, "B", None]
-    assert [each.place for each, answer in batches[0] if isinstance(answer, ServerError)] == ["line 2", "line 4"]
+    assert [each.place for each, answer in batches[0] if isinstance(answer, Refusal)] == ["line 2", "line 4"]
 
 
 def test_the_fault_of_all_stops_at_once_also_with_skip(fake: FakeServer) -> None:
-    fake.refusals = [Refusal(grpc.StatusCode.NOT_FOUND, "unknown_model", "x is not served")]
+    fake.refusals = [ServersRefusal(grpc.StatusCode.NOT_FOUND, "unknown_model", "x is not served")]
     with pytest.raises(Refused, match=r"^x is not served$"):
         ask(fake, ["a", "b"], skip=True)
-    fake.refusals = [Refusal(grpc.StatusCode.INVALID_ARGUMENT, "bad_parameter", "num_beams = 9")] * 2
+    fake.refusals = [ServersRefusal(grpc.StatusCode.INVALID_ARGUMENT, "bad_parameter", "num_beams = 9")] * 2
     with pytest.raises(Refused, match=r"^line 1: num_beams = 9$"):
         ask(fake, ["a", "b"], skip=True)

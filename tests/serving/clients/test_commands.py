@@ -199,7 +199,7 @@ def test_ctrl_c_leaves_whole_answers_and_says_how_to_go_on(
 def test_a_stream_prints_one_text(fake: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
     summarize(fake, "--stream", "one two three")
     assert capsys.readouterr().out == "ONE TWO THREE\n"
-    assert "one text is expected, 2 are given" in stopped(capsys, "--server", fake.address, "--stream", "a", "b")
+    assert "one text is expected, several are given" in stopped(capsys, "--server", fake.address, "--stream", "a", "b")
 
 
 def test_questions_from_a_file(fake: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -35,18 +36,36 @@ def test_lines_of_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         ("line 3", " zwei\u2028drei"),
     ]
     assert inputs.lines
+    assert inputs.count == 3
+    inputs.close()
+
+
+def test_lines_of_a_pipe_are_read_as_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    give(monkeypatch, b" \n\na\n\xff\n")
+    inputs = read_texts([], None, None, whole=False)
+    assert (inputs.count, inputs.digest) == (None, None)
+    given = iter(inputs.given)
+    assert [next(given).text for _ in range(3)] == [" ", "", "a"]
+    with pytest.raises(InputError, match="standard input: line 4 is no UTF-8"):
+        next(given)
+
+
+def test_a_pipe_has_the_digest_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("a\nb")
+    give(monkeypatch, b"a\nb")
+    inputs = read_texts([], None, None)
+    assert (inputs.count, inputs.digest) == (2, read_texts([], file, None).digest)
+    inputs.close()
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n\ufeff", exclude_categories=["Cs"]), min_size=1), min_size=1))
 def test_each_line_of_a_file_is_one_text(texts: list[str]) -> None:
-    class Content:
-        suffix = ".txt"
-
-        def read_bytes(self) -> bytes:
-            return "".join(f"{text}\n" for text in texts).encode()
-
-    if any(text.strip() for text in texts):
-        assert [each.text for each in read_texts([], Content(), None).given] == texts  # type: ignore[arg-type]
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "texts.txt"
+        file.write_bytes("".join(f"{text}\n" for text in texts).encode())
+        if any(text.strip() for text in texts):
+            assert [each.text for each in read_texts([], file, None).given] == texts
 
 
 def test_json_lines_by_name_and_by_field(tmp_path: Path) -> None:
@@ -55,7 +74,7 @@ def test_json_lines_by_name_and_by_field(tmp_path: Path) -> None:
     assert [each.text for each in read_texts([], file, None).given] == ["a\nb", "", "c"]
     other = file.rename(tmp_path / "a.txt")
     assert [each.text for each in read_texts([], other, "text").given] == ["a\nb", "", "c"]
-    assert read_texts([], other, None).given[0].text.startswith("{")
+    assert next(iter(read_texts([], other, None).given)).text.startswith("{")
 
 
 def test_a_change_of_the_file_shows_in_the_digest(tmp_path: Path) -> None:
@@ -100,9 +119,9 @@ def test_a_question_with_its_passages(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (asked.text, asked.contexts) == ("who?", ("first", "second"))
     file = tmp_path / "context.txt"
     file.write_text("line\nline\n")
-    assert read_questions("who?", [], file).given[0].contexts == ("line\nline\n",)
+    assert next(iter(read_questions("who?", [], file).given)).contexts == ("line\nline\n",)
     give(monkeypatch, b"she wrote it")
-    assert read_questions("who?", [], None).given[0].contexts == ("she wrote it",)
+    assert next(iter(read_questions("who?", [], None).given)).contexts == ("she wrote it",)
 
 
 def test_questions_as_json_lines(tmp_path: Path) -> None:

@@ -220,6 +220,7 @@ def test_a_description_is_converted_whole() -> None:
         teacher="t",
         teacher_layers="6-6",
         teacher_bytes=1 << 34,
+        loaded=True,
         evaluations=[
             Evaluation(
                 data="d",
@@ -231,6 +232,7 @@ def test_a_description_is_converted_whole() -> None:
     )
     message = model_message(description)
     assert (message.name, message.size_bytes, message.compression_ratio) == ("m", 1 << 33, 23.5)
+    assert message.loaded
     assert message.defaults.num_beams == 4
     assert message.defaults.HasField("early_stopping")
     assert not message.defaults.HasField("max_new_tokens")

@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 
 from quant.tokenizer_file import TokenizerError
+from serving.engine.engine import EngineStats
+from serving.observability.metrics import Metrics
 from serving.server.live_models import LiveModels, open_model
 from serving.server.model_table import ModelTable, fingerprint
+from serving.server.residents import Residence, Resident, Residents
 from serving.service.errors import ServiceError
 from serving.service.models import CheckedModel, ModelError, Models, ServedModel, check_model, default_models
 
 
 class FakeEngine:
+    loaded = True
+
     def __init__(self) -> None:
         self.fault: str | None = None
 
@@ -106,35 +111,67 @@ def test_a_fault_changes_nothing(folders: dict[str, Path], changed: dict[str, An
 
 
 class FakePort:
-    def __init__(self) -> None:
+    def __init__(self, fault: str) -> None:
         self.open = True
+        self._fault = fault
 
     def start(self, told: Any, ended: Any) -> None:
-        pass
+        if self._fault == "start":
+            raise ValueError("no thread")
+
+    def stats(self) -> EngineStats:
+        return EngineStats()
 
     def close(self) -> None:
         self.open = False
 
 
-@pytest.mark.parametrize("fault", ["codec", "watch"])
+@pytest.mark.parametrize("fault", ["codec", "start"])
 def test_no_engine_is_left_open_when_its_model_cannot_be(folders: dict[str, Path], fault: str) -> None:
     """As when a tokenizer is changed between the check of a model and its opening."""
     model = check_model("summarizer", folders["summarizer"], 64)
     ports: list[FakePort] = []
 
     def open_engine(_: CheckedModel) -> Any:
-        ports.append(FakePort())
+        ports.append(FakePort(fault))
         return ports[-1]
-
-    def watch(_: Any) -> Any:
-        if fault == "watch":
-            raise ValueError("no metrics")
 
     if fault == "codec":
         (folders["summarizer"] / "tokenizer.json").write_text("{}")
     with pytest.raises(TokenizerError if fault == "codec" else ValueError):
-        open_model(model, open_engine, watch)
+        open_model(model, open_engine, Metrics(), Residents(Residence()))
     assert not any(port.open for port in ports)
+
+
+@pytest.mark.parametrize(
+    ("residence", "loaded"),
+    [
+        (Residence(), True),
+        (Residence(at_start=False), False),
+        # What does not fit beside the others waits for its use.
+        (Residence(max_model_bytes=1 << 40), False),
+    ],
+)
+def test_which_models_are_loaded_at_the_start_is_shown(
+    residence: Residence, loaded: bool, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, metrics, residents = check_model("summarizer", folders["summarizer"], 64), Metrics(), Residents(residence)
+    if residence.max_model_bytes:
+        residents.add(Resident("large", residence.max_model_bytes, FakeEngine, residents))  # type: ignore[arg-type]
+    served = open_model(model, lambda _: FakePort(""), metrics, residents)  # type: ignore[arg-type, return-value]
+    metrics.show_models([model])
+    assert served.engine.loaded == loaded
+    page = metrics.page().decode()
+    assert f'dqbart_model_loaded{{model="summarizer"}} {float(loaded)}' in page
+    assert ('dqbart_model_load_seconds{model="summarizer"}' in page) == loaded
+    (described,) = Models([served], {}).describe()
+    assert described.loaded == loaded
+
+
+def test_a_model_that_could_never_be_loaded_is_refused_before_it_is_opened(folders: dict[str, Path]) -> None:
+    model = check_model("summarizer", folders["summarizer"], 64)
+    with pytest.raises(ModelError, match="above max_model_bytes = 10: raise that"):
+        open_model(model, lambda _: pytest.fail("opened"), Metrics(), Residents(Residence(max_model_bytes=10)))
 
 
 def test_a_tokenizer_that_breaks_while_its_model_is_opened_changes_nothing(folders: dict[str, Path]) -> None:

@@ -36,7 +36,9 @@ from tests.serving.server.running import (
 def server(artifacts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     config = folder / "serve.yaml"
-    config.write_text("replicas: 2\nmax_source_characters: 400\nmax_inputs: 4\n")
+    # Models come and go: nobody who asks may notice.
+    loading = "load: first-use\nunload_after: 1\nmax_model_bytes: 100_000_000\n"
+    config.write_text(f"replicas: 2\nmax_source_characters: 400\nmax_inputs: 4\n{loading}")
     arguments = ("--config", str(config), "--grace", "60")
     with start_server(folder, list(artifacts.values()), *arguments, env={"DQBART_MAX_QUEUED_REQUESTS": "64"}) as server:
         yield server
@@ -184,6 +186,23 @@ def test_models_are_listed_alike(server: Server, stub: Any) -> None:
     assert list(over_grpc[0].languages) == ["de_DE", "en_XX"]
     assert over_grpc[0].defaults.num_beams == over_http[0]["defaults"]["num_beams"] == 2
     assert over_grpc[0].is_default
+
+
+def test_a_model_is_loaded_by_its_first_request_and_unloaded_when_it_is_not_used(server: Server) -> None:
+    def loaded() -> float:
+        return metrics(server)[series("dqbart_model_loaded", model="summarizer")]
+
+    deadline = time.monotonic() + PATIENCE
+    while loaded():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert httpx.get(f"{server.url}/readyz", timeout=PATIENCE).status_code == 200
+    response = httpx.post(f"{server.url}/v1/summarize", json={"text": "how are you"}, timeout=PATIENCE)
+    assert response.status_code == 200
+    assert metrics(server)[series("dqbart_model_load_seconds", model="summarizer")] > 0
+    while loaded():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from shutil import copytree
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,8 +67,8 @@ def test_the_first_model_of_a_task_is_its_default_unless_chosen(artifacts: dict[
 
 @pytest.fixture(scope="module")
 def models(checked: list[CheckedModel]) -> Models:
-    # Choosing and describing touch no engine.
-    engine: Any = None
+    # Choosing and describing ask nothing else of an engine.
+    engine: Any = SimpleNamespace(loaded=True)
     served = [ServedModel(model, model.codec(), engine) for model in checked[:2]]
     return Models(served, {"translation": "translator", "summarization": "summarizer"})
 

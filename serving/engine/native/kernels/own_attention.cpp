@@ -181,7 +181,8 @@ int32_t dq_own_attend(const DqOwnRow* rows, int64_t count, int64_t before, int64
       thread_local Workspace score_space;
       auto* scores = static_cast<float*>(score_space.get(heads * padded * sizeof(float)));
       row.ancestors[row.position] = static_cast<int32_t>(row.slot);
-      write_record(Record(record_at(row, before, shape, row.position, row.slot), shape), shape, query + heads * width, query + 2 * heads * width);
+      const Record record(record_at(row, before, shape, row.position, row.slot), shape);
+      write_record(record, shape, query + heads * width, query + 2 * heads * width);
       score_row(row, before, shape, query, scaling, scores, padded);
       for (int64_t head = 0; head < heads; ++head) torch_softmax(scores + head * padded, padded);
       weigh_row(row, before, shape, scores, padded, out + each * heads * width);

@@ -1,9 +1,10 @@
-"""Runs `dqbart compare`: both models decoded by the same code with the same settings, then what changed."""
+"""Runs `dqbart compare`: both models decoded by the same settings, of texts that are read alike, then what changed."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,33 +12,33 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from transformers import PreTrainedModel
 
-from compress.commands.compare import Compare
 from compress.data.dataset import Languages, load_examples
-from compress.data.text_format import TextFormat
 from compress.device import pick_device
 from compress.expected_errors import EXPECTED_ERRORS
 from compress.scoring.asked import ScoredModelError, spoken_languages
 from compress.scoring.comparison import Change, Comparison, compare
-from compress.scoring.decoding import decode_alike
 from compress.scoring.evaluation import Evaluation, data_digest, evaluate
-from compress.scoring.scored_model import load_scored
 from compress.scoring.significance import COVERAGE, Difference
-from compress.training.progress import progress_bar
-from quant.artifact import is_artifact, read_artifact
+from compress.training.progress import advancing
+from pipelines.scoring.check_generate import Check
+from pipelines.scoring.compare import Compare
+from pipelines.scoring.scored_model import ScoredModel, Told, scored_model
+from quant.artifact import is_artifact, open_artifact
 from quant.card import Card, passages
 
 
 def run_compare(settings: Compare) -> int:
-    """Returns the exit code: 0 done, 1 failed."""
+    """Returns the exit code: 0 done, 1 failed, or a check did."""
     console = Console()
     try:
-        comparison, evaluations, record = _compare(settings, console)
+        comparison, evaluations, checks, record = _compare(settings, console)
         console.print(_scores(comparison, record, settings.samples))
         for name, evaluation in evaluations.items():
-            if evaluation.warning:
-                console.print(f"{name}: {evaluation.warning}", highlight=False, soft_wrap=True, markup=False)
+            how = f"decoded by {evaluation.record['decoded_by']}, texts read {evaluation.record['read']}"
+            for line in (how, evaluation.warning, checks.get(name)):
+                if line is not None:
+                    console.print(f"{name}: {line}", highlight=False, soft_wrap=True, markup=False)
         console.print(
             f"{len(comparison.changes):,} of {record['examples']:,} outputs differ; "
             f"those whose {comparison.sentence_score} differs most:",
@@ -50,59 +51,62 @@ def run_compare(settings: Compare) -> int:
     except EXPECTED_ERRORS as error:
         print(f"dqbart compare: error: {error}", file=sys.stderr)
         return 1
-    return 0
+    return int(any(check.first is not None for check in checks.values()))
 
 
-def _compare(settings: Compare, console: Console) -> tuple[Comparison, dict[str, Evaluation], dict[str, Any]]:
+def _compare(
+    settings: Compare, console: Console
+) -> tuple[Comparison, dict[str, Evaluation], dict[str, Check], dict[str, Any]]:
     device = pick_device(settings.device)
-    (teacher, teacher_format), (student, student_format) = _load(settings)
-    decode_alike(teacher, student)
-    task = student_format.card.task
-    languages = Languages(*spoken_languages(settings.student, student_format.card, settings.languages()))
-    tell = partial(console.print, highlight=False, soft_wrap=True)
+    tell = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    teacher, student = _load(settings, tell)
+    task = student.card.task
+    languages = Languages(*spoken_languages(settings.student, student.card, settings.languages()))
     examples = load_examples(settings.data, "test", task, settings.fields(), languages, settings.limit, tell)
+    decoding, search, count = settings.decoding(), student.search, settings.check_generate
     evaluations: dict[str, Evaluation] = {}
-    with progress_bar(console) as bar:
-        for name, model, text_format in (("teacher", teacher, teacher_format), ("student", student, student_format)):
-            bar_task = bar.add_task(name, total=len(examples))
-            evaluations[name] = evaluate(
-                model.to(device),
-                text_format,
-                examples,
-                settings.decoding(),
-                settings.batch_tokens,
-                settings.max_target_tokens,
-                partial(bar.advance, bar_task),
-            )
-            model.to("cpu")
+    checks: dict[str, Check] = {}
+    for name, model in (("teacher", teacher), ("student", student)):
+        with model.decoder(device, decoding, search) as decoder:
+            with advancing(console, name, len(examples)) as advance:
+                evaluations[name] = evaluate(decoder, examples, advance)
+            if count:
+                with advancing(console, f"checking {name}", min(count, len(examples))) as advance:
+                    check = model.check(decoder, examples, count, decoding, search, advance)
+                checks |= {} if check is None else {name: check}
     before, after = (evaluations[name].hypotheses for name in ("teacher", "student"))
     comparison = compare(task, examples, before, after, settings.samples)
-    return comparison, evaluations, _record(settings, comparison, evaluations["student"], data_digest(examples))
+    return comparison, evaluations, checks, _record(settings, comparison, evaluations, data_digest(examples))
 
 
-def _load(settings: Compare) -> list[tuple[PreTrainedModel, TextFormat]]:
+def _load(settings: Compare, tell: Callable[[str], None]) -> list[ScoredModel]:
     """Both models. What a teacher is not told, it takes from the artifact beside it."""
     names = (settings.teacher, settings.student)
-    cards = [read_artifact(Path(name)).card for name in reversed(names) if is_artifact(Path(name))]
+    cards = [open_artifact(Path(name)).card for name in reversed(names) if is_artifact(Path(name))]
     if not cards and settings.task is None:
         raise ScoredModelError(f"neither {names[0]} nor {names[1]} is a packed artifact, so --task is needed")
     card: Card | None = cards[0] if cards else None
-    task = settings.task or (card.task if card else None)
-    template = settings.source_template or (card.source_template if card else None)
     separator = settings.passage_separator
     if separator is None and card:
         separator = card.passage_separator
-    longest = settings.max_source_tokens or (card.max_source_tokens if card else None)
     languages = settings.languages()
     if not languages and card and len(card.language_pairs) == 1:
         (languages,) = card.language_pairs
-    return [
-        load_scored(name, task, languages, template, longest, settings.allow_pickle, separator, settings.max_target_tokens)
-        for name in names
-    ]
+    told = Told(
+        settings.task or (card.task if card else None),
+        languages,
+        settings.source_template or (card.source_template if card else None),
+        settings.max_source_tokens or (card.max_source_tokens if card else None),
+        settings.allow_pickle,
+        separator,
+        settings.max_target_tokens,
+        settings.batch_tokens,
+    )
+    return [scored_model(name, told, tell) for name in names]
 
 
-def _record(settings: Compare, comparison: Comparison, student: Evaluation, digest: str) -> dict[str, Any]:
+def _record(settings: Compare, comparison: Comparison, evaluations: dict[str, Evaluation], digest: str) -> dict[str, Any]:
+    student = evaluations["student"]
     kept = ("examples", "source_language", "target_language", "signatures", "decoding", "references")
     return {
         "teacher": Path(settings.teacher).resolve().name,
@@ -110,6 +114,7 @@ def _record(settings: Compare, comparison: Comparison, student: Evaluation, dige
         "data": Path(settings.data).name,
         "data_digest": digest,
         **{name: student.record[name] for name in kept if name in student.record},
+        **{name: {model: each.record[name] for model, each in evaluations.items()} for name in ("decoded_by", "read")},
         "samples": settings.samples,
         "scores": {name: _score_record(each) for name, each in comparison.differences.items()},
         "sentence_score": comparison.sentence_score,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from compress.commands.compare import Compare
 from dqbart.cli import run_command
+from pipelines.scoring.compare import Compare
 
 SHIPPED = str(Path(__file__).parents[3] / "models" / "mbart-de-en-2-2-8")
 DIRECTION = ["--source-language", "de_DE", "--target-language", "en_XX"]
@@ -40,11 +40,17 @@ def test_two_teachers_with_several_references(teachers, references, tmp_path: Pa
     assert record["changed"][0]["teacher_output"] in shown
 
 
-def test_what_a_teacher_is_not_told_the_artifact_says(teachers, pairs, tmp_path: Path) -> None:
+def test_what_a_teacher_is_not_told_the_artifact_says(teachers, pairs, tmp_path: Path, capsys) -> None:
     output = tmp_path / "comparison.json"
     arguments = ["--data", pairs, "--limit", "2", *DIRECTION, "--max-source-tokens", "64", "--json-file", str(output)]
-    assert compare(teachers["mbart50"], SHIPPED, *arguments, "--num-beams", "1", "--max-new-tokens", "5") == 0
+    flags = ["--num-beams", "1", "--max-new-tokens", "5", "--check-generate", "1"]
+    assert compare(teachers["mbart50"], SHIPPED, *arguments, *flags) == 0
+    shown = capsys.readouterr().out
+    assert "teacher: decoded by generate, cpu, texts read by sentence" in shown
+    assert "student: decoded by engine, native, texts read by sentence" in shown
+    assert "student: generate gives the engine's ids for 1 of 1 examples" in shown
     record = json.loads(output.read_text())
+    assert record["decoded_by"] == {"teacher": "generate, cpu", "student": "engine, native"}
     assert record["decoding"]["max_length"] == 6
     assert set(record["scores"]) == {"BLEU", "chrF"}
 

@@ -15,7 +15,10 @@ from quant.card import Task
 
 
 class Compare(DataFlags):
-    """Decode a data set with two models alike: how sure their difference in score is, and the outputs that changed most."""
+    """Decode a data set with two models alike: how sure their difference in score is, and the outputs that changed most.
+
+    Artifacts are decoded by the engine, others by `generate`, and all read texts as the service does.
+    """
 
     teacher: CliPositionalArg[str] = Field(description="the first model: a folder or hub id, or an artifact's folder")
     student: CliPositionalArg[str] = Field(description="the second model, likewise; decoding is its own unless flags say")
@@ -27,7 +30,10 @@ class Compare(DataFlags):
         None, description="of a teacher, between passages (default: the other's, likewise)"
     )
     max_source_tokens: Count | None = Field(None, description="of a teacher (default: the other's, likewise)")
-    batch_tokens: Count = Field(8192, description="padded source tokens times beams in a batch")
+    batch_tokens: Count = Field(8192, description="of `generate`: padded source tokens times beams in a batch")
+    check_generate: Annotated[int, Field(ge=0)] = Field(
+        0, description="of artifacts: decode so many examples with `generate` too, and fail unless all ids are equal"
+    )
     examples: Annotated[int, Field(ge=0)] = Field(10, description="examples shown, those that changed most first")
     samples: Annotated[int, Field(ge=100)] = Field(1000, description="draws of the paired bootstrap")
     json_file: Path | None = Field(None, description="also write scores, intervals and all changed examples to this file")
@@ -39,7 +45,9 @@ class Compare(DataFlags):
         task = self.task or (cards[0].task if cards else None)
         if task is None:
             return [f"neither {self.teacher} nor {self.student} is a packed artifact, so --task is needed"]
+        unchecked = self.check_generate and not cards
         return [
+            *(["--check-generate is for artifacts, and neither model is one"] if unchecked else []),
             *(fault for name in models for fault in early.scored_faults(name, task, self.languages())),
             *early.data_faults([self.data], task, self.fields()),
             *early.source_faults(task, self.source_template, self.passage_separator),
@@ -47,6 +55,6 @@ class Compare(DataFlags):
 
     def cli_cmd(self) -> None:
         early.stop_at("compare", self.faults())
-        from compress.commands.run_compare import run_compare
+        from pipelines.scoring.run_compare import run_compare
 
         sys.exit(run_compare(self))

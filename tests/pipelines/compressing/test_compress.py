@@ -1,4 +1,4 @@
-"""The three commands as a user types them, on tiny teachers of every format."""
+"""Compressing, evaluating and inspecting as a user types it, on tiny teachers of every format."""
 
 import json
 import signal
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from compress.commands.compress import Compress
-from compress.commands.evaluate import Evaluate
 from compress.commands.inspect import Inspect
 from dqbart.cli import run_command
+from pipelines.compressing.compress import Compress
+from pipelines.scoring.evaluate import Evaluate
 from quant.artifact import read_artifact, sizes
 
 COMMANDS = {"compress": Compress, "evaluate": Evaluate, "inspect": Inspect}
@@ -35,12 +35,29 @@ def test_a_translator_from_teacher_to_evaluation(teachers, pairs, tmp_path: Path
     output = tmp_path / "student"
     training = ["--task", "translation", "--both-directions", "--max-steps", "2", *DIRECTION]
     assert dqbart("compress", *compress_arguments(teachers[name], pairs, output, *training)) == 0
+    assert "validated by engine, native; texts sentence by sentence" in " ".join(capsys.readouterr().out.split())
+    assert not (output / "training" / "validated").exists()
     evaluation = ["--data", pairs, "--limit", "6", "--num-beams", "2", "--device", "cpu", *DIRECTION]
-    assert dqbart("evaluate", str(output), *evaluation, "--keep", "--hypotheses", str(tmp_path / "out.txt")) == 0
+    assert (
+        dqbart(
+            "evaluate",
+            str(output),
+            *evaluation,
+            "--check-generate",
+            "2",
+            "--keep",
+            "--hypotheses",
+            str(tmp_path / "out.txt"),
+        )
+        == 0
+    )
+    assert "generate gives the engine's ids for 2 of 2 examples" in capsys.readouterr().out
     (record,) = json.loads((output / "evaluation.json").read_text())["evaluations"]
     assert (record["examples"], record["decoding"]["num_beams"]) == (6, 2)
     assert set(record["scores"]) == {"BLEU", "chrF"}
+    assert (record["decoded_by"], record["read"]) == ("engine, native", "by sentence")
     assert "--num-beams 2" in record["command"]
+    assert "--check-generate" not in record["command"]
     assert len((tmp_path / "out.txt").read_text().splitlines()) == 6
     assert "de_DE → en_XX" in (output / "README.md").read_text()
     capsys.readouterr()
@@ -122,8 +139,10 @@ def test_an_evaluation_leaves_everything_as_it_is_unless_it_is_to_be_kept(
     assert dqbart("evaluate", teachers["bart"], "--task", "summarization", *shared) == 0
     assert {path.name: path.read_bytes() for path in output.iterdir() if path.is_file()} == before
     assert list(here.iterdir()) == []
-    assert dqbart("evaluate", teachers["bart"], "--task", "summarization", *shared, "--keep") == 1
-    assert "--keep is for artifacts" in capsys.readouterr().err
+    assert dqbart("evaluate", teachers["bart"], "--task", "summarization", *shared, "--keep", "--check-generate", "1") == 1
+    told = capsys.readouterr().err
+    assert "--keep is for artifacts" in told
+    assert "--check-generate is for artifacts" in told
 
 
 def test_scores_of_zero_are_told_in_training_and_evaluation(teachers, tmp_path: Path, capsys) -> None:
@@ -244,6 +263,14 @@ def test_bad_input_is_one_line_not_a_traceback(teachers, pairs, tmp_path: Path, 
     error = capsys.readouterr().err
     assert error.startswith("dqbart compress: error: ") or "dqbart compress: error: " in error
     assert message in error
+
+
+def test_what_the_kernels_cannot_run_is_validated_by_the_engine_all_the_same(
+    teachers, pairs, tmp_path: Path, capsys
+) -> None:
+    given = compress_arguments(teachers["bart"], pairs, tmp_path, "--task", "summarization", "--max-steps", "1")
+    assert dqbart("compress", *given, "--bits", "8-8-16") == 0
+    assert "validated by engine, pytorch; texts whole" in capsys.readouterr().out
 
 
 def test_flags_of_scales_and_of_the_divergence_reach_the_training(teachers, pairs, tmp_path: Path) -> None:

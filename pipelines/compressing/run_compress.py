@@ -1,4 +1,4 @@
-"""Runs `dqbart compress`: settings to a plan, errors to one line."""
+"""Runs `dqbart compress`: settings to a plan, errors to one line. Students are validated by the engine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from functools import partial
 import torch
 from rich.console import Console
 
-from compress.commands.compress import FULL_PRECISION, Compress
-from compress.commands.flags import TrainingFlags
 from compress.commands.outcome import exit_code
+from compress.commands.training_settings import training_settings
 from compress.compression import Compression, Plan
 from compress.data.dataset import Languages, load_examples
 from compress.data.text_format import Example
@@ -19,11 +18,12 @@ from compress.model.token_format import language_codes, unsaid_language
 from compress.model_card import departures
 from compress.structuring import StructureGoals
 from compress.training.group import Group
-from compress.training.loop import TrainingSettings
 from compress.training.losses import LossWeights
 from compress.training.observers import Observation
 from compress.training.origin import recorded_flags
 from compress.training.workers import train_in_workers
+from pipelines.compressing.compress import FULL_PRECISION, Compress
+from pipelines.scoring.validation import open_student
 from quant.artifact import read_artifact, sizes
 from quant.scheme import Layers, Scheme
 
@@ -79,7 +79,7 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
     )
     observation = Observation(settings.tensorboard, settings.metrics_port)
     flags = recorded_flags(settings)
-    compression = Compression(teacher, plan, settings.output, device, console, group, flags, observation)
+    compression = Compression(teacher, plan, settings.output, device, console, group, flags, observation, open_student)
     fields, tell = settings.fields(), partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if code := unsaid_language(teacher.text_format.card, language_codes(teacher.text_format.tokenizer)):
         tell(
@@ -94,25 +94,6 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         return load_examples(name, split, settings.task, fields, languages, limit, tell)
 
     return compression.run(train, lambda: load(settings.valid, "validation", settings.valid_examples), resume)
-
-
-def training_settings(settings: TrainingFlags, losses: LossWeights) -> TrainingSettings:
-    """What the flags shared by all training commands say."""
-    return TrainingSettings(
-        epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        learning_rate=settings.learning_rate,
-        schedule=settings.schedule,
-        warmup=settings.warmup,
-        weight_decay=settings.weight_decay,
-        batch_tokens=settings.batch_tokens,
-        accumulate=settings.accumulate,
-        clip_norm=settings.clip_norm,
-        bf16="auto" if settings.bf16 == "auto" else settings.bf16 == "on",
-        seed=settings.seed,
-        validate_every=settings.validate_every,
-        losses=losses,
-    )
 
 
 def _losses(settings: Compress) -> LossWeights:

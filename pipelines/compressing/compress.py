@@ -93,6 +93,6 @@ class Compress(TrainingFlags):
 
     def cli_cmd(self) -> None:
         early.stop_at("compress", [*self.faults(), *early.output_faults(self.output, self.resume)])
-        from compress.commands.run_compress import run_compress
+        from pipelines.compressing.run_compress import run_compress
 
         sys.exit(run_compress(self))

@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from compress.commands.evaluate import Evaluate
 from compress.data.dataset import Languages, load_examples
 from compress.device import pick_device
 from compress.expected_errors import EXPECTED_ERRORS
@@ -18,13 +17,15 @@ from compress.model_card import write_model_card
 from compress.scoring.asked import spoken_languages
 from compress.scoring.evaluation import Evaluation, data_digest, evaluate
 from compress.scoring.evaluation_file import direction, keep_evaluation
-from compress.scoring.scored_model import load_scored
-from compress.training.progress import progress_bar
+from compress.training.progress import advancing
+from pipelines.scoring.check_generate import Check
+from pipelines.scoring.evaluate import Evaluate
+from pipelines.scoring.scored_model import Told, scored_model
 from quant.evaluation_file import EVALUATION_FILE, read_evaluations
 
 
 def run_evaluate(settings: Evaluate) -> int:
-    """Returns the exit code: 0 done, 1 failed."""
+    """Returns the exit code: 0 done, 1 failed, or the check did; then nothing is kept."""
     console = Console()
     name = settings.name or Path(settings.model).resolve().name
     kept_in = [Path(settings.model) / EVALUATION_FILE] if settings.keep else []
@@ -32,12 +33,16 @@ def run_evaluate(settings: Evaluate) -> int:
     try:
         for output in kept_in:
             read_evaluations(output)  # what cannot be added to is an error before the work, not after it
-        evaluation = _evaluate(settings, console)
+        evaluation, check = _evaluate(settings, console)
         record = {"model": name, "data": Path(settings.data).name, "command": _command(settings), **evaluation.record}
         # Shown before it is written: a full disk or a read-only folder does not cost the figures.
         console.print(_table(record))
         if evaluation.warning:
             console.print(evaluation.warning, highlight=False, soft_wrap=True, markup=False)
+        if check is not None:
+            console.print(str(check), highlight=False, soft_wrap=True, markup=False)
+            if check.first is not None:
+                return 1
         for output in kept_in:
             keep_evaluation(output, record)
         if settings.keep:
@@ -52,43 +57,39 @@ def run_evaluate(settings: Evaluate) -> int:
     return 0
 
 
-def _evaluate(settings: Evaluate, console: Console) -> Evaluation:
+def _evaluate(settings: Evaluate, console: Console) -> tuple[Evaluation, Check | None]:
     device = pick_device(settings.device)
-    template, longest = settings.source_template, settings.max_source_tokens
-    model, text_format = load_scored(
-        settings.model,
+    tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    told = Told(
         settings.task,
         settings.languages(),
-        template,
-        longest,
+        settings.source_template,
+        settings.max_source_tokens,
         settings.allow_pickle,
         settings.passage_separator,
         settings.max_target_tokens,
+        settings.batch_tokens,
     )
-    languages = Languages(*spoken_languages(settings.model, text_format.card, settings.languages()))
-    task = text_format.card.task
-    tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    examples = load_examples(settings.data, "test", task, settings.fields(), languages, settings.limit, tell)
-    with progress_bar(console) as bar:
-        bar_task = bar.add_task("generating", total=len(examples))
-        evaluation = evaluate(
-            model.to(device),
-            text_format,
-            examples,
-            settings.decoding(),
-            settings.batch_tokens,
-            settings.max_target_tokens,
-            lambda finished: bar.advance(bar_task, finished),
-        )
+    model = scored_model(settings.model, told, tell)
+    languages = Languages(*spoken_languages(settings.model, model.card, settings.languages()))
+    fields, task = settings.fields(), model.card.task
+    examples = load_examples(settings.data, "test", task, fields, languages, settings.limit, tell)
+    decoding, count, check = settings.decoding(), settings.check_generate, None
+    with model.decoder(device, decoding) as decoder:
+        with advancing(console, "decoding", len(examples)) as advance:
+            evaluation = evaluate(decoder, examples, advance)
+        if count:
+            with advancing(console, "checking", min(count, len(examples))) as advance:
+                check = model.check(decoder, examples, count, decoding, None, advance)
     evaluation.record["data_digest"] = data_digest(examples)
-    return evaluation
+    return evaluation, check
 
 
 def _command(settings: Evaluate) -> str:
     """The command that repeats the figure: every flag that is not at its default; files by their names only."""
     flags = []
     for name, value in settings.model_dump(
-        exclude_defaults=True, exclude={"model", "keep", "output", "hypotheses", "name"}
+        exclude_defaults=True, exclude={"model", "keep", "output", "hypotheses", "name", "check_generate"}
     ).items():
         shown = Path(value).name if name == "data" and Path(value).is_file() else value
         flags.append(f"--{name.replace('_', '-')} {shlex.quote(str(shown))}")
@@ -101,7 +102,8 @@ def _table(record: dict[str, object]) -> Table:
     assert isinstance(scores, dict)
     shown = {name: str(record[name]) for name in ("model", "data")}
     shown |= {"direction": direction(record), "examples": str(record["examples"])}
-    shown |= {"truncated": str(record["truncated"])} if record["truncated"] else {}
+    shown |= {name: str(record[name]) for name in ("truncated", "refused") if record.get(name)}
+    shown |= {"decoded by": str(record["decoded_by"]), "texts read": str(record["read"])}
     shown |= {name: f"{value:.2f}" for name, value in scores.items()}
     shown |= {"seconds": str(record["seconds"])}
     table = Table(show_header=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
@@ -14,7 +15,10 @@ from quant.card import Task
 
 
 class Evaluate(DataFlags):
-    """Score a teacher folder or a packed artifact on a data set, with the task's own metric."""
+    """Score a teacher folder or a packed artifact on a data set, with the task's own metric.
+
+    An artifact is decoded by the engine, a teacher by `generate`, and both read texts as the service does.
+    """
 
     model: CliPositionalArg[str] = Field(description="an artifact's folder, or a teacher's folder or hub id")
     data: str = Field(description="data: a .jsonl, .csv or .parquet file, or a hub id NAME[:CONFIG][@SPLIT]")
@@ -29,7 +33,10 @@ class Evaluate(DataFlags):
     max_source_tokens: Count | None = Field(
         None, description="of a teacher: longer sources are truncated (default: all positions)"
     )
-    batch_tokens: Count = Field(8192, description="padded source tokens times beams in a batch")
+    batch_tokens: Count = Field(8192, description="of `generate`: padded source tokens times beams in a batch")
+    check_generate: Annotated[int, Field(ge=0)] = Field(
+        0, description="of an artifact: decode so many examples with `generate` too, and fail unless all ids are equal"
+    )
     keep: bool = Field(False, description="keep the scores in the artifact, in its evaluation.json and README.md")
     output: Path | None = Field(None, description="JSON file of evaluations that the scores are added to (default: none)")
     hypotheses: Path | None = Field(None, description="also write the outputs, one a line, to this file")
@@ -45,10 +52,12 @@ class Evaluate(DataFlags):
             faults += early.source_faults(task, self.source_template, self.passage_separator)
         if self.keep and card is None:
             faults.append(f"--keep is for artifacts, and {self.model} is none: --output names a file")
+        if self.check_generate and card is None:
+            faults.append(f"--check-generate is for artifacts, and {self.model} is none: `generate` decodes it already")
         return faults
 
     def cli_cmd(self) -> None:
         early.stop_at("evaluate", self.faults())
-        from compress.commands.run_evaluate import run_evaluate
+        from pipelines.scoring.run_evaluate import run_evaluate
 
         sys.exit(run_evaluate(self))

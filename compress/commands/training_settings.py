@@ -1,0 +1,26 @@
+"""The flags that all training commands share, as the loop takes them."""
+
+from __future__ import annotations
+
+from compress.commands.flags import TrainingFlags
+from compress.training.loop import TrainingSettings
+from compress.training.losses import LossWeights
+
+
+def training_settings(settings: TrainingFlags, losses: LossWeights) -> TrainingSettings:
+    """What the flags shared by all training commands say."""
+    return TrainingSettings(
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
+        warmup=settings.warmup,
+        weight_decay=settings.weight_decay,
+        batch_tokens=settings.batch_tokens,
+        accumulate=settings.accumulate,
+        clip_norm=settings.clip_norm,
+        bf16="auto" if settings.bf16 == "auto" else settings.bf16 == "on",
+        seed=settings.seed,
+        validate_every=settings.validate_every,
+        losses=losses,
+    )

@@ -1,0 +1,1 @@
+"""`dqbart evaluate` and `dqbart compare`, and what decodes for them and for validation."""
