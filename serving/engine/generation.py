@@ -46,11 +46,12 @@ class Generation:
         return cls(request_id, request, search, search.wanted(), source, _room(runner, source, 1))
 
     def begin_again(self, runner: Runner) -> None:
-        """Forget what was generated. Its claim will have room for what it had reached, and to go on from there."""
+        """Forget what was generated. Its claim will have room for twice what it had reached, so that it seldom has to give
+        way again soon."""
         self.search = search_for(self.request, runner.architecture.vocab_size)
         self.wanted = self.search.wanted()
         self.positions = self._settled = 0
-        self.grow(runner)
+        self.room = _room(runner, self.source, 2 * self.room)
 
     def grow(self, runner: Runner) -> None:
         """Have room for more positions."""

@@ -68,9 +68,19 @@ def worst(runner: Runner, request: Request) -> int:
     return runner.cache_bytes(source, source.positions)
 
 
+_ALONE: dict[tuple[type, str, Request], Result] = {}
+
+
 def alone(runner: Runner, request: Request) -> Result:
+    key = type(runner), runner.architecture.model_type, replace(request, stream=False)
+    if key not in _ALONE:
+        _ALONE[key] = run_alone(runner, key[2])
+    return _ALONE[key]
+
+
+def run_alone(runner: Runner, request: Request) -> Result:
     told = Told(Engine(runner, EngineSettings()))
-    told.engines[0].submit(replace(request, stream=False))
+    told.engines[0].submit(request)
     told.all()
     (outcome,) = told.outcomes.values()
     assert isinstance(outcome, Result), outcome
@@ -117,9 +127,11 @@ def test_as_many_as_have_room_run_and_all_have_the_tokens_they_have_alone(name: 
 KINDS = st.sampled_from([REQUEST, BEAMS, DRAWS, STREAMED, STREAMED_BEAMS])
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
-    visits=st.lists(st.tuples(KINDS, st.integers(1, 50), st.integers(0, 1), st.integers(0, 20)), min_size=4, max_size=9),
+    visits=st.lists(
+        st.tuples(KINDS, st.sampled_from([1, 16, 17, 40]), st.integers(0, 1), st.integers(0, 20)), min_size=4, max_size=9
+    ),
     more=st.sampled_from([0, 5_000, 20_000]),
     encode_tokens=st.sampled_from([1, 512]),
     leaving=st.sets(st.integers(0, 8), max_size=2),
