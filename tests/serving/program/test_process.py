@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from serving.engine.errors import EngineClosed
+from serving.engine.settings import EngineSettings
 from serving.program.process import Shared
 
 ROOT = Path(__file__).parents[3]
@@ -122,7 +123,7 @@ if child:
 
 
 def test_what_comes_after_the_end_is_refused_and_what_came_before_is_done() -> None:
-    shared = Shared(1)
+    shared = Shared(1, EngineSettings.max_cache_bytes)
 
     async def work() -> int:
         return 1
