@@ -55,7 +55,8 @@ def open_packed(path: Path, key: bytes, size: int, *, checksums: bool = True) ->
 
     Raises UntrustedFile, and OSError where it cannot be read (FileNotFoundError: there is none).
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    # A pipe would be waited for.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):

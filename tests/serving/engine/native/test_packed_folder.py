@@ -84,6 +84,11 @@ def linked(path: Path) -> None:
     path.symlink_to(path.with_suffix(".elsewhere"))
 
 
+def piped(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -95,6 +100,7 @@ def linked(path: Path) -> None:
         (written_at(first_byte(SIZE) + 4321), "its weights were altered"),
         (lambda path: path.chmod(0o660), "others than its owner may write"),
         (linked, "symbolic links"),
+        (piped, "it is no file"),
     ],
 )
 def test_a_file_that_is_not_trusted_is_made_anew(
