@@ -45,7 +45,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     pip --python /opt/dqbart/bin/python install --no-cache-dir --no-deps . \
     && packages="$(echo /opt/dqbart/lib/python3.*/site-packages)" \
     && ls "${packages}"/serving/engine/native/_kernels_avx512*.so "${packages}"/serving/engine/native/_kernels_avx2*.so \
-       "${packages}"/serving/engine/native/_beams*.so \
+       "${packages}"/serving/engine/native/_team*.so "${packages}"/serving/engine/native/_beams*.so \
     && find "${packages}/torch/bin" -type f ! -name torch_shm_manager -delete \
     && rm -r "${packages}/torch/include" "${packages}/torch/test" "${packages}/ray/jars" "${packages}/ray/rllib" \
        "${packages}/compress" "${packages}/pipelines" "${packages}/benchmarks" \

@@ -126,6 +126,40 @@ class BenchSearch(Command):
         sys.exit(run_bench_search(self))
 
 
+class BenchNeighbours(_Bench):
+    """Encoding and decode steps on one thread and on several, beside none, one and two processes that keep cores busy."""
+
+    layers: str = Field("6-3", description="of the random student: encoder and decoder layers, E-D")
+    rounds: Count = Field(7, description="alternating runs on either number of threads")
+
+    @field_validator("layers")
+    @classmethod
+    def _layers(cls, value: str) -> str:
+        return str(Layers.parse(value))
+
+    def cli_cmd(self) -> None:
+        from benchmarks.neighbours_bench import run_bench_neighbours
+
+        sys.exit(run_bench_neighbours(self))
+
+
+class BenchBatch(Command):
+    """What `dqbart batch` makes of a core beside the bare engine, which is given token ids, on the same texts in turns."""
+
+    artifact: CliPositionalArg[Path] = Field(description="an artifact's folder: of a translator, or of a summarizer")
+    data: CliPositionalArg[Path] = Field(description="text file, a line each: as many of them as there are, again and again")
+    rows: Count = Field(4000, description="texts answered in each round")
+    source_language: str | None = Field(None, description="language of the texts, for a translator")
+    target_language: str | None = Field(None, description="language to translate to")
+    rounds: Count = Field(3, description="alternating runs of each, of which the median counts")
+    json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
+
+    def cli_cmd(self) -> None:
+        from benchmarks.batch_bench import run_bench_batch
+
+        sys.exit(run_bench_batch(self))
+
+
 class BenchTraining(Command):
     """Speed of a training step beside the naive loop: all outputs of teacher and student, float32; in turns, on the CPU."""
 

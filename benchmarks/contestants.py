@@ -7,6 +7,7 @@ Each loader imports its own program only, so that a worker process holds nothing
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,8 @@ class Specification(NamedTuple):
     name: str
     kind: Literal["engine", "loop", "transformers", "ctranslate2"]
     folder: Path
-    """An artifact; of CTranslate2 a converted model; of `transformers` a plain checkpoint, too."""
+    """An artifact; of CTranslate2 a converted model; of `transformers` a plain checkpoint, too; of a loop several artifacts,
+    too."""
     threads: int
     """In all: replicas share them."""
     runner: RunnerName = "auto"
@@ -86,7 +88,7 @@ class _Engine:
 
 
 class _Loop:
-    """Several engines of one artifact, as a server has them."""
+    """Several engines, as a server has them: of the artifacts in a folder, or of one artifact, whose memory they share."""
 
     def __init__(self, specification: Specification) -> None:
         from serving.engine.async_engine import AsyncEngine
@@ -97,7 +99,9 @@ class _Loop:
 
         set_threads(specification.threads)
         loop, settings = EngineLoop(), EngineSettings(max_batch_rows=256)
-        engines = [load_engine(specification.folder, settings, specification.runner) for _ in range(specification.models)]
+        folders = sorted(config.parent for config in specification.folder.glob("*/config.json")) or [specification.folder]
+        chosen = itertools.islice(itertools.cycle(folders), specification.models)
+        engines = [load_engine(folder, settings, specification.runner) for folder in chosen]
         self._architecture = engines[0].architecture
         self._engines = [AsyncEngine(loop.add(engine)) for engine in engines]
         self._busy = specification.busy

@@ -1,7 +1,8 @@
 """Runs `dqbart bench engine --models …`: models that take turns on one loop, beside one model that is alone.
 
 Each has the same rows: so many models have so many times the work, and lose nothing when that takes so many times as long.
-The model that is alone is asked in a process that has no other, and in one that has all of them.
+The model that is alone is asked in a process that has no other, and in one that has all of them. Random students differ, so
+that each has memory of its own; of an artifact that is given, all have the same.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from rich.table import Table
 from benchmarks.alternation import alternate
 from benchmarks.commands import BenchEngine
 from benchmarks.contestants import Specification
-from benchmarks.students import student_folder
+from benchmarks.random_artifact import write_random_artifact
 from benchmarks.worker import Worker, WorkerFailed
 from benchmarks.works import TARGETS, Work
 from quant.artifact import ArtifactError, read_artifact
+from quant.scheme import Layers, Scheme
 
 
 class Row(NamedTuple):
@@ -45,8 +47,15 @@ def run_many_models(settings: BenchEngine) -> int:
     rows: list[Row] = []
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            for layers in settings.layers.split(",") if settings.artifact is None else ["the artifact's own"]:
-                rows += _measure(settings, student_folder(settings.artifact, layers, settings.bits, Path(scratch)))
+            if settings.artifact is not None:
+                rows += _measure(settings, settings.artifact, settings.artifact)
+            else:
+                for layers in settings.layers.split(","):
+                    folder = Path(scratch) / f"random-{layers}-{settings.bits.replace('/', '-')}"
+                    students = [folder / str(seed) for seed in range(max(settings.models))]
+                    for seed, folder_of_one in enumerate(students):
+                        write_random_artifact(folder_of_one, Layers.parse(layers), Scheme.parse(settings.bits), seed=seed)
+                    rows += _measure(settings, folder, students[0])
     except (ArtifactError, WorkerFailed) as error:
         print(f"dqbart bench engine: error: {error}", file=sys.stderr)
         return 1
@@ -61,10 +70,10 @@ def run_many_models(settings: BenchEngine) -> int:
     return 0
 
 
-def _measure(settings: BenchEngine, folder: Path) -> list[Row]:
+def _measure(settings: BenchEngine, folder: Path, artifact: Path) -> list[Row]:
     most = max(settings.models)
     cases = list(dict.fromkeys([(1, 1), (most, 1), *((most, busy) for busy in settings.models)]))
-    longest = read_artifact(folder).card.max_source_tokens
+    longest = read_artifact(artifact).card.max_source_tokens
     rows: list[Row] = []
     with ExitStack() as stack:
         workers = {case: stack.enter_context(Worker(_specification(settings, folder, *case))) for case in cases}

@@ -52,10 +52,12 @@ MBART_50 = {
 SHAPES: Mapping[Shape, Mapping[str, Any]] = {"bart-base": BART_BASE, "mbart-50": MBART_50}
 
 
-def write_random_artifact(folder: Path, layers: Layers, scheme: Scheme, shape: Mapping[str, Any] = BART_BASE) -> None:
+def write_random_artifact(
+    folder: Path, layers: Layers, scheme: Scheme, shape: Mapping[str, Any] = BART_BASE, seed: int = 0
+) -> None:
     """Write a student of that many layers to a folder; always the same for the same arguments."""
     config = {**shape, "encoder_layers": layers.encoder, "decoder_layers": layers.decoder}
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     weights = {
         # Norms near 1, so that values keep their size from layer to layer.
         tensor.name: 0.02 * torch.randn(tensor.shape, generator=generator)

@@ -51,11 +51,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench memory": ("benchmarks.commands:BenchMemory", "Measure the memory of a loaded student."),
     "bench arrivals": ("benchmarks.commands:BenchArrivals", "Compare continuous with static batching."),
     "bench search": ("benchmarks.commands:BenchSearch", "Measure what searching and drawing cost."),
+    "bench neighbours": ("benchmarks.commands:BenchNeighbours", "Measure threads beside busy processes."),
     "bench service": ("benchmarks.service.commands:BenchService", "Measure what the service adds to its engine."),
     "bench soak": ("benchmarks.service.commands:BenchSoak", "Watch a server under mixed traffic for a long time."),
     "bench stops": ("benchmarks.service.commands:BenchStops", "Stop servers in every phase of their start and work."),
     "bench holds": ("benchmarks.service.commands:BenchHolds", "Find what holds a replica's loop, and for how long."),
     "bench capacity": ("benchmarks.commands:BenchCapacity", "Find how many replicas a load needs."),
+    "bench batch": ("benchmarks.commands:BenchBatch", "Compare batches with the bare engine."),
     "bench training": ("benchmarks.commands:BenchTraining", "Compare a training step with the naive loop's."),
 }
 """Command → where its class is, and the line that the list of commands shows. The first of two words is a group."""

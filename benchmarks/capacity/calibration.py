@@ -67,8 +67,19 @@ class TimedRunner:
     def rows(self) -> int:
         return self._runner.rows
 
-    def cache_bytes(self, source: Source) -> int:
-        return self._runner.cache_bytes(source)
+    @property
+    def page_positions(self) -> int:
+        return self._runner.page_positions
+
+    def cache_bytes(self, source: Source, positions: int) -> int:
+        return self._runner.cache_bytes(source, positions)
+
+    @property
+    def spare_bytes(self) -> int:
+        return self._runner.spare_bytes
+
+    def trim(self, most: int) -> None:
+        self._runner.trim(most)
 
     def begin(self, sources: Sequence[Source]) -> None:
         started = time.perf_counter()
@@ -128,16 +139,15 @@ def engine_requests(asked: Asked, model: CheckedModel, max_rows: int) -> list[Re
 
 def _alone(engine: Engine, runner: TimedRunner, request: Request) -> tuple[Work, int]:
     """What the request is to a replica, and how many tokens it gets."""
-    parameters = request.parameters
-    claimed = rows_of(parameters)
-    cache_bytes = runner.cache_bytes(Source(request.source_ids, claimed, parameters.max_new_tokens))
+    claimed = rows_of(request.parameters)
+    source = Source(request.source_ids, claimed, request.parameters.max_new_tokens)
     engine.submit(request)
     rows, results = [], []
     while engine.has_work:
         events = engine.step()
         rows.append(engine.decoded_rows)
         results += [_result(event) for event in events if isinstance(event, Finished)]
-    work = Work(len(request.source_ids), claimed, cache_bytes, tuple(rows))
+    work = Work(len(request.source_ids), claimed, runner.cache_bytes(source, len(rows)), tuple(rows))
     return work, len(results[0].sequences[0].token_ids)
 
 

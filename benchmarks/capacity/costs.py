@@ -57,6 +57,7 @@ class Work(NamedTuple):
     claimed_rows: int
     """Held from the start of its encoding to its end: its beams."""
     cache_bytes: int
+    """Held as long: what it claims in the end, for a simulated request does not grow."""
     rows: tuple[int, ...]
     """That each of its steps decodes."""
 

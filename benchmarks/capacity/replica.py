@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from benchmarks.capacity.costs import EngineCosts, ServiceCosts, Work
+from serving.engine.cache_budget import CacheBudget
 from serving.engine.errors import EngineFull
 from serving.engine.padding import padded_length
 from serving.engine.scheduler import Claim, Scheduler
@@ -44,7 +45,7 @@ class Replica:
         self._loop_free = 0.0
         self._owed = 0.0
         """Seconds that the loop took from the step in progress."""
-        self._scheduler = Scheduler(settings.engine, costs.encoder_layers)
+        self._scheduler = Scheduler(settings.engine, costs.encoder_layers, CacheBudget(settings.engine.max_cache_bytes))
         self._works: dict[int, Work] = {}
         """Waiting, or being encoded."""
         self._encoding: list[int] = []

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.peer_service.rates import RateSearch, Trial
 from benchmarks.peer_service.settings import Tried
+from benchmarks.service.counting import Carried
 from benchmarks.service.figures import percentiles
 
 OURS, PEER = "dqbart", "CTranslate2"
@@ -23,15 +24,6 @@ class Answers(NamedTuple):
     @property
     def mean_tokens(self) -> float:
         return sum(self.tokens) / len(self.tokens)
-
-
-class Carried(NamedTuple):
-    """By many clients."""
-
-    throughput: float
-    """Requests a second."""
-    cpu_of_a_request: float
-    """Seconds of a core that the service's processes computed for each."""
 
 
 class Side(NamedTuple):

@@ -11,7 +11,6 @@ arrivals. Both share the cores with the client, which costs the same on either s
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, contextmanager
@@ -24,13 +23,13 @@ from rich.progress import Progress
 
 from benchmarks.peer_service.application import Setup
 from benchmarks.peer_service.cases import MODEL, Subject, subjects_of
-from benchmarks.peer_service.figures import OURS, PEER, SIDES, Answers, Carried, Compared, Side
+from benchmarks.peer_service.figures import OURS, PEER, SIDES, Answers, Compared, Side
 from benchmarks.peer_service.process import RunningPeer, running_peer
 from benchmarks.peer_service.rates import RateSearch, Trial
 from benchmarks.peer_service.settings import PeerSettings, best_settings
 from benchmarks.service.commands import BenchService
-from benchmarks.service.load import FIRST_REQUESTS, Load, Outcome
-from benchmarks.service.process_tree import cpu_seconds
+from benchmarks.service.counting import Service
+from benchmarks.service.load import Load, Outcome
 from benchmarks.service.senders import Target, run_load
 from benchmarks.service.server_process import Running, free_port, running_server
 
@@ -68,38 +67,7 @@ class Pace(NamedTuple):
 
 
 FULL = Pace(5.0, 15.0, 300, 40.0, rounds=2, precision=0.06, tries=2)
-QUICK = Pace(1.5, 2.5, 40, 5.0, rounds=1, precision=0.15, tries=1)
-
-
-class Service(NamedTuple):
-    """One side in one case, that can be asked."""
-
-    target: Target
-    pid: int
-    send: Callable[[Target, Load], Outcome]
-
-    def run(self, load: Load) -> Outcome:
-        return self.run_and_count(load)[0]
-
-    def carried(self, clients: int, seconds: float) -> Carried:
-        """So many clients at a time, over whole requests: of a window, calls of many texts fall in or out."""
-        outcome, cpu = self.run_and_count(Load(0.0, clients, requests=clients))
-        if outcome.seconds < seconds:
-            requests = math.ceil(clients * seconds / outcome.seconds)
-            outcome, cpu = self.run_and_count(Load(0.0, clients, requests=requests))
-        return Carried(outcome.throughput, cpu / max(1, len(outcome.latencies)))
-
-    def run_and_count(self, load: Load) -> tuple[Outcome, float]:
-        """And the seconds of a core that the service computed in the window."""
-        # Answered when all that was given up before is done, or was dropped.
-        self.send(self.target, Load(0.0, 1, requests=1))
-        before = cpu_seconds(self.pid)
-        outcome = self.send(self.target, load)
-        if load.requests is None:
-            share = load.seconds / (load.warm_up + load.seconds)
-        else:
-            share = load.requests / (load.requests + FIRST_REQUESTS)
-        return outcome, (cpu_seconds(self.pid) - before) * share
+QUICK = Pace(1.5, 2.0, 30, 4.0, rounds=1, precision=0.2, tries=1)
 
 
 def compare_with_peer(

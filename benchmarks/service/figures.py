@@ -28,7 +28,11 @@ class Rounds:
     @property
     def median(self) -> float:
         """Seconds, of the requests of all rounds."""
-        return percentile(self.latencies, 0.5)
+        return self.percentile(0.5)
+
+    def percentile(self, share: float) -> float:
+        """Seconds, of the requests of all rounds."""
+        return percentile(self.latencies, share)
 
     @property
     def throughput(self) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -21,10 +21,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.service.commands import BenchService
-from benchmarks.service.figures import PERCENTILES, Rounds, entries_of, percentiles
+from benchmarks.service.counting import Service
+from benchmarks.service.figures import PERCENTILES, Rounds, entries_of
 from benchmarks.service.load import Load, Outcome
 from benchmarks.service.senders import Target, run_load
-from benchmarks.service.server_process import running_server
+from benchmarks.service.server_process import Running, running_server
 from benchmarks.service.works import PATHS, work_for
 from quant.artifact import WEIGHTS_FILE
 from quant.card import Card
@@ -32,7 +33,8 @@ from quant.card import Card
 CLIENTS = 8
 """Requests at a time of each model that is busy."""
 
-ALONE, AMONG = "alone", "among the others"
+ALONE, AMONG = "of one", "of all"
+SHOWN = ("p50", "p99")
 LEAST_SHARE, MOST_SLOWER = 0.95, 1.05
 """What the sum of throughputs should be at least, of one model's; and a median beside idle models at most, of that alone."""
 
@@ -45,6 +47,9 @@ class Compared(NamedTuple):
     """That are asked."""
     alone: Rounds
     among: Rounds
+    alone_cpu: float
+    """Seconds of a core that the server's processes computed for a request."""
+    among_cpu: float
 
     @property
     def ratio(self) -> float:
@@ -77,25 +82,23 @@ def compare_many_models(
     ):
         progress.remove_task(task)
 
-        def sending(address: str, path: str, asked: int) -> Callable[[Load], Outcome]:
-            target = Target("http", address, path, in_turns(payloads.of_models[:asked]))
-            return lambda load: client.submit(run_load, target, load).result()
+        def asking(server: Running, asked: int) -> Service:
+            target = Target("http", server.http, payloads.path, in_turns(payloads.of_models[:asked]))
+            return Service(target, server.pid, lambda target, load: client.submit(run_load, target, load).result())
 
-        path = payloads.path
-        by_itself, with_others = (sending(address, path, 1) for address in (one_server.http, many_server.http))
+        by_itself, with_others = asking(one_server, 1), asking(many_server, 1)
         # Each of them has worked once, and its threads are there.
-        sending(many_server.http, path, most)(Load(0.0, 1, requests=most))
+        asking(many_server, most).run(Load(0.0, 1, requests=most))
         one = Load(0.0, 1, requests=requests)
         idle = _in_turns(by_itself, with_others, one, one, rounds, "one at a time", progress)
-        found = [Compared("one at a time, the others idle", 1, *idle)]
+        found = [Compared("1, the others idle", 1, *idle)]
         busy = Load(seconds, CLIENTS, warm_up=min(1.0, seconds))
         beside = _in_turns(by_itself, with_others, busy, busy, rounds, "busy, the others idle", progress)
-        found.append(Compared(f"{CLIENTS} at a time, the others idle", 1, *beside))
+        found.append(Compared(f"{CLIENTS}, the others idle", 1, *beside))
         for count in settings.many_models:
-            together = sending(many_server.http, path, count)
             load = busy._replace(clients=count * CLIENTS)
-            pair = _in_turns(by_itself, together, busy, load, rounds, f"{count} models busy", progress)
-            found.append(Compared(f"{CLIENTS} at a time of each", count, *pair))
+            pair = _in_turns(by_itself, asking(many_server, count), busy, load, rounds, f"{count} models busy", progress)
+            found.append(Compared(f"{CLIENTS} of each", count, *pair))
     return found
 
 
@@ -128,49 +131,56 @@ def _payloads(folder: Path, names: Sequence[str], texts: Path | None) -> _Payloa
 
 
 def _in_turns(
-    alone: Callable[[Load], Outcome],
-    among: Callable[[Load], Outcome],
+    alone: Service,
+    among: Service,
     alone_load: Load,
     among_load: Load,
     rounds: int,
     name: str,
     progress: Progress,
-) -> tuple[Rounds, Rounds]:
+) -> tuple[Rounds, Rounds, float, float]:
     task = progress.add_task(name, total=rounds)
-    outcomes = []
+    pairs = []
     for _ in range(rounds):
-        outcomes.append((alone(alone_load), among(among_load)))
+        pairs.append((alone.run_and_count(alone_load), among.run_and_count(among_load)))
         progress.advance(task)
     progress.remove_task(task)
-    return Rounds(tuple(pair[0] for pair in outcomes)), Rounds(tuple(pair[1] for pair in outcomes))
+    (one, one_cpu), (many, many_cpu) = (_together(side) for side in zip(*pairs, strict=True))
+    return one, many, one_cpu, many_cpu
+
+
+def _together(side: Sequence[tuple[Outcome, float]]) -> tuple[Rounds, float]:
+    rounds = Rounds(tuple(outcome for outcome, _ in side))
+    return rounds, sum(cpu for _, cpu in side) / max(1, len(rounds.latencies))
 
 
 def many_models_table(compared: Sequence[Compared], loaded: int) -> Table:
     """What is asked of many models, and whether it is so."""
     title = f"{loaded} models in one server, beside a server of one"
-    table = Table("load", title=title, title_justify="left")
-    for heading in ("models asked", "side", "requests/s", *(f"{name}, ms" for name in PERCENTILES)):
+    table = Table("requests at a time", title=title, title_justify="left")
+    for heading in ("asked", "server", "requests/s", *(f"{name}, ms" for name in SHOWN), "processor, ms a request"):
         table.add_column(heading, justify="right")
     for heading in ("figure", "asked for", "", "failures"):
         table.add_column(heading)
     for each in compared:
-        for side, rounds in ((ALONE, each.alone), (AMONG, each.among)):
+        for side, rounds, cpu in ((ALONE, each.alone, each.alone_cpu), (AMONG, each.among, each.among_cpu)):
             verdict = _verdict(each) if side == AMONG else ("", "", "")
-            milliseconds = (f"{1e3 * value:.1f}" for value in percentiles(rounds.latencies).values())
+            seconds = [*(rounds.percentile(PERCENTILES[name]) for name in SHOWN), cpu]
+            milliseconds = (f"{1e3 * value:.1f}" for value in seconds)
             failures = ", ".join(f"{count} {code}" for code, count in rounds.failures.items())
-            asked = str(each.models) if side == AMONG else "1"
+            asked = str(each.models if side == AMONG else 1)
             table.add_row(each.load, asked, side, f"{rounds.throughput:.1f}", *milliseconds, *verdict, failures)
         table.add_section()
     return table
 
 
 def _verdict(compared: Compared) -> tuple[str, str, str]:
-    if compared.load.startswith("one"):
+    if compared.load.startswith("1,"):
         slower = compared.median_ratio
         met = "met" if slower <= MOST_SLOWER else "missed"
         return f"median {slower:.2f}x", f"<= {MOST_SLOWER:g}x", met
     share = compared.ratio
-    return f"{share:.0%} of the requests/s", f">= {LEAST_SHARE:.0%}", "met" if share >= LEAST_SHARE else "missed"
+    return f"{share:.0%} of one's", f">= {LEAST_SHARE:.0%}", "met" if share >= LEAST_SHARE else "missed"
 
 
 def as_json(compared: Sequence[Compared]) -> list[dict[str, Any]]:
@@ -181,6 +191,8 @@ def as_json(compared: Sequence[Compared]) -> list[dict[str, Any]]:
             "models_asked": each.models,
             "alone": entries_of(each.alone),
             "among": entries_of(each.among),
+            "alone_cpu_seconds_of_a_request": each.alone_cpu,
+            "among_cpu_seconds_of_a_request": each.among_cpu,
             "throughput_ratio": each.ratio,
             "median_ratio": each.median_ratio,
         }

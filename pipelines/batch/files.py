@@ -167,12 +167,12 @@ def read_parquet(file: File, start: int, end: int) -> pyarrow.Table:
     """Rows of a Parquet file, with the types and the metadata of its columns."""
     import pyarrow
 
-    pieces, first = [], 0
-    for group, rows in enumerate(_group_sizes(file.path)):
+    pieces, first, written = [], 0, file.path.stat().st_mtime_ns
+    for group, rows in enumerate(_group_sizes(file.path, written)):
         low, high = max(start, first), min(end, first + rows)
         if low < high:
             with _ONE_AT_A_TIME:
-                table = _row_group(file.path, group)
+                table = _row_group(file.path, written, group)
             pieces.append(table.slice(low - first, high - low))
         first += rows
     return pyarrow.concat_tables(pieces) if pieces else parquet_schema(file).empty_table()
@@ -182,8 +182,8 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @functools.lru_cache(maxsize=2)
-def _row_group(path: Path, group: int) -> pyarrow.Table:
-    """Kept for the next parts: a row group may have those of many, and is decoded whole."""
+def _row_group(path: Path, written: int, group: int) -> pyarrow.Table:
+    """Kept for the next parts, as long as the file is the same: a row group may have those of many, and is decoded whole."""
     from pyarrow import parquet
 
     with parquet.ParquetFile(path) as file:
@@ -191,7 +191,7 @@ def _row_group(path: Path, group: int) -> pyarrow.Table:
 
 
 @functools.lru_cache(maxsize=64)
-def _group_sizes(path: Path) -> tuple[int, ...]:
+def _group_sizes(path: Path, written: int) -> tuple[int, ...]:
     from pyarrow import parquet
 
     metadata = parquet.read_metadata(path)

@@ -26,6 +26,7 @@ class Metrics:
         self._bad = counter("bad_rows", "Rows that could not be answered, since this start")
         self._source = counter("source_tokens", "Tokens that the model read, since this start")
         self._generated = counter("generated_tokens", "Tokens of the best outputs, since this start")
+        self._seconds = counter("cpu_seconds", "Processor time of the actors for parts that are done, since this start")
         self._left = Gauge("dqbart_batch_rows_left", "Rows that are still to be done", registry=registry)
         self._actors = Gauge("dqbart_batch_actors", "Actors that the parts are handed out to", registry=registry)
         Gauge("dqbart_batch_input_rows", "Rows of the input", registry=registry).set(rows)
@@ -49,6 +50,7 @@ class Metrics:
         self._bad.inc(done.bad_rows)
         self._source.inc(done.source_tokens)
         self._generated.inc(done.generated_tokens)
+        self._seconds.inc(done.cpu_seconds)
         self._left.dec(done.rows)
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from pipelines.batch.model import Model, open_model
 from pipelines.batch.parts import Part, input_of, parts_of, rows_per_part
 from pipelines.batch.progress import Progress, say
 from pipelines.batch.sources import Given, given, opened
-from pipelines.batch.worker import Job
+from pipelines.batch.worker import Done, Job
 from pipelines.batch.writing import schema_of
 from quant.errors import Error
 from quant.processors import available_threads
@@ -75,11 +75,13 @@ def _run(settings: Batch, console: Console) -> int:
         left = folder.left(planned.parts)
         rows = sum(part.rows for part in planned.parts)
         say(console, f"{rows:,} rows in {len(planned.parts):,} parts{_done_before(planned.parts, left)}")
-        tokens = _do(settings, planned, folder, left, console) if left else 0
+        total = _do(settings, planned, folder, left, console) if left else Done(0, 0)
         bad = folder.finish(planned.parts)
     seconds = time.monotonic() - started
-    done = sum(part.rows for part in left)
-    rates = f", {done / seconds:.1f} rows and {tokens / seconds:.0f} tokens/s with the start" if done else ""
+    rates = ""
+    if total.rows:
+        rates = f", {total.rows / seconds:.1f} rows and {total.generated_tokens / seconds:.0f} tokens/s with the start"
+        rates += f", {1000 * total.cpu_seconds / total.rows:.2f} ms of processor time a row"
     say(console, f"{settings.output}: {rows - sum(bad.values()):,} rows with outputs{rates}")
     if not bad:
         return 0
@@ -152,13 +154,13 @@ def _plan(settings: Batch, entries: Sequence[Given], folder: Folder, model: Mode
     return _Planned(job, made_with)
 
 
-def _do(settings: Batch, planned: _Planned, folder: Folder, left: Sequence[Part], console: Console) -> int:
-    """Answer the parts that are left. How many tokens were generated."""
+def _do(settings: Batch, planned: _Planned, folder: Folder, left: Sequence[Part], console: Console) -> Done:
+    """Answer the parts that are left. What came of all of them."""
     from pipelines.batch.cluster import MachineLost, passed, pool_for, started
     from pipelines.batch.metrics import Metrics
 
     rows = sum(part.rows for part in planned.parts)
-    tokens = 0
+    total = Done(0, 0)
     metrics = None if settings.metrics_port is None else Metrics(settings.metrics_port, rows)
     if metrics is not None:
         say(console, f"metrics on port {metrics.port}")
@@ -175,14 +177,14 @@ def _do(settings: Batch, planned: _Planned, folder: Folder, left: Sequence[Part]
                 metrics.begin(sum(part.rows for part in left), pool.actors)
             try:
                 for done in passed(job, left, pool):
-                    tokens += done.generated_tokens
+                    total.add(done)
                     progress.advance(done)
                     if metrics is not None:
                         metrics.count(done)
             except MachineLost:
                 say(console, "a machine was lost; the others go on with what is left")
             left = folder.left(planned.parts)
-    return tokens
+    return total
 
 
 def _output_format(settings: Batch, entries: Sequence[Given]) -> OutputFormat:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from threading import Lock
+from time import process_time
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.batch.columns import Asked, BadRowError, Columns, cells, output_schema
@@ -73,10 +75,17 @@ class Done:
     bad_rows: int = 0
     source_tokens: int = 0
     generated_tokens: int = 0
+    cpu_seconds: float = 0.0
+    """Processor time of the actor since its part before, or since its model was loaded."""
 
     def count(self, result: Result) -> None:
         self.source_tokens += result.source_tokens
         self.generated_tokens += result.generated_tokens
+
+    def add(self, other: Done) -> None:
+        """What came of another part."""
+        for name in ("rows", "bad_rows", "source_tokens", "generated_tokens", "cpu_seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @dataclass(frozen=True)
@@ -114,8 +123,10 @@ class Worker:
         self._job = job
         self._new = output_schema(job.prefix, job.scored, job.several)
         self._model = load(job.model, threads=job.threads, runner=runner, max_batch_rows=job.batch_rows)
+        self._lock = Lock()
+        self._counted_seconds = process_time()
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[int]]:
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[float]]:
         """Ray Data's: a part by its number, and what came of it, both as columns of one row."""
         try:
             done = self.work(self._job.parts[int(batch["part"][0])])
@@ -123,6 +134,9 @@ class Worker:
             if getattr(error, "code", None) in _LOST:
                 os._exit(1)  # the engine has come to its end: Ray starts another process, which takes the part over
             raise
+        with self._lock:
+            before, self._counted_seconds = self._counted_seconds, process_time()
+            done.cpu_seconds = self._counted_seconds - before
         return {name: [value] for name, value in vars(done).items()}
 
     def close(self) -> None:

@@ -35,11 +35,11 @@ def check_request(request: Request, architecture: Architecture, settings: Engine
         )
 
 
-def check_cache_bytes(cache_bytes: int, settings: EngineSettings) -> None:
+def check_cache_bytes(cache_bytes: int, most: int) -> None:
     """Raises InvalidRequest when a request alone would take more cache memory than there may be."""
-    if cache_bytes > settings.max_cache_bytes:
+    if cache_bytes > most:
         raise InvalidRequest(
-            f"the request's caches may take {cache_bytes} bytes, max_cache_bytes is {settings.max_cache_bytes}: a shorter "
+            f"the request's caches may take {cache_bytes} bytes, max_cache_bytes is {most}: a shorter "
             "source, a smaller max_new_tokens or fewer beams or sequences are accepted"
         )
 

@@ -11,20 +11,21 @@ import itertools
 import logging
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 from quant.artifact import open_artifact
 from quant.layout import Architecture
 from serving.engine.admission import check_cache_bytes, check_request
+from serving.engine.at_work import AtWork, Room
+from serving.engine.cache_budget import CacheBudget
 from serving.engine.errors import GenerationFailed
-from serving.engine.memory import give_back_freed_memory
+from serving.engine.generation import Generation
 from serving.engine.request import Request, Result
-from serving.engine.runner import Candidates, Runner, Source, Wanted
+from serving.engine.runner import Candidates, Runner
 from serving.engine.runners import runner_for
-from serving.engine.scheduler import Claim, Scheduler
-from serving.engine.search import Search, rows_of, search_for
+from serving.engine.scheduler import Scheduler
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.engine.turn import Turn
 from serving.engine.warm_up import warm_up
@@ -43,11 +44,14 @@ class EngineStats:
     batch_rows: int = 0
     """Rows that the last step decoded, 0 when nothing runs."""
     cache_bytes: int = 0
-    """The most that the caches of the running requests may take."""
+    """What the caches of the running requests take."""
     max_cache_bytes: int = 0
-    """The ceiling of `cache_bytes`, from the settings."""
+    """The most that these may take, together with those of the engines that share the budget."""
     longest_stall_seconds: float = 0.0
     """The longest that rows waited for encoding, of whichever model, between two of their decode steps, since the engine was
+    made."""
+    set_back_requests: int = 0
+    """How often a running request had to give way for want of memory and was set back to the queue, since the engine was
     made."""
 
 
@@ -71,36 +75,21 @@ class Finished:
 Event = Emitted | Finished
 
 
-@dataclass
-class _Generation:
-    """A request on its way; what has a default is filled by the engine as it goes."""
-
-    request_id: int
-    request: Request
-    search: Search
-    wanted: Wanted
-    source: Source
-    departed: bool = False
-    submitted: float = field(default_factory=perf_counter)
-    encode_started: float = 0.0
-    decode_started: float = 0.0
-    first_token: float = 0.0
-
-
 class Engine:
     """Requests in, events out, a step at a time."""
 
-    def __init__(self, runner: Runner, settings: EngineSettings) -> None:
+    def __init__(self, runner: Runner, settings: EngineSettings, budget: CacheBudget | None = None) -> None:
+        """`budget` is shared with other engines; without one, the engine has its own, of `settings.max_cache_bytes`."""
         self._runner = runner
         self._settings = settings
-        self._scheduler = Scheduler(settings, runner.architecture.encoder_layers)
+        self._budget = budget or CacheBudget(settings.max_cache_bytes)
+        self._scheduler = Scheduler(settings, runner.architecture.encoder_layers, self._budget)
         self._ids = itertools.count()
         self._lock = threading.Lock()
-        self._generations: dict[int, _Generation] = {}
-        # These two, like the runner, are touched by the stepping thread only.
-        self._encoding: list[_Generation] = []
-        self._batch: list[_Generation] = []
-        """In the order of the runner's sources."""
+        self._generations: dict[int, Generation] = {}
+        # These, like the runner, are touched by the stepping thread only.
+        self._at_work = AtWork(runner)
+        self._room = Room(self._at_work, runner, self._scheduler, self._lock, self._release)
         self._longest_stall = 0.0
         self.decoded_rows = 0
         """Rows that the last step decoded."""
@@ -112,17 +101,13 @@ class Engine:
 
     def submit(self, request: Request, request_id: int | None = None) -> int:
         """Queue a request; its id, a new one unless given. Raises InvalidRequest, SourceTooLong, EngineFull."""
-        architecture, parameters = self._runner.architecture, request.parameters
-        check_request(request, architecture, self._settings)
-        # The last token generated is not fed again, the start token is.
-        source = Source(request.source_ids, rows_of(parameters), parameters.max_new_tokens)
-        cache_bytes = self._runner.cache_bytes(source)
-        check_cache_bytes(cache_bytes, self._settings)
-        search = search_for(request, architecture.vocab_size)
+        runner = self._runner
+        check_request(request, runner.architecture, self._settings)
+        generation = Generation.of(-1, request, runner)
+        check_cache_bytes(runner.cache_bytes(generation.source, generation.source.positions), self._budget.max_bytes)
         with self._lock:
-            number = next(self._ids) if request_id is None else request_id
-            generation = _Generation(number, request, search, search.wanted(), source)
-            self._scheduler.submit(Claim(generation.request_id, source.rows, len(source.token_ids), cache_bytes))
+            generation.request_id = next(self._ids) if request_id is None else request_id
+            self._scheduler.submit(generation.claim(runner))
             self._generations[generation.request_id] = generation
         return generation.request_id
 
@@ -141,8 +126,9 @@ class Engine:
                 running_requests=self._scheduler.admitted,
                 batch_rows=self.decoded_rows if self._scheduler.admitted else 0,
                 cache_bytes=self._scheduler.cache_bytes,
-                max_cache_bytes=self._settings.max_cache_bytes,
+                max_cache_bytes=self._budget.max_bytes,
                 longest_stall_seconds=self._longest_stall,
+                set_back_requests=self._scheduler.set_back_requests,
             )
 
     @property
@@ -173,9 +159,11 @@ class Engine:
             return self._fail_all(fault)
 
     def decode(self) -> list[Event]:
-        """Decode one token a row; what came of it."""
+        """Decode one token a row; what came of it. No row is decoded while requests of other engines have to give way."""
         try:
-            return self._decode()
+            events = self._decode()
+            self._room.keep_spare()
+            return events
         except Exception as fault:
             return self._fail_all(fault)
 
@@ -183,22 +171,26 @@ class Engine:
         """Take note that rows of this engine waited so long for encoding."""
         self._longest_stall = max(self._longest_stall, seconds)
 
+    def close(self) -> None:
+        """Forget everything, and leave the budget to the other engines; nothing is told of it. What the runner has goes with
+        the engine: a step that hangs may still use it."""
+        with self._lock:
+            self._generations.clear()
+            self._scheduler.close()
+
     def _drop_departed(self) -> None:
         # Read once: others may leave at any moment.
-        departed = {generation.request_id: generation for generation in self._batch if generation.departed}
-        if departed:
-            kept = [range(0 if each.request_id in departed else len(each.search.tokens)) for each in self._batch]
-            self._keep([list(rows) for rows in kept])
-            self._release(departed.values())
-        if self._encoding and all(generation.departed for generation in self._encoding):
-            self._runner.abandon()
-            self._forget_encoding()
+        if departed := {generation.request_id for generation in self._at_work.batch if generation.departed}:
+            self._release(self._at_work.drop(departed))
+        if self._at_work.encoding and all(generation.departed for generation in self._at_work.encoding):
+            self._release(self._at_work.abandon())
 
     def _encode(self, turn: Turn) -> None:
         self._drop_departed()
-        if not self._encoding:
+        self._room.give_way()
+        if not self._at_work.encoding:
             self._begin(turn)
-        if self._encoding:
+        if self._at_work.encoding:
             with self._lock:
                 layers = self._scheduler.take_layers(turn)
             if layers and self._runner.encode(layers):
@@ -206,104 +198,77 @@ class Engine:
                 turn.rows_wait = True
 
     def _begin(self, turn: Turn) -> None:
-        started = perf_counter()
         with self._lock:
-            self._encoding = [self._generations[request_id] for request_id in self._scheduler.admit(turn)]
-        if self._encoding:
-            for generation in self._encoding:
-                generation.encode_started = started
-            self._runner.begin([generation.source for generation in self._encoding])
+            admitted = [self._generations[request_id] for request_id in self._scheduler.admit(turn)]
+        if admitted:
+            self._at_work.begin(admitted)
 
     def _join(self) -> None:
-        ended = perf_counter()
-        for generation in self._encoding:
-            generation.decode_started = ended
-        self._batch += self._encoding
-        self._encoding = []
+        self._at_work.join()
         with self._lock:
             self._scheduler.encoded()
         # Who left while being encoded with others has joined with them.
         self._drop_departed()
 
     def _decode(self) -> list[Event]:
-        self.decoded_rows = self._runner.rows
-        if not self._batch:
+        self.decoded_rows = 0
+        if not self._room.claim() or not self._at_work.batch:
             return []
-        tokens = [token for generation in self._batch for token in generation.search.tokens]
-        found = self._runner.decode(tokens, [generation.wanted for generation in self._batch])
-        advanced = [_advanced(generation, candidates) for generation, candidates in zip(self._batch, found, strict=True)]
-        finished = [generation for generation, (parents, _) in zip(self._batch, advanced, strict=True) if not parents]
-        self._keep([parents for parents, _ in advanced])
+        self.decoded_rows = self._runner.rows
+        batch = self._at_work.batch
+        tokens = [token for generation in batch for token in generation.search.tokens]
+        found = self._runner.decode(tokens, [generation.wanted for generation in batch])
+        advanced = [_advanced(generation, candidates) for generation, candidates in zip(batch, found, strict=True)]
+        finished = [generation for generation, (parents, _) in zip(batch, advanced, strict=True) if not parents]
+        self._at_work.keep([parents for parents, _ in advanced])
         self._release(finished)
         return [event for _, events in advanced for event in events]
 
-    def _keep(self, parents: list[list[int]]) -> None:
-        self._runner.select(parents)
-        self._batch = [generation for generation, rows in zip(self._batch, parents, strict=True) if rows]
-
-    def _release(self, generations: Iterable[_Generation]) -> None:
+    def _release(self, generations: Iterable[Generation]) -> None:
         with self._lock:
             for generation in generations:
                 del self._generations[generation.request_id]
                 self._scheduler.release(generation.request_id)
-
-    def _forget_encoding(self) -> None:
-        with self._lock:
-            for generation in self._encoding:
-                del self._generations[generation.request_id]
-            self._scheduler.abandon()
-        self._encoding = []
 
     def _fail_all(self, fault: Exception) -> list[Event]:
         """The end of everything that the runner holds, for those who still wait for it.
 
         Its tensors may be half-written: nothing in them can be trusted, everything else goes on.
         """
-        failed: list[Event] = [_failed(each, fault) for each in (*self._batch, *self._encoding) if not each.departed]
-        self._runner.clear()
-        self._forget_encoding()
-        self._release(self._batch)
-        self._batch = []
-        return failed
+        batch, encoding = self._at_work.clear()
+        self._release((*batch, *encoding))
+        return [_failed(each, fault) for each in (*batch, *encoding) if not each.departed]
 
 
-def load_engine(artifact: Path, settings: EngineSettings, runner: RunnerName = "auto") -> Engine:
+def load_engine(
+    artifact: Path, settings: EngineSettings, runner: RunnerName = "auto", budget: CacheBudget | None = None
+) -> Engine:
     """An engine over the artifact in a folder, which is ready for requests. Raises ArtifactError, RunnerUnavailable."""
     chosen = runner_for(open_artifact(artifact), settings, runner)
     warm_up(Engine(chosen, settings))
-    give_back_freed_memory()
-    return Engine(chosen, settings)
+    return Engine(chosen, settings, budget)
 
 
-def _advanced(generation: _Generation, candidates: Candidates) -> tuple[list[int], list[Event]]:
+def _advanced(generation: Generation, candidates: Candidates) -> tuple[list[int], list[Event]]:
     """Which of the request's rows continue, and what there is to tell. A fault in its search is the end of it alone."""
     search, request_id = generation.search, generation.request_id
     events: list[Event] = []
     try:
         parents = search.advance(candidates)
+        generation.positions += 1
         generation.first_token = generation.first_token or perf_counter()
         if parents:
             generation.wanted = search.wanted()
         else:
-            events = [Finished(request_id, _result(generation))]
-        if generation.request.stream and (token_ids := search.settled()):
+            events = [Finished(request_id, generation.result())]
+        if generation.request.stream and (token_ids := generation.news()):
             events.insert(0, Emitted(request_id, token_ids))
         return parents, events
     except Exception as fault:
         return [], [_failed(generation, fault)]
 
 
-def _result(generation: _Generation) -> Result:
-    return Result(
-        sequences=generation.search.sequences(),
-        queue_seconds=generation.encode_started - generation.submitted,
-        encode_seconds=generation.decode_started - generation.encode_started,
-        decode_seconds=perf_counter() - generation.decode_started,
-        first_token_seconds=generation.first_token - generation.submitted,
-    )
-
-
-def _failed(generation: _Generation, fault: Exception) -> Finished:
+def _failed(generation: Generation, fault: Exception) -> Finished:
     _LOG.error("request %d failed", generation.request_id, exc_info=fault)
     failure = GenerationFailed(f"a fault inside the engine ended the request: {type(fault).__name__}")
     failure.__cause__ = fault

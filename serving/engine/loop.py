@@ -251,6 +251,7 @@ class LoopPort:
     def end(self, fault: str) -> None:
         """Nothing more will be told."""
         self._fault = fault
+        self.engine.close()
         if self._ended is not None:
             self._ended()
 

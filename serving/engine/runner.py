@@ -118,8 +118,19 @@ class Runner(Protocol):
     def rows(self) -> int:
         """Rows in the batch."""
 
-    def cache_bytes(self, source: Source) -> int:
-        """Most bytes that the caches of a source take while it is in the batch."""
+    @property
+    def page_positions(self) -> int:
+        """The caches of a source grow by this many decoder positions at a time."""
+
+    def cache_bytes(self, source: Source, positions: int) -> int:
+        """Bytes that the caches of a source take when it has room for this many decoder positions, with all its rows."""
+
+    @property
+    def spare_bytes(self) -> int:
+        """Bytes of ended sources that are kept for those to come."""
+
+    def trim(self, most: int) -> None:
+        """Keep no more spare bytes than these."""
 
     def begin(self, sources: Sequence[Source]) -> None:
         """Start to encode sources together; nothing else is being encoded."""
@@ -132,7 +143,10 @@ class Runner(Protocol):
         """Forget what was begun and has not joined."""
 
     def decode(self, tokens: Sequence[int], wanted: Sequence[Wanted]) -> list[Candidates]:
-        """Feed one token to each row; for each source what is wanted of the next-token logits of its rows."""
+        """Feed one token to each row; for each source what is wanted of the next-token logits of its rows.
+
+        What is answered may be overwritten by the next call.
+        """
 
     def select(self, parents: Sequence[Sequence[int]]) -> None:
         """For each source, which of its rows continue, by their place among its rows; a source without any leaves.

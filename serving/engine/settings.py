@@ -18,7 +18,8 @@ class EngineSettings:
     max_batch_rows: int = 64
     """Rows decoded together; a request takes as many as it has beams or sequences, and one with more is refused."""
     max_cache_bytes: int = 1 << 30
-    """Bytes that the caches of all running requests may take; one that alone takes more is refused."""
+    """Bytes that the caches of all running requests may take, those of the engines that share the budget included; a request
+    that alone may take more is refused."""
     max_queued_requests: int = 256
     """Requests that may wait for their encoding; a submission beyond them is refused."""
     max_encode_tokens: int = 4096

@@ -16,8 +16,8 @@ from serving.engine.request import GenerationParameters, Request
 if TYPE_CHECKING:
     from serving.engine.engine import Engine
 
-SOURCE_TOKENS = 64
-NEW_TOKENS = 4
+SOURCE_TOKENS = 16
+NEW_TOKENS = 3
 BEAMS = 4
 
 

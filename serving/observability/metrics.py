@@ -99,6 +99,9 @@ class Metrics:
         )
         self._times = (self._queue_time, self._encode_time, self._decode_time, self._first_token_time, self._token_time)
         self._batch_rows = self._histogram("dqbart_batch_rows", "Rows (sources times beams) of a step", ROWS, "model")
+        self._set_back = self._counter(
+            "dqbart_set_back_total", "Times that a running source gave way for want of cache memory", "model"
+        )
         self._step_time = self._histogram(
             "dqbart_step_seconds", "A model's part of a turn: encoding and a decoding step", STEP_SECONDS, "model"
         )
@@ -106,11 +109,17 @@ class Metrics:
     def watch(self, model: CheckedModel, stats: Callable[[], EngineStats]) -> Callable[[Step], None]:
         """What is to be told each step of a model's engine. `stats` is the engine's."""
         update = self._model_gauges.watch(model, stats)
+        set_back = self._set_back.labels(model.name)
+        counted = 0
 
         def record_step(step: Step) -> None:
+            nonlocal counted
             if step.rows:
                 self._batch_rows.labels(model.name).observe(step.rows)
             self._step_time.labels(model.name).observe(step.seconds)
+            if more := stats().set_back_requests - counted:
+                counted += more
+                set_back.inc(more)
             update()
 
         return record_step
@@ -174,7 +183,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _show_zeros(self, model: str) -> None:
-        for counter in (self._inputs, self._windows, self._source_tokens, self._generated_tokens):
+        for counter in (self._inputs, self._windows, self._source_tokens, self._generated_tokens, self._set_back):
             counter.labels(model)
         for histogram in (*self._times, self._batch_rows, self._step_time):
             histogram.labels(model)

@@ -47,12 +47,13 @@ class ModelGauges:
             "dqbart_model_compression_ratio", "Bytes of its teacher's weights for each of its own", "model", merge="livemax"
         )
         self._info = gauge("dqbart_model_info", "What a model is", "model", "task", "scheme", "layers", merge="livemax")
+        limit = "The ceiling of dqbart_cache_bytes of all models together"
         stall = "Longest wait for encoding between two decode steps"
         self._of_engine = {
             "queued_requests": gauge("dqbart_queue_size", "Sources waiting for their encoding", "model"),
             "running_requests": gauge("dqbart_running_inputs", "Sources being encoded or decoded", "model"),
-            "cache_bytes": gauge("dqbart_cache_bytes", "Most bytes that the caches of running sources may take", "model"),
-            "max_cache_bytes": gauge("dqbart_cache_limit_bytes", "The ceiling of dqbart_cache_bytes", "model"),
+            "cache_bytes": gauge("dqbart_cache_bytes", "Bytes that the caches of running sources take", "model"),
+            "max_cache_bytes": gauge("dqbart_cache_limit_bytes", limit, "model"),
             "longest_stall_seconds": gauge("dqbart_longest_stall_seconds", stall, "model", merge="livemax"),
         }
         """Field of EngineStats → the gauge that shows it."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import load_engine
+from serving.engine.errors import EngineClosed
 from serving.engine.memory import give_back_freed_memory
+from serving.engine.runners import prepare
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.program.calls import Call, closed
 from serving.program.options import request_fields
@@ -28,11 +31,13 @@ class Loaded:
         """Raises ModelError, RunnerUnavailable, InvalidSettings, ForkedError."""
         self._settings = settings
         self._shared: Shared | None = None
-        shared = joined(self, threads)
+        shared = joined(self, threads, settings.max_cache_bytes)
         self._pid = shared.pid
         try:
-            checked = check_model(folder.resolve().name, folder, settings.max_batch_rows)
-            port = shared.engines.add(load_engine(folder, settings, runner), checked.name)
+            # Read once, here: the engine maps what is left for it.
+            look = partial(prepare, settings=settings, name=runner)
+            checked = check_model(folder.resolve().name, folder, settings.max_batch_rows, look)
+            port = shared.engines.add(load_engine(folder, settings, runner, shared.budget), checked.name)
             engine = AsyncEngine(port)
             self.served = ServedModel(checked, checked.codec(), engine)
         except BaseException:
@@ -58,7 +63,11 @@ class Loaded:
 
     def submit(self, call: Call, given: object, tell: Tell | None = None) -> Future[Result]:
         """Answer an input; cancelling the future cancels that. Raises ServiceError when the model is closed."""
-        return self._running().run(call.answer(given, tell))
+        shared = self._running()
+        try:
+            return shared.run(call.answer(given, tell))
+        except EngineClosed:
+            raise closed(self.served) from None
 
     def close(self) -> None:
         """Stop after the step in progress; what is on its way ends with a ServiceError. May be called again.

@@ -47,8 +47,8 @@ def load(
 ) -> Model:
     """The model of an artifact, on this machine's fastest runner. All models of a process share `threads` (default: all).
 
-    `engine` are the engine's settings (serving/engine/settings.py). Raises ModelError for what is no readable artifact,
-    InvalidSettings, RunnerUnavailable, and ForkedError.
+    `engine` are the engine's settings (serving/engine/settings.py); models share `max_cache_bytes`, as the first says.
+    Raises ModelError for what is no readable artifact, InvalidSettings, RunnerUnavailable, and ForkedError.
     """
     return Model(Loaded(Path(folder), EngineSettings(**engine), runner, threads))
 

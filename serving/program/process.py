@@ -17,8 +17,10 @@ from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 from quant.errors import Error
-from serving.engine.errors import InvalidSettings
-from serving.engine.loop import EngineLoop
+from serving.engine.cache_budget import CacheBudget
+from serving.engine.errors import EngineClosed, InvalidSettings
+from serving.engine.loop import CLOSED, EngineLoop
+from serving.engine.settings import EngineSettings
 from serving.engine.threads import available_threads, set_threads
 
 T = TypeVar("T")
@@ -38,25 +40,35 @@ class Closable(Protocol):
 
 
 class Shared:
-    """The threads of a process's models."""
+    """The threads of a process's models, and the memory of their caches."""
 
-    def __init__(self, threads: int | None) -> None:
+    def __init__(self, threads: int | None, max_cache_bytes: int) -> None:
         self.pid = os.getpid()
+        self.budget = CacheBudget(max_cache_bytes)
         self.threads = threads or available_threads()
         set_threads(self.threads)
         self.engines = EngineLoop()
+        self._lock = threading.Lock()
+        self._stopped = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="dqbart-requests", daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Do it on the loop; cancelling the future cancels it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Do it on the loop; cancelling the future cancels it. Raises EngineClosed after `stop`."""
+        with self._lock:
+            if self._stopped:
+                work.close()
+                raise EngineClosed(CLOSED)
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def stop(self) -> None:
         """End, when all that the loop was given has: what waits for an engine that is closed does so soon."""
         self.engines.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._lock:
+            self._stopped = True
+            # Behind all that it was given.
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
     def _run(self) -> None:
@@ -88,15 +100,21 @@ def check_process(pid: int | None = None) -> None:
         )
 
 
-def joined(member: Closable, threads: int | None) -> Shared:
-    """What is shared, with one model more. Raises ForkedError, and InvalidSettings for other threads than those shared."""
+def joined(member: Closable, threads: int | None, max_cache_bytes: int) -> Shared:
+    """What is shared, with one model more. Raises ForkedError, and InvalidSettings for other threads, or another limit of
+    memory than the default, than those shared."""
     global _loaded_in
     check_process()
     with _LOCK:
         _loaded_in = os.getpid()
-        shared = next(iter(_open.values()), None) or Shared(threads)
+        shared = next(iter(_open.values()), None) or Shared(threads, max_cache_bytes)
         if threads not in (None, shared.threads):
             raise InvalidSettings(f"threads is {threads}, and the models that are loaded already share {shared.threads}")
+        if max_cache_bytes not in (EngineSettings.max_cache_bytes, shared.budget.max_bytes):
+            most = shared.budget.max_bytes
+            raise InvalidSettings(
+                f"max_cache_bytes is {max_cache_bytes}, and the models that are loaded already share {most}"
+            )
         _open[member] = shared
         return shared
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from quant.artifact import Artifact, ArtifactError
+from quant.artifact import ArtifactError
 from quant.tokenizer_file import TokenizerError
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.errors import EngineNotOpened
@@ -19,7 +19,15 @@ from serving.engine.port import EnginePort
 from serving.observability.metrics import Metrics
 from serving.server.model_table import ModelTable, fingerprint
 from serving.server.residents import Resident, Residents
-from serving.service.models import CheckedModel, ModelError, Models, ServedModel, check_model, default_models
+from serving.service.models import (
+    CheckedModel,
+    ModelError,
+    Models,
+    ServedModel,
+    check_model,
+    default_models,
+    left_to_the_engine,
+)
 
 UNUSED_POLL_SECONDS = 0.05
 
@@ -50,10 +58,6 @@ def open_model(
     if residents.residence.at_start and residents.fits(model.size_bytes):
         resident.load()
     return ServedModel(model, codec, resident)
-
-
-def left_to_the_engine(_: Artifact) -> None:
-    """What its tensors hold: the engine that is opened next reads them, and finds what is wrong with them."""
 
 
 class LiveModels:

@@ -5,10 +5,7 @@ This module loads neither torch nor ray, so that `dqbart serve --help` and a wro
 
 from __future__ import annotations
 
-import json
-import re
 import sys
-from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,7 +18,9 @@ from quant.card import Task
 from quant.processors import available_threads
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.observability.logs import LogFormat, LogSettings
-from serving.service.access import ApiKey, read_keys
+from serving.server.key import all_keys
+from serving.server.named_folders import check_folders, folder_list, named_folder
+from serving.service.access import ApiKey
 from serving.service.gate import GateSettings
 
 if TYPE_CHECKING:
@@ -33,9 +32,6 @@ Positive = Annotated[int, Field(ge=1)]
 Proxy = Literal["auto", "haproxy", "ray"]
 Load = Literal["at-start", "first-use"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""What a model may be called: it is a metrics label and part of what people type."""
 
 
 class Serve(Command):
@@ -87,7 +83,8 @@ class Serve(Command):
     )
     max_cache_bytes: Positive = Field(
         default=EngineSettings.max_cache_bytes,
-        description="bytes of memory for what a model keeps of the inputs that it is decoding, in each replica; others wait",
+        description="bytes of memory for what all models keep of the inputs that they are decoding, in each replica; where "
+        "they end, who came last waits",
     )
     max_queued_requests: Positive = Field(
         default=EngineSettings.max_queued_requests,
@@ -183,30 +180,12 @@ class Serve(Command):
     @field_validator("models", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """Flags and the environment bring one text: a JSON list, or names separated by commas."""
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            try:
-                return json.loads(value)
-            except ValueError as error:
-                raise ValueError(f"no valid JSON list: {error}") from error
-        return [each.strip() for each in value.split(",") if each.strip()]
+        return folder_list(value)
 
     @field_validator("models")
     @classmethod
     def _check_models(cls, value: list[str]) -> list[str]:
-        named = [named_folder(each) for each in value]
-        for name, folder in named:
-            if NAME.fullmatch(name) is None:
-                raise ValueError(f"{name!r} is no model name; letters, digits, '.', '_' and '-' are accepted: NAME=FOLDER")
-            if not folder.exists():
-                raise ValueError(f"{folder} does not exist: an artifact's folder is expected")
-            if not (folder / "config.json").is_file():
-                raise ValueError(f"{folder} is no artifact: it has no config.json")
-        twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
-        if twice:
-            raise ValueError(f"the name {twice[0]} is given twice; tell them apart with NAME=FOLDER")
+        check_folders(value)
         return value
 
     @field_validator("packed_folder")
@@ -292,23 +271,7 @@ class Serve(Command):
 
     def keys(self) -> tuple[ApiKey, ...]:
         """The API keys of both settings. Raises ValueError naming the setting and the entry at fault."""
-        listed = ""
-        if self.api_keys_file is not None:
-            try:
-                listed = self.api_keys_file.read_text()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ValueError(f"api_keys_file = {str(self.api_keys_file)!r}: {error}") from error
-        keys = {}
-        for setting, lines in (("api_keys", self.api_keys), ("api_keys_file", listed.splitlines())):
-            try:
-                keys[setting] = read_keys(lines)
-            except ValueError as error:
-                raise ValueError(f"{setting}: {error}") from None
-        if twice := {key.name for key in keys["api_keys"]} & {key.name for key in keys["api_keys_file"]}:
-            raise ValueError(f"api_keys and api_keys_file: both have the name {min(twice)}")
-        if self.api_keys_file is not None and not any(keys.values()):
-            raise ValueError(f"api_keys_file = {str(self.api_keys_file)!r}: it has no keys, so that everybody could ask")
-        return (*keys["api_keys"], *keys["api_keys_file"])
+        return all_keys(self.api_keys, self.api_keys_file)
 
     @property
     def threads_per_replica(self) -> int:
@@ -326,10 +289,3 @@ class Serve(Command):
 
         # The flags are those that the process was started with.
         serve_until_stopped(self, lambda: read_settings(Serve, "serve", sys.argv[2:]), signals)
-
-
-def named_folder(model: str) -> tuple[str, Path]:
-    """`NAME=FOLDER`, or a folder whose own name is the model's."""
-    name, separator, folder = model.partition("=")
-    path = Path(folder if separator else model).expanduser()
-    return (name if separator else path.resolve().name), path

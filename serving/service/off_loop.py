@@ -13,11 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
+from serving.engine.errors import EngineClosed
+
 T = TypeVar("T")
 
 _THREAD = ThreadPoolExecutor(1, "dqbart-off-loop")
 
 
 async def off_loop(work: Callable[[], T]) -> T:
-    """What `work` gives or raises; in its turn, which who waits for it may leave."""
-    return await asyncio.get_running_loop().run_in_executor(_THREAD, copy_context().run, work)
+    """What `work` gives or raises, in its turn, which who waits may leave. Raises EngineClosed at the end of the process."""
+    try:
+        turn = asyncio.get_running_loop().run_in_executor(_THREAD, copy_context().run, work)
+    except RuntimeError as fault:
+        raise EngineClosed("the process ends") from fault
+    return await turn

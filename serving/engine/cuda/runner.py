@@ -115,8 +115,18 @@ class CudaRunner:
     def rows(self) -> int:
         return sum(len(source.rows) for source in self._batch)
 
-    def cache_bytes(self, source: Source) -> int:
+    @property
+    def page_positions(self) -> int:
+        return self._positions
+
+    def cache_bytes(self, source: Source, positions: int) -> int:
+        """Slots are as long as the longest sequence, so that nothing grows."""
         return source.rows * self._row_bytes()
+
+    spare_bytes = 0
+
+    def trim(self, most: int) -> None:
+        """Nothing is kept but the slots, which are there from the start."""
 
     @torch.inference_mode()
     def begin(self, sources: Sequence[Source]) -> None:

@@ -9,7 +9,7 @@
     batch       the rows of the batch as the kernels read them
     runner      all of it behind the protocol of serving/engine/runner.py
 
-The softmax is computed as PyTorch does it; normalization and activation functions are PyTorch's own operations, a few
-microseconds each. So every bit is that of the reference runner. Everything between two of them is one kernel. Kernels share
-their work with a team of threads of their own, which waits for nobody; PyTorch's operations are done by the caller alone.
+Softmax and normalization are computed as PyTorch does it; activation functions are its own operations, a few microseconds
+each. So every bit is that of the reference runner. Kernels share their work with a team of threads of their own, which waits
+for nobody; PyTorch's operations are done by the caller alone.
 """

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from serving.engine.native.attention import Attend
 from serving.engine.native.caches import DecoderHeads, SourceCache, Span
 
 OWN_ROW = np.dtype(
     [
-        ("records", np.uint64),
+        ("pages", np.uint64),
         ("ancestors", np.uint64),
         ("head_bytes", np.int64),
         ("slots", np.int64),
@@ -46,19 +45,21 @@ class Batch:
                 self._changed |= len(kept) != source.rows
                 source.select(kept)
         if not all(parents):
+            for source in self.sources:
+                if not source.rows:
+                    source.leave()
             self.sources = [source for source in self.sources if source.rows]
 
     def advance(self) -> None:
         """Go to the next position of every row; the tables then speak of it."""
         for source in self.sources:
-            source.position += 1
+            source.advance()
         if self._changed:
             self._rebuild()
             self._changed = False
         else:
             self._own["position"] += 1
-        self.positions = torch.from_numpy(self._own["position"].copy())
-        """int64 [rows]: the position that each row writes in this step."""
+        self.positions[:] = self._own["position"]
 
     @property
     def own_rows_address(self) -> int:
@@ -68,7 +69,7 @@ class Batch:
         self._own = np.array(
             [
                 (
-                    source.records_address,
+                    source.pages_address,
                     source.ancestors_address(row),
                     source.head_bytes,
                     source.slots,
@@ -80,6 +81,8 @@ class Batch:
             ],
             dtype=OWN_ROW,
         )
+        self.positions = np.empty(len(self._own), np.int64)
+        """[rows]: the position that each row writes in this step."""
         layers = self._heads.cross
         blocks = np.array([[source.block_address(heads) for source in self.sources] for heads in layers], dtype=np.uint64)
         starts = np.cumsum([0, *(source.rows for source in self.sources)])

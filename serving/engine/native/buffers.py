@@ -7,20 +7,27 @@ from torch import Tensor
 
 
 class Buffers:
-    """Float32 matrices by name; asking for a name again overwrites what it held."""
+    """Matrices by name; asking for a name again overwrites what it held."""
 
     def __init__(self) -> None:
         self._memory: dict[str, Tensor] = {}
         self._views: dict[tuple[str, int, int], Tensor] = {}
 
     def floats(self, name: str, rows: int, columns: int) -> Tensor:
-        """Contiguous [rows, columns] with any content."""
+        """Contiguous float32 [rows, columns] with any content."""
+        return self._taken(name, rows, columns, torch.float32)
+
+    def bytes(self, name: str, size: int) -> Tensor:
+        """uint8 [1, size] with any content."""
+        return self._taken(name, 1, size, torch.uint8)
+
+    def _taken(self, name: str, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
         view = self._views.get((name, rows, columns))
         if view is not None:
             return view
         memory = self._memory.get(name)
         if memory is None or memory.numel() < rows * columns:
-            memory = self._memory[name] = torch.empty(rows * columns)
+            memory = self._memory[name] = torch.empty(rows * columns, dtype=dtype)
             self._forget_views(name)
         if len(self._views) > _MOST_VIEWS:
             self._views.clear()

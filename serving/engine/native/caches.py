@@ -1,4 +1,5 @@
-"""Keys and values of one source in the batch, in memory of its own: freed at once when it leaves, and never moved.
+"""Keys and values of one source in the batch, which are never moved: over the encoded source in memory of its own, over the
+positions of its rows in pages, which it takes as it goes on and leaves to others when it ends (pages.py).
 
 A layer takes memory for its own heads and lies behind the layers before it: each head takes the same, so that a layer's
 place follows from the number of heads before it.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 
 import numpy as np
@@ -15,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from serving.engine.native.library import kernels
+from serving.engine.native.pages import Page, PagePool
 from serving.engine.runner import Source
 
 ANCESTOR_BYTES = 4
+ADDRESS_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -65,34 +69,53 @@ def _side_by_side(counts: Sequence[int], width: int) -> list[Heads]:
 class SourceCache:
     """The caches of one source: over the encoded source, shared by its rows, and over the positions of each row."""
 
-    def __init__(self, source: Source, heads: DecoderHeads) -> None:
+    def __init__(self, source: Source, heads: DecoderHeads, pool: PagePool) -> None:
         self.length = len(source.token_ids)
         self.slots = source.rows
         self.rows = 1
         self.position = -1
         """The last position that was written, by every row."""
         single = Heads(1, heads.width)
-        self.head_bytes = source.positions * source.rows * single.record_bytes
-        """Of a head's records over the positions of all rows."""
+        self.head_bytes = page_positions() * source.rows * single.record_bytes
+        """Of a head's records in a page: over its positions, of all rows."""
         self._block_bytes = single.block_bytes(self.length)
         self._cross = torch.empty(heads.cross[-1].end * self._block_bytes, dtype=torch.uint8)
-        self._own = torch.empty(heads.own[-1].end * self.head_bytes, dtype=torch.uint8)
+        self._page_bytes = heads.own[-1].end * self.head_bytes
+        self._pool = pool
+        self._pages: list[Page] = []
+        self._addresses = np.zeros(pages_of(source.positions), dtype=np.uint64)
         self._ancestors = np.zeros((source.rows, source.positions), dtype=np.int32)
 
     @staticmethod
-    def bytes(source: Source, heads: DecoderHeads) -> int:
-        """What the caches of a source take."""
-        own, single = source.positions * source.rows, Heads(1, heads.width)
-        cross_bytes = heads.cross[-1].end * single.block_bytes(len(source.token_ids))
-        return cross_bytes + heads.own[-1].end * own * single.record_bytes + ANCESTOR_BYTES * own
+    def bytes(source: Source, positions: int, heads: DecoderHeads) -> int:
+        """What the caches of a source take with pages for this many positions."""
+        single = Heads(1, heads.width)
+        cross = heads.cross[-1].end * single.block_bytes(len(source.token_ids))
+        tables = ANCESTOR_BYTES * source.positions * source.rows + ADDRESS_BYTES * pages_of(source.positions)
+        records = pages_of(positions) * page_positions() * source.rows
+        return cross + tables + heads.own[-1].end * records * single.record_bytes
+
+    def advance(self) -> None:
+        """Go to the next position."""
+        self.position += 1
+        if self.position == len(self._pages) * page_positions():
+            page = self._pool.take(self._page_bytes)
+            self._addresses[len(self._pages)] = page.ctypes.data
+            self._pages.append(page)
+
+    def leave(self) -> None:
+        """Leave the pages to others."""
+        self._pool.put(self._pages)
+        self._pages = []
 
     def block_address(self, heads: Heads) -> int:
         """Of the keys and values of the encoded source, in the layer that has these heads."""
         return self._cross.data_ptr() + heads.before * self._block_bytes
 
     @property
-    def records_address(self) -> int:
-        return self._own.data_ptr()
+    def pages_address(self) -> int:
+        """Of the addresses of the pages."""
+        return int(self._addresses.ctypes.data)
 
     def ancestors_address(self, row: int) -> int:
         return int(self._ancestors.ctypes.data) + row * self._ancestors.strides[0]
@@ -102,6 +125,17 @@ class SourceCache:
         written = self.position + 1
         self._ancestors[: len(parents), :written] = self._ancestors[list(parents), :written]
         self.rows = len(parents)
+
+
+@cache
+def page_positions() -> int:
+    """Decoder positions of a page."""
+    return int(kernels().dq_page_positions())
+
+
+def pages_of(positions: int) -> int:
+    """Pages that so many positions take."""
+    return -(-positions // page_positions())
 
 
 @dataclass(frozen=True)

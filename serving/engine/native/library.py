@@ -51,6 +51,9 @@ DRAWS = np.dtype([("numbers", np.uint64), ("divisor", np.float64), ("top_p", np.
 
 _SIGNATURES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
     "dq_linear": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
+    "dq_quantize": [c_void_p, c_int64, c_int64, c_void_p],
+    "dq_linear_of_codes": [c_void_p, c_void_p, c_int64, c_void_p],
+    "dq_normalize": [c_void_p, c_int64, c_int64, c_void_p, c_void_p, c_float, c_void_p],
     "dq_embed": [c_void_p, c_void_p, c_void_p, c_int64, c_float, c_void_p, c_void_p, c_void_p],
     "dq_write_keys": [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_void_p, c_int64],
     "dq_attend": [*(c_void_p, c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p, c_int64, c_float, c_void_p)],
@@ -65,7 +68,9 @@ _PACKING: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
 }
 _SIZES: dict[str, list[type[ctypes._SimpleCData[Any]]]] = {
     "dq_block_bytes": [c_int64, c_int64, c_int64],
+    "dq_code_bytes": [c_int64, c_int64],
     "dq_record_bytes": [c_int64, c_int64],
+    "dq_page_positions": [],
 }
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from quant.numerics import Quantized
+from serving.engine.native.buffers import Buffers
 from serving.engine.native.library import DqLinear, kernels
 
 PANEL = 32
@@ -62,13 +63,28 @@ class PackedLinear:
         self._struct = DqLinear(rows, columns, bits, codes.data_ptr(), scale.data_ptr(), bias_address)
         self.address = ctypes.addressof(self._struct)
         """Of the kernels' description of this layer."""
-        self._multiply = kernels().dq_linear
+        self._multiply, self._multiply_codes = kernels().dq_linear, kernels().dq_linear_of_codes
 
     def __call__(self, tokens: Tensor, out: Tensor, residual: Tensor | None = None) -> Tensor:
         """float32 [tokens, columns] to `out` [tokens, rows], `residual` added; all contiguous. `out` may be `residual`."""
         added = None if residual is None else residual.data_ptr()
         self._multiply(self.address, tokens.data_ptr(), tokens.shape[0], added, out.data_ptr())
         return out
+
+    def of_codes(self, codes: Codes, out: Tensor) -> Tensor:
+        """The same of tokens that are quantized already."""
+        self._multiply_codes(self.address, codes.memory.data_ptr(), codes.count, out.data_ptr())
+        return out
+
+
+class Codes:
+    """Tokens quantized once for all layers that read them."""
+
+    def __init__(self, tokens: Tensor, buffers: Buffers) -> None:
+        """Of float32 [tokens, columns], contiguous; lies in the buffer of that name."""
+        self.count, columns = tokens.shape
+        self.memory = buffers.bytes("codes", kernels().dq_code_bytes(self.count, columns))
+        kernels().dq_quantize(tokens.data_ptr(), self.count, columns, self.memory.data_ptr())
 
 
 def row_scales(weight: Quantized) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,12 +16,13 @@ from quant.layout import DECODER_EMBEDDING, ENCODER_EMBEDDING, HEAD, Architectur
 from serving.engine.native.attention import Attend, attend_to_themselves
 from serving.engine.native.batch import Batch
 from serving.engine.native.buffers import Buffers
-from serving.engine.native.caches import DecoderHeads, Heads, SourceCache
+from serving.engine.native.caches import DecoderHeads, Heads, SourceCache, page_positions
 from serving.engine.native.layers import Builder, DecoderLayer, Embedding, EncoderLayer, KeyWriter
 from serving.engine.native.library import UnavailableError, kernels
+from serving.engine.native.linear import Codes
+from serving.engine.native.pages import PagePool
 from serving.engine.native.selection import Selection
 from serving.engine.native.weights import ArtifactWeights, Weights
-from serving.engine.pytorch.model import POSITION_OFFSET
 from serving.engine.runner import Candidates, Source, Wanted
 from serving.engine.threads import one_torch_thread
 
@@ -85,20 +87,36 @@ class NativeRunner:
         """Forget everything, what was begun too."""
         self._batch = Batch(self._decoder_heads)
         self._encoding: _Encoding | None = None
+        self._pages = PagePool()
 
-    def cache_bytes(self, source: Source) -> int:
-        """Bytes that the caches of a source take while it is in the batch."""
-        return SourceCache.bytes(source, self._decoder_heads)
+    @property
+    def page_positions(self) -> int:
+        """As the protocol says."""
+        return page_positions()
+
+    def cache_bytes(self, source: Source, positions: int) -> int:
+        """As the protocol says."""
+        return SourceCache.bytes(source, positions, self._decoder_heads)
+
+    @property
+    def spare_bytes(self) -> int:
+        """As the protocol says."""
+        return self._pages.spare_bytes
+
+    def trim(self, most: int) -> None:
+        """As the protocol says."""
+        self._pages.trim(most)
 
     @torch.inference_mode()
     @one_torch_thread()
     def begin(self, sources: Sequence[Source]) -> None:
         """As the protocol says."""
         lengths = [len(source.token_ids) for source in sources]
-        tokens = torch.tensor([token for source in sources for token in source.token_ids])
-        positions = torch.cat([torch.arange(length) for length in lengths]) + POSITION_OFFSET
-        caches = [SourceCache(source, self._decoder_heads) for source in sources]
-        self._encoding = _Encoding(caches, self._embed_source(tokens, positions), self._grouped(lengths))
+        tokens = [token for source in sources for token in source.token_ids]
+        positions = np.concatenate([np.arange(length) for length in lengths])
+        hidden = self._buffers.floats("source hidden", len(tokens), self._architecture.d_model)
+        caches = [SourceCache(source, self._decoder_heads, self._pages) for source in sources]
+        self._encoding = _Encoding(caches, self._embed_source(tokens, positions, hidden), self._grouped(lengths))
 
     @torch.inference_mode()
     @one_torch_thread()
@@ -108,7 +126,7 @@ class NativeRunner:
         assert encoding is not None, "nothing was begun"
         for layer in self._encoder[encoding.layers_done : encoding.layers_done + layers]:
             for group in encoding.groups:
-                encoding.hidden[group.tokens] = layer(encoding.hidden[group.tokens], group.keys, group.attend)
+                layer(encoding.hidden[group.tokens], group.keys, group.attend)
         encoding.layers_done += layers
         if encoding.layers_done < len(self._encoder):
             return False
@@ -135,7 +153,9 @@ class NativeRunner:
         return groups
 
     def _write_cross(self, sources: Sequence[SourceCache], hidden: Tensor) -> None:
-        encoded = hidden if self._final_norms is None else self._final_norms[0](hidden)
+        if self._final_norms is not None:
+            self._final_norms[0](hidden, hidden)
+        encoded = Codes(hidden, self._buffers)
         blocks = [[source.block_address(heads) for source in sources] for heads in self._decoder_heads.cross]
         keys = KeyWriter(blocks, [source.length for source in sources])
         for layer in self._decoder:
@@ -151,11 +171,12 @@ class NativeRunner:
         """As the protocol says."""
         batch = self._batch
         batch.advance()
-        hidden = self._embed(torch.tensor(tokens), batch.positions + POSITION_OFFSET)
+        hidden = self._buffers.floats("hidden", len(tokens), self._architecture.d_model)
+        self._embed(tokens, batch.positions, hidden)
         for layer in self._decoder:
-            hidden = layer(hidden, batch)
+            layer(hidden, batch)
         if self._final_norms is not None:
-            hidden = self._final_norms[1](hidden)
+            self._final_norms[1](hidden, hidden)
         return self._select(hidden, [source.rows for source in batch.sources], wanted)
 
     def select(self, parents: Sequence[Sequence[int]]) -> None:

@@ -50,7 +50,9 @@ class Selection:
         of_row = np.repeat(np.arange(len(rows)), rows)
         for way in set(ways):
             members = [place for place, each in enumerate(ways) if each == way]
-            part = hidden[torch.from_numpy(np.isin(of_row, members))]
+            chosen = torch.from_numpy(np.flatnonzero(np.isin(of_row, members)))
+            part = self._buffers.floats(f"hidden of {way}", len(chosen), hidden.shape[1])
+            torch.index_select(hidden, 0, chosen, out=part)
             answers = self._found(way, part, [rows[place] for place in members], [wanted[place] for place in members])
             found |= zip(members, answers, strict=True)
         return [found[place] for place in range(len(wanted))]
@@ -58,7 +60,7 @@ class Selection:
     def _found(self, way: _Way, hidden: Tensor, rows: Sequence[int], wanted: Sequence[Wanted]) -> list[Candidates]:
         asked = self._last if self._last.is_for(rows, wanted) else _Asked(rows, wanted)
         self._last = asked
-        answer = _Answer(asked)
+        answer = asked.answer
         if way == _Way.SCANNED:
             kernels().dq_head(self._head.address, hidden.data_ptr(), hidden.shape[0], asked.address, *answer.addresses)
         elif way != _Way.NOTHING:
@@ -97,14 +99,14 @@ class _Asked:
 
     def __init__(self, rows: Sequence[int], wanted: Sequence[Wanted]) -> None:
         self.rows, self.wanted = tuple(rows), tuple(wanted)
-        self.total, self.most = sum(rows), max((each.count for each in wanted), default=0)
-        self._table = table = np.zeros(self.total, WANTED)
+        self._table = table = np.zeros(sum(rows), WANTED)
         table["count"] = np.repeat([each.count for each in wanted], rows)
         table["log_probabilities"] = np.repeat([each.log_probabilities for each in wanted], rows)
         table["normalizer"] = np.repeat([each.normalizers for each in wanted], rows)
         table["repetition_penalty"] = np.repeat([each.repetition_penalty for each in wanted], rows)
         self._edits = [self._point(name, [getattr(each, name) for each in wanted]) for name in ("penalized", "banned")]
         self.address = table.ctypes.data
+        self.answer = _Answer(self.rows, self.wanted)
 
     def is_for(self, rows: Sequence[int], wanted: Sequence[Wanted]) -> bool:
         """Whether the same was asked before, as without edits it is from step to step."""
@@ -126,21 +128,20 @@ class _Asked:
 
 
 class _Answer:
-    """The memory that a kernel answers into."""
+    """The memory that a kernel answers into, again and again while the same is asked."""
 
-    def __init__(self, asked: _Asked) -> None:
-        self._asked = asked
-        self._values = np.empty((asked.total, asked.most), np.float32)
-        self._tokens = np.empty((asked.total, asked.most), np.int64)
-        self._normalizers = np.empty(asked.total, np.float32)
-        self.addresses = asked.most, self._values.ctypes.data, self._tokens.ctypes.data, self._normalizers.ctypes.data
+    def __init__(self, rows: Sequence[int], wanted: Sequence[Wanted]) -> None:
+        total, most = sum(rows), max((each.count for each in wanted), default=0)
+        values, tokens = np.empty((total, most), np.float32), np.empty((total, most), np.int64)
+        normalizers = np.empty(total, np.float32)
+        self.addresses = most, values.ctypes.data, tokens.ctypes.data, normalizers.ctypes.data
+        self._candidates, first = [], 0
+        for count, each in zip(rows, wanted, strict=True):
+            end = first + count
+            best = values[first:end, : each.count], tokens[first:end, : each.count]
+            self._candidates.append(Candidates(*best, normalizers[first:end]))
+            first = end
 
     def candidates(self) -> list[Candidates]:
         """What the kernel wrote."""
-        found, first = [], 0
-        for rows, each in zip(self._asked.rows, self._asked.wanted, strict=True):
-            end = first + rows
-            best = self._values[first:end, : each.count], self._tokens[first:end, : each.count]
-            found.append(Candidates(*best, self._normalizers[first:end]))
-            first = end
-        return found
+        return self._candidates

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from quant.layout import Architecture
+from quant.numerics import SOFTMAX_BLOCK
 from serving.engine.padding import padded_length
 from serving.engine.pytorch.cache import BeamGroups
 from serving.engine.pytorch.candidates import select_candidates
@@ -36,12 +37,21 @@ class PyTorchRunner:
     def rows(self) -> int:
         return sum(self._rows)
 
-    def cache_bytes(self, source: Source) -> int:
+    @property
+    def page_positions(self) -> int:
+        return SOFTMAX_BLOCK
+
+    def cache_bytes(self, source: Source, positions: int) -> int:
         """Codes and scales of the source's keys and values, and of its rows'; padding to longer batchmates comes on top."""
         cross = sum(self.model.cross_heads) * padded_length(len(source.token_ids))
-        own = sum(self.model.own_heads) * source.rows * padded_length(source.positions)
+        own = sum(self.model.own_heads) * source.rows * padded_length(positions)
         code_bytes = self.model.head_width * self.model.arithmetic.cache_dtype.itemsize
         return 2 * (cross + own) * (code_bytes + torch.float32.itemsize)
+
+    spare_bytes = 0
+
+    def trim(self, most: int) -> None:
+        """Nothing is kept."""
 
     @torch.inference_mode()
     def begin(self, sources: Sequence[Source]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import assert_never
 
+from serving.engine.cache_budget import CacheBudget
 from serving.engine.engine import Event, Finished, load_engine
 from serving.engine.errors import EngineClosed, EngineFull, InvalidRequest
 from serving.engine.loop import CLOSED, EngineLoop, LoopPort
@@ -81,9 +82,12 @@ class Engines:
         self._send = send
         self._loop = EngineLoop(max_step_seconds, self._overdue, lambda: send(Ticked()))
         self._engines: dict[int, _Engine] = {}
+        self._budget: CacheBudget | None = None
+        """Of all engines; as large as the settings of the first one say."""
 
     def do(self, message: ToEngines) -> None:
         if isinstance(message, Open):
+            self._budget = self._budget or CacheBudget(message.settings.max_cache_bytes)
             _on_a_thread(lambda: self._open(message))
         elif engine := self._engines.get(message.engine):
             match message:
@@ -99,7 +103,8 @@ class Engines:
     def _open(self, message: Open) -> None:
         try:
             folder = Path(message.folder)
-            port = self._loop.add(load_engine(folder, message.settings, message.runner), folder.name)
+            engine = load_engine(folder, message.settings, message.runner, self._budget)
+            port = self._loop.add(engine, folder.name)
         except Exception as fault:
             _LOG.error("%s could not be opened", message.folder, exc_info=fault)
             self._send(NotOpened(message.engine, str(fault) or type(fault).__name__))

@@ -15,6 +15,8 @@ from benchmarks.peer_service.figures import OURS, PEER, Answers, Compared
 from benchmarks.peer_service.peer_bench import QUICK, pooled
 from benchmarks.peer_service.settings import PeerSettings, Tried
 from benchmarks.peer_service.tables import peer_tables
+from benchmarks.service import counting
+from benchmarks.service.counting import Service
 from benchmarks.service.load import ANSWERED, Load, Outcome
 from benchmarks.service.senders import Target
 
@@ -39,12 +41,11 @@ def send(target: Target, load: Load) -> Outcome:
 def compared(monkeypatch: pytest.MonkeyPatch) -> Compared:
     SENT.clear()
     clock = iter(range(10_000))
-    monkeypatch.setattr(peer_bench, "cpu_seconds", lambda pid: float(next(clock)))
+    monkeypatch.setattr(counting, "cpu_seconds", lambda pid: float(next(clock)))
     answers = {"ours": Answers(("a", "b"), (4, 6)), "peer": Answers(("a", "c"), (4, 8))}
     monkeypatch.setattr(peer_bench, "ask_all", lambda target: answers[target.address])
     services = {
-        side: peer_bench.Service(Target("http", address, "/", (b"",)), 1, send)
-        for side, address in ((OURS, "ours"), (PEER, "peer"))
+        side: Service(Target("http", address, "/", (b"",)), 1, send) for side, address in ((OURS, "ours"), (PEER, "peer"))
     }
     sides = peer_bench.measured(services, 32, LIMITS, QUICK)
     best = PeerSettings(1, 2, 1)

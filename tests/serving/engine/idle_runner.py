@@ -11,6 +11,8 @@ from serving.engine.runner import Candidates, Source, Wanted
 from tests.serving.engine.lists import candidates
 
 LAYERS = 6
+PAGE = 10
+"""Decoder positions by which caches grow."""
 ARCHITECTURE = Architecture(
     model_type="bart",
     vocab_size=50,
@@ -45,8 +47,15 @@ class IdleRunner:
     def rows(self) -> int:
         return sum(self._rows)
 
-    def cache_bytes(self, source: Source) -> int:
-        return source.rows * (len(source.token_ids) + source.positions)
+    page_positions = PAGE
+
+    def cache_bytes(self, source: Source, positions: int) -> int:
+        return source.rows * (len(source.token_ids) + positions)
+
+    spare_bytes = 0
+
+    def trim(self, most: int) -> None:
+        raise AssertionError("nothing is kept")
 
     def begin(self, sources: Sequence[Source]) -> None:
         self._encoding, self._layers_left = len(sources), LAYERS
@@ -59,7 +68,7 @@ class IdleRunner:
         return True
 
     def abandon(self) -> None:
-        raise AssertionError("nobody leaves")
+        self._encoding = self._layers_left = 0
 
     def decode(self, tokens: Sequence[int], wanted: Sequence[Wanted]) -> list[Candidates]:
         assert len(tokens) == self.rows
@@ -76,6 +85,7 @@ class IdleRunner:
 class Visit:
     source_tokens: int
     new_tokens: int
+    model: int = 0
 
     def request(self) -> Request:
         parameters = GenerationParameters(

@@ -42,7 +42,7 @@ def test_the_limits_themselves_are_accepted() -> None:
     check(changed(num_return_sequences=4, temperature=5e-324, top_k=0, top_p=1.0, seed=2**63 - 1, repetition_penalty=1000))
     check(changed(num_beams=1, do_sample=True, num_return_sequences=4, top_k=10**6, top_p=1e-9, repetition_penalty=0.001))
     check(replace(changed(num_beams=1, do_sample=True), stream=True))
-    check_cache_bytes(100, EngineSettings(max_cache_bytes=100))
+    check_cache_bytes(100, 100)
 
 
 def changed(**changes: Any) -> Request:
@@ -145,4 +145,4 @@ def test_of_several_sequences_none_is_streamed() -> None:
 
 def test_more_cache_than_there_may_be_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="may take 101 bytes, max_cache_bytes is 100"):
-        check_cache_bytes(101, EngineSettings(max_cache_bytes=100))
+        check_cache_bytes(101, 100)

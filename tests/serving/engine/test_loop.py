@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.engine.cache_budget import CacheBudget
 from serving.engine.engine import Engine, Event, Finished
 from serving.engine.errors import EngineClosed, GenerationFailed
 from serving.engine.loop import EngineLoop, LoopPort
@@ -270,6 +271,16 @@ def test_engines_come_and_go_while_others_work(loop: EngineLoop) -> None:
         with pytest.raises(EngineClosed):
             passing.ask(SHORT.request())
     assert endless.port.fault is None
+
+
+def test_an_engine_that_ends_leaves_the_memory_of_its_caches_to_the_others(loop: EngineLoop) -> None:
+    budget = CacheBudget(ENDLESS.source_tokens + ENDLESS.new_tokens)
+    holding, waiting = (Asked(loop, Engine(IdleRunner(), EngineSettings(), budget)) for _ in range(2))
+    holding.ask(ENDLESS.request())
+    waiting.ask(Visit(source_tokens=1000, new_tokens=10).request())
+    holding.port.close()
+    assert isinstance(waiting.wait()[0], Result)
+    assert budget.claimed == 0
 
 
 def test_a_closed_engine_is_kept_nowhere(loop: EngineLoop) -> None:

@@ -82,7 +82,7 @@ def limits(runner: Runner, crowd: list[Visit], draw_settings: dict[str, int]) ->
         Source(visit.request.source_ids, rows_of(visit.request.parameters), visit.request.parameters.max_new_tokens)
         for visit in crowd
     ]
-    cache_bytes = max(runner.cache_bytes(source) for source in sources)
+    cache_bytes = max(runner.cache_bytes(source, source.positions) for source in sources)
     return EngineSettings(
         max_batch_rows=rows + draw_settings.pop("more_rows"),
         max_cache_bytes=cache_bytes + draw_settings.pop("more_cache_bytes"),
@@ -115,7 +115,7 @@ class Traffic:
             assert self.runner.rows <= sum(rows_of(visit.request.parameters) for visit, _ in self.here.values())
             assert self.runner.rows <= self.settings.max_batch_rows
             assert stats.cache_bytes <= self.settings.max_cache_bytes
-            assert stats.queued_requests <= self.settings.max_queued_requests
+            assert stats.queued_requests <= self.settings.max_queued_requests + stats.set_back_requests
             step += 1
             # Every step decodes, or encodes a layer of something.
             assert step < 500
@@ -174,7 +174,7 @@ def test_everyone_is_answered_as_if_alone(
     assert len(traffic.answers) + len(traffic.left) == len(crowd)
     assert not traffic.here
     assert runner.rows == 0
-    final = replace(traffic.engine.stats(), longest_stall_seconds=0.0)
+    final = replace(traffic.engine.stats(), longest_stall_seconds=0.0, set_back_requests=0)
     assert final == EngineStats(max_cache_bytes=traffic.settings.max_cache_bytes)
     for visit, result in traffic.answers:
         (alone,) = run_all(Engine(runner, EngineSettings()), [replace(visit.request, stream=False)])

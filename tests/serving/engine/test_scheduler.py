@@ -2,18 +2,20 @@ from __future__ import annotations
 
 import pytest
 
+from serving.engine.cache_budget import CacheBudget
 from serving.engine.errors import EngineFull
 from serving.engine.scheduler import Claim, Scheduler
 from serving.engine.settings import EngineSettings
 from serving.engine.turn import Turn
 
 
-def claim(request_id: int, rows: int = 1, source_tokens: int = 10, cache_bytes: int = 1) -> Claim:
-    return Claim(request_id, rows, source_tokens, cache_bytes)
+def claim(request_id: int, rows: int = 1, source_tokens: int = 10, cache_bytes: int = 1, next_bytes: int = 0) -> Claim:
+    return Claim(request_id, rows, source_tokens, cache_bytes, next_bytes)
 
 
 def scheduler(*claims: Claim, encoder_layers: int = 6, **settings: int) -> Scheduler:
-    made = Scheduler(EngineSettings(**settings), encoder_layers)
+    engine_settings = EngineSettings(**settings)
+    made = Scheduler(engine_settings, encoder_layers, CacheBudget(engine_settings.max_cache_bytes))
     for each in claims:
         made.submit(each)
     return made
@@ -147,9 +149,67 @@ def test_withdraws_from_the_queue_only() -> None:
     assert made.admitted == 1
 
 
-def test_what_is_abandoned_holds_nothing() -> None:
+def test_what_is_released_while_it_is_encoded_holds_nothing() -> None:
     made = scheduler(claim(0, rows=8), claim(1, rows=8), max_batch_rows=8)
     assert made.admit(turn(made)) == [0]
-    made.abandon()
+    made.release(0)
     assert made.admitted == 0
     assert made.admit(turn(made)) == [1]
+
+
+def test_who_is_set_back_comes_before_all_later_ones_and_claims_anew() -> None:
+    made = scheduler(*(claim(number, cache_bytes=20) for number in range(4)), max_cache_bytes=70, max_queued_requests=4)
+    assert admit(made) == [0, 1, 2]
+    made.submit(claim(4))
+    made.set_back(claim(2, cache_bytes=40))
+    made.set_back(claim(1, cache_bytes=30))
+    assert (made.waiting, made.admitted, made.cache_bytes, made.set_back_requests) == (4, 1, 20, 2)
+    assert admit(made) == [1]
+    made.release(0)
+    assert admit(made) == [2]
+
+
+def test_who_is_set_back_may_make_the_queue_longer_than_its_bound() -> None:
+    made = scheduler(claim(0), max_queued_requests=1)
+    admit(made)
+    made.submit(claim(1))
+    made.set_back(claim(0))
+    assert made.waiting == 2
+    with pytest.raises(EngineFull, match="2 requests are queued"):
+        made.submit(claim(2))
+
+
+def test_what_is_being_encoded_can_be_set_back() -> None:
+    made = scheduler(claim(0), claim(1))
+    assert made.admit(turn(made)) == [0, 1]
+    made.set_back(claim(1))
+    made.set_back(claim(0))
+    assert (made.waiting, made.admitted, made.cache_bytes) == (2, 0, 0)
+    assert made.admit(turn(made)) == [0, 1]
+
+
+def test_who_came_last_is_told_to_give_way_when_one_cannot_grow() -> None:
+    first, second = (claim(number, cache_bytes=40, next_bytes=10) for number in (0, 1))
+    made = scheduler(first, second, max_cache_bytes=90)
+    assert admit(made) == [0, 1]
+    assert made.grow(0, 10)
+    assert made.giving_way() == []
+    assert not made.grow(1, 0)
+    assert made.giving_way() == [1]
+    made.set_back(second)
+    assert made.giving_way() == []
+    assert made.grow(0, 0)
+
+
+def test_engines_of_one_budget_share_its_bytes_and_its_order() -> None:
+    settings, budget = EngineSettings(), CacheBudget(100)
+    one, other = (Scheduler(settings, 6, budget) for _ in range(2))
+    for number, made in enumerate((one, other, one)):
+        made.submit(claim(number, cache_bytes=60))
+    assert admit(one) == [0]
+    assert admit(other) == []
+    one.release(0)
+    assert admit(one) == []
+    assert admit(other) == [1]
+    other.close()
+    assert admit(one) == [2]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ STATS = EngineStats(
     cache_bytes=100,
     max_cache_bytes=1000,
     longest_stall_seconds=0.25,
+    set_back_requests=3,
 )
 
 
@@ -100,16 +102,19 @@ def test_a_step_is_recorded_and_one_that_decodes_nothing_is_none(artifacts: dict
     stats = STATS
     record_step(Step(8, 0.5))
     record_step(Step(0, 0.25))
+    stats = replace(STATS, set_back_requests=5)
+    record_step(Step(0, 0.25))
     page = metrics.page().decode()
     for line in (
         'dqbart_queue_size{model="m"} 5.0',
         'dqbart_running_inputs{model="m"} 4.0',
         'dqbart_batch_rows_sum{model="m"} 8.0',
         'dqbart_batch_rows_count{model="m"} 1.0',
-        'dqbart_step_seconds_sum{model="m"} 0.75',
-        'dqbart_step_seconds_count{model="m"} 2.0',
+        'dqbart_step_seconds_sum{model="m"} 1.0',
+        'dqbart_step_seconds_count{model="m"} 3.0',
         'dqbart_cache_bytes{model="m"} 100.0',
         'dqbart_longest_stall_seconds{model="m"} 0.25',
+        'dqbart_set_back_total{model="m"} 5.0',
     ):
         assert line in page
 

@@ -180,6 +180,8 @@ def test_settings_that_cannot_hold_are_named(artifacts: dict[str, Path], transla
         load(artifacts["translator"], max_batch_rows=1)
     with pytest.raises(InvalidSettings, match="threads is 64, and the models that are loaded already share"):
         load(artifacts["translator"], threads=64)
+    with pytest.raises(InvalidSettings, match="max_cache_bytes is 5, and the models that are loaded already share"):
+        load(artifacts["translator"], max_cache_bytes=5)
 
 
 def test_a_stream_tells_its_text_in_parts_and_its_result_at_last(

@@ -6,6 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from serving.engine.errors import EngineClosed
+from serving.engine.settings import EngineSettings
+from serving.program.process import Shared
+
 ROOT = Path(__file__).parents[3]
 PATIENCE = 120
 
@@ -114,3 +120,16 @@ if child:
     os.waitpid(child, 0)
 """
     assert run(program, artifacts["translator"]) == "1\n1\n"
+
+
+def test_what_comes_after_the_end_is_refused_and_what_came_before_is_done() -> None:
+    shared = Shared(1, EngineSettings.max_cache_bytes)
+
+    async def work() -> int:
+        return 1
+
+    futures = [shared.run(work()) for _ in range(100)]
+    shared.stop()
+    assert [future.result(PATIENCE) for future in futures] == [1] * 100
+    with pytest.raises(EngineClosed):
+        shared.run(work())

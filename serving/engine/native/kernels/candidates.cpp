@@ -12,9 +12,10 @@ namespace {
 void select(float* logits, int64_t vocabulary, const DqWanted& wanted, float* best, int64_t* tokens, float* normalizer) {
   const Normalizer found = edit(logits, vocabulary, wanted);
   *normalizer = found.peak + found.log_sum;
-  std::vector<int32_t> order(vocabulary);
-  std::iota(order.begin(), order.end(), 0);
-  std::partial_sort(order.begin(), order.begin() + wanted.count, order.end(),
+  thread_local Workspace order_space;
+  auto* order = static_cast<int32_t*>(order_space.get(vocabulary * sizeof(int32_t)));
+  std::iota(order, order + vocabulary, 0);
+  std::partial_sort(order, order + wanted.count, order + vocabulary,
                     [&](int32_t one, int32_t other) { return precedes(logits[one], one, logits[other], other); });
   for (int64_t place = 0; place < wanted.count; ++place) {
     tokens[place] = order[place];

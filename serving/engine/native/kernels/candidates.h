@@ -123,9 +123,13 @@ inline float edited(const DqWanted& wanted, const Normalizer& normalizer, const 
 inline Normalizer edit(float* logits, int64_t vocabulary, const DqWanted& wanted) {
   Normalizer normalizer;
   if (wanted.normalizer != 0 || wanted.log_probabilities != 0) {
-    std::vector<BlockSum> blocks;
-    for (int64_t at = 0; at < vocabulary; at += kBlock) blocks.push_back(block_sum(logits + at, std::min(kBlock, vocabulary - at)));
-    normalizer = normalizer_of(blocks.data(), static_cast<int64_t>(blocks.size()));
+    thread_local Workspace block_space;
+    const int64_t blocks = round_up(vocabulary, kBlock) / kBlock;
+    auto* sums = static_cast<BlockSum*>(block_space.get(blocks * sizeof(BlockSum)));
+    for (int64_t block = 0; block < blocks; ++block) {
+      sums[block] = block_sum(logits + block * kBlock, std::min(kBlock, vocabulary - block * kBlock));
+    }
+    normalizer = normalizer_of(sums, blocks);
   }
   std::vector<Edit> edits = edits_of(wanted);
   for (Edit& each : edits) each.logit = logits[each.token];

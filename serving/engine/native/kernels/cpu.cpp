@@ -13,7 +13,7 @@ extern "C" {
 int dq_supported() {
 #ifdef __AVX512VNNI__
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma");
 #else
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif

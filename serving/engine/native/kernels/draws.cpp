@@ -61,7 +61,9 @@ struct Drawable {
 class Row {
  public:
   Row(const float* logits, int64_t vocabulary, float best, float divisor)
-      : logits_(logits), vocabulary_(vocabulary), best_(broadcast(best)), divisor_(broadcast(divisor)), buckets_(vocabulary) {
+      : logits_(logits), vocabulary_(vocabulary), best_(broadcast(best)), divisor_(broadcast(divisor)) {
+    thread_local Workspace bucket_space;
+    buckets_ = static_cast<uint16_t*>(bucket_space.get(vocabulary * sizeof(uint16_t)));
     alignas(64) int32_t numbers[kLanes];
     alignas(64) double weights[kLanes];
     for (int64_t at = 0; at < vocabulary; at += kLanes) {
@@ -137,7 +139,7 @@ class Row {
     const auto wanted = static_cast<uint16_t>(bucket);
     for (int64_t token = 0; token < vocabulary_; ++token) {
       // Most have none of the bucket: 64 are passed at once.
-      while (token + 64 <= vocabulary_ && !among(buckets_.data() + token, wanted)) token += 64;
+      while (token + 64 <= vocabulary_ && !among(buckets_ + token, wanted)) token += 64;
       if (token >= vocabulary_ || buckets_[token] != wanted) continue;
       const Weights found = weights_of(div(sub(broadcast(logits_[token]), best_), divisor_));
       store(weights, found.low);
@@ -152,7 +154,7 @@ class Row {
   const float* logits_;
   int64_t vocabulary_;
   Floats best_, divisor_;
-  std::vector<uint16_t> buckets_;  // of each token
+  uint16_t* buckets_;  // of each token
   std::array<Bucket, kBuckets> found_{};
   std::vector<Drawable> sorted_;
   int64_t sorted_bucket_ = -1;

@@ -1,7 +1,8 @@
 // Attention of decoder rows over their own earlier positions.
 //
-// A request's rows (beams) keep what each wrote in records, [positions, slots] of them in each layer, and never copy: when beams
-// are reordered, only the table of ancestors is, which says for each row and position the slot that the row continues. A record:
+// A request's rows (beams) keep what each wrote in records, and never copy: when beams are reordered, only the table of ancestors
+// is, which says for each row and position the slot that the row continues. Records lie in pages, each of so many positions of
+// all layers: [layers, positions, slots] of them. A request takes pages one by one as it goes on. A record:
 //
 //   keys          uint8 [heads, width]   code + 128
 //   values        int8  [heads, width]
@@ -24,9 +25,9 @@ extern "C" {
 
 // A row of the batch.
 struct DqOwnRow {
-  uint8_t* records;     // of the request: [layers, positions, slots]
+  uint8_t** pages;      // of the request
   int32_t* ancestors;   // slot of each position
-  int64_t head_bytes;   // that a head takes in all the request's records of its layer
+  int64_t head_bytes;   // that a head takes in all the records of its layer in a page
   int64_t slots;        // of the request
   int64_t slot;         // that this step writes
   int64_t position;     // that this step writes
@@ -36,6 +37,7 @@ struct DqOwnRow {
 
 namespace {
 
+constexpr int64_t kPagePositions = 16;
 constexpr int64_t kSerialRows = 8;  // rows below which starting threads costs more than it saves
 
 struct Shape {
@@ -49,13 +51,18 @@ struct Record {
   int8_t* values;
   float* key_scale;
   float* value_scale;
-  Record(const DqOwnRow& row, int64_t before, const Shape& shape, int64_t position, int64_t slot) {
-    keys = row.records + before * row.head_bytes + (position * row.slots + slot) * shape.record;
-    values = reinterpret_cast<int8_t*>(keys + shape.heads * shape.padded_width);
-    key_scale = reinterpret_cast<float*>(values + shape.heads * shape.padded_width);
-    value_scale = key_scale + shape.heads;
-  }
+  Record(uint8_t* at, const Shape& shape)
+      : keys(at),
+        values(reinterpret_cast<int8_t*>(keys + shape.heads * shape.padded_width)),
+        key_scale(reinterpret_cast<float*>(values + shape.heads * shape.padded_width)),
+        value_scale(key_scale + shape.heads) {}
 };
+
+// Of a layer with so many heads before it.
+uint8_t* record_at(const DqOwnRow& row, int64_t before, const Shape& shape, int64_t position, int64_t slot) {
+  uint8_t* layer = row.pages[position / kPagePositions] + before * row.head_bytes;
+  return layer + (position % kPagePositions * row.slots + slot) * shape.record;
+}
 
 void write_record(const Record& record, const Shape& shape, const float* keys, const float* values) {
   for (int64_t head = 0; head < shape.heads; ++head) {
@@ -83,7 +90,7 @@ void score_row(const DqOwnRow& row, int64_t before, const Shape& shape, const fl
     rows[head] = quantize_row(query + head * shape.width, shape.width, codes + head * shape.padded_width, shape.padded_width);
   }
   for (int64_t position = 0; position <= row.position; ++position) {
-    const Record record(row, before, shape, position, row.ancestors[position]);
+    const Record record(record_at(row, before, shape, position, row.ancestors[position]), shape);
     for (int64_t head = 0; head < shape.heads; head += 4) {
       const int64_t four = std::min<int64_t>(4, shape.heads - head);
       Ints sums[4] = {};
@@ -112,13 +119,19 @@ void score_row(const DqOwnRow& row, int64_t before, const Shape& shape, const fl
 
 void weigh_row(const DqOwnRow& row, int64_t before, const Shape& shape, const float* probabilities, int64_t padded,
                float* out) {
-  thread_local Workspace code_space, folded_space;
+  thread_local Workspace code_space, folded_space, record_space;
   const int64_t count = row.position + 1, rounded = round_up(count, 16);
   auto* codes = static_cast<int8_t*>(code_space.get(rounded));
   auto* folded = static_cast<float*>(folded_space.get(rounded * sizeof(float)));
+  // Found once for all heads. Past the end, codes are 0 and any record does.
+  auto** records = static_cast<uint8_t**>(record_space.get(rounded * sizeof(uint8_t*)));
+  for (int64_t position = 0; position < rounded; ++position) {
+    const int64_t at = std::min(position, row.position);
+    records[position] = record_at(row, before, shape, at, row.ancestors[at]);
+  }
   for (int64_t head = 0; head < shape.heads; ++head) {
     for (int64_t position = 0; position < count; ++position) {
-      const Record record(row, before, shape, position, row.ancestors[position]);
+      const Record record(records[position], shape);
       folded[position] = probabilities[head * padded + position] * record.value_scale[head];
     }
     const Floats scale = broadcast(quantize_row(folded, count, codes, rounded).scale);
@@ -128,9 +141,7 @@ void weigh_row(const DqOwnRow& row, int64_t before, const Shape& shape, const fl
       for (int64_t position = 0; position < count; position += 4) {
         Ints rows[4], parts[4];
         for (int64_t each = 0; each < 4; ++each) {
-          // Past the end, codes are 0 and any record does.
-          const int64_t at = std::min(position + each, row.position);
-          const Record record(row, before, shape, at, row.ancestors[at]);
+          const Record record(records[position + each], shape);
           rows[each] = load_bytes(bytes, record.values + head * shape.padded_width + byte);
         }
         interleave(rows, parts);
@@ -151,6 +162,8 @@ void weigh_row(const DqOwnRow& row, int64_t before, const Shape& shape, const fl
 
 extern "C" {
 
+int64_t dq_page_positions() { return kPagePositions; }
+
 // Bytes of a record.
 int64_t dq_record_bytes(int64_t heads, int64_t width) { return Shape(heads, width).record; }
 
@@ -168,7 +181,7 @@ int32_t dq_own_attend(const DqOwnRow* rows, int64_t count, int64_t before, int64
       thread_local Workspace score_space;
       auto* scores = static_cast<float*>(score_space.get(heads * padded * sizeof(float)));
       row.ancestors[row.position] = static_cast<int32_t>(row.slot);
-      const Record record(row, before, shape, row.position, row.slot);
+      const Record record(record_at(row, before, shape, row.position, row.slot), shape);
       write_record(record, shape, query + heads * width, query + 2 * heads * width);
       score_row(row, before, shape, query, scaling, scores, padded);
       for (int64_t head = 0; head < heads; ++head) torch_softmax(scores + head * padded, padded);

@@ -20,8 +20,8 @@ namespace dqbart {
 constexpr int kTile = 8;                  // tokens in registers: with more, GCC 12 moves sums about, which costs a fifth
 
 struct Tokens {
-  const int8_t* codes;  // [tokens, stride]
-  const RowCodes* rows;
+  int8_t* codes;  // [tokens, stride]
+  RowCodes* rows;
   int64_t stride;
 };
 

@@ -29,11 +29,14 @@ constexpr int64_t kMostThreads = 256;
 constexpr uint32_t kOpen = 1u << 31;
 
 // Nanoseconds.
-constexpr int64_t kLookout = 100'000;          // that a helper looks for the next job before it sleeps
+constexpr int64_t kLookout = 50'000;           // that a helper looks for the next job, the gap between two of a step
+constexpr int64_t kLinger = 2'000'000;         // that it then stays for if nobody else wants its core, before it sleeps
 constexpr int64_t kPatience = 20'000;          // that the caller looks for the end of pieces in progress before it sleeps
+constexpr int64_t kCredit = 1'000'000;         // what helpers may cost when they are tried: they sleep, and wake in some 50,000
 constexpr int64_t kMostCredit = 3'000'000;     // what helpers that helped may cost, about one time slice, before they are left out
-constexpr int64_t kFirstPause = 10'000'000;    // how long that is
+constexpr int64_t kFirstPause = 10'000'000;    // how long that is, twice as long each time
 constexpr int64_t kLongestPause = 640'000'000;
+constexpr int64_t kProof = 30'000'000;         // what they gain without a loss of that kind until it is forgotten
 
 int64_t now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -51,6 +54,15 @@ bool look_for(const Done& done, int64_t nanoseconds) {
     if (end == 0) end = at + nanoseconds;
     if (at >= end) return false;
   }
+}
+
+// The same, while whoever else wants the core has it. Who sleeps is woken late, and perhaps on the core of the one who calls.
+template <typename Done>
+bool linger_for(const Done& done, int64_t nanoseconds) {
+  for (const int64_t end = now() + nanoseconds; now() < end; sched_yield()) {
+    if (done()) return true;
+  }
+  return false;
 }
 
 struct alignas(128) Call {
@@ -72,7 +84,7 @@ struct Team {
   // Of the caller that keeps the team busy.
   int64_t helpers = 0;                // threads that there are
   int64_t trusted = kMostThreads;     // those that may be called
-  int64_t credit = 0, pause = kFirstPause, paused_until = 0;
+  int64_t credit = kCredit, gained = 0, pause = kFirstPause, paused_until = 0;
   Call calls[kMostThreads];
 };
 
@@ -109,7 +121,8 @@ bool enter(Team& team) {
 void help(Team& team, int64_t thread) {
   std::atomic<uint32_t>& jobs = team.calls[thread].jobs;
   for (uint32_t seen = 0;;) {
-    if (!look_for([&] { return jobs.load(std::memory_order_relaxed) != seen; }, kLookout)) jobs.wait(seen);
+    const auto called = [&] { return jobs.load(std::memory_order_relaxed) != seen; };
+    if (!look_for(called, kLookout) && !linger_for(called, kLinger)) jobs.wait(seen);
     seen = jobs.load(std::memory_order_acquire);
     if (!enter(team)) continue;
     // The job may be a later one, which may have called fewer.
@@ -154,9 +167,11 @@ int64_t helpers_for(Team& team, int64_t pieces, int64_t threads, int64_t at) {
 // Trusts helpers by what calling them has gained.
 void judge(Team& team, int64_t called, int64_t gain, int64_t at) {
   team.credit = std::min(team.credit + gain, kMostCredit);
-  if (team.credit == kMostCredit) team.pause = kFirstPause;
+  team.gained += gain;
+  if (team.gained > kProof) team.pause = kFirstPause;
   if (team.credit >= 0) return;
-  team.credit = 0;
+  team.credit = kCredit;
+  team.gained = 0;
   team.trusted = called / 2;
   team.paused_until = at + team.pause;
   team.pause = std::min(2 * team.pause, kLongestPause);

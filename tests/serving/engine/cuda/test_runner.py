@@ -200,7 +200,7 @@ def test_cache_bytes_and_their_ceiling(build_student: Any) -> None:
     artifact = build_student("bart", "2-2-8").artifact
     row = (64 + 4 * 4) * 64 * 2 * 2 * 2
     runner = CudaRunner(artifact, max_rows=8, max_cache_bytes=3 * row + 1, device="cpu")
-    assert runner.cache_bytes(Source([2], 3, 10)) == 3 * row
+    assert runner.cache_bytes(Source([2], 3, 10), 1) == 3 * row
     runner.begin([Source([2], 1, 10)] * 3)
     with pytest.raises(RuntimeError, match="1 sources are to be encoded, 0 rows are free"):
         runner.begin([Source([2], 1, 10)])

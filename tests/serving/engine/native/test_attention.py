@@ -16,6 +16,7 @@ from serving.engine.native.batch import Batch
 from serving.engine.native.caches import DecoderHeads, Heads, SourceCache
 from serving.engine.native.layers import KeyWriter
 from serving.engine.native.library import kernels
+from serving.engine.native.pages import PagePool
 from serving.engine.runner import Source
 from serving.engine.threads import set_threads
 
@@ -82,7 +83,7 @@ def test_many_own_positions(length: int) -> None:
     """The same over a row's own positions, of which the last one is asked."""
     heads = DecoderHeads([1], [1], 16)
     batch = Batch(heads)
-    batch.join([SourceCache(Source([7], 1, length), heads)])
+    batch.join([SourceCache(Source([7], 1, length), heads, PagePool())])
     projected = torch.randn(length, 48) * 0.05
     projected[:, 32:] += 1
     out, scaling = torch.empty(1, 16), heads.own[0].scaling

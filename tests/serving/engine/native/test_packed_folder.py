@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -164,29 +165,40 @@ def test_a_disk_without_room_is_found_before_anything_is_packed(
     assert not packed_files(folder)
 
 
-WRITER = """
-import sys, time
-from pathlib import Path
-import torch
-from serving.engine.native.packed_folder import PackedFolder
+def test_of_several_writers_one_packs_and_all_have_it(folder: PackedFolder) -> None:
+    """A lock is of who opened its file: threads that open it each are to one another as processes are."""
+    fill, packing = Fill(), threading.Event()
 
-def fill(memory):
-    print("packing", flush=True)
-    time.sleep(0.3)
-    memory.view(0, torch.uint8, 10_000).fill_(7)
+    def slowly(memory: Memory) -> None:
+        packing.set()
+        time.sleep(0.05)  # The others come meanwhile, or later; either way they find what is written here.
+        fill(memory)
 
-memory = PackedFolder(Path(sys.argv[1])).weights(bytes(range(32)), 10_000, fill)
-print(memory.view(0, torch.uint8, 10_000).sum().item())
-"""
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(folder.weights, KEY, SIZE, slowly)
+        assert packing.wait(60)
+        others = [threads.submit(PackedFolder(folder.path).weights, KEY, SIZE, slowly) for _ in range(2)]
+        assert [content(each.result()) for each in (first, *others)] == [{7}] * 3
+    assert fill.times == 1
+    assert len(packed_files(folder)) == 1
 
 
-def test_of_several_processes_one_packs_and_all_have_it(folder: PackedFolder) -> None:
-    command = [sys.executable, "-c", WRITER, str(folder.path)]
-    writers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    outputs = [writer.communicate()[0].split() for writer in writers]
-    assert [writer.returncode for writer in writers] == [0, 0, 0]
-    assert [output[-1] for output in outputs] == ["70000"] * 3
-    assert sum("packing" in output for output in outputs) == 1
+def test_writers_that_cannot_lock_do_not_disturb_each_other(folder: PackedFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(descriptor: int, operation: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    both, fill = threading.Barrier(2), Fill()
+
+    def together(memory: Memory) -> None:
+        both.wait(60)
+        fill(memory)
+
+    with ThreadPoolExecutor(2) as threads:
+        written = [threads.submit(PackedFolder(folder.path).weights, KEY, SIZE, together) for _ in range(2)]
+        assert [content(each.result()) for each in written] == [{7}] * 2
+    assert fill.times == 2
+    assert content(open_packed(packed_files(folder)[0], KEY, SIZE)) == {7}
 
 
 def aged(path: Path, days: float) -> Path:

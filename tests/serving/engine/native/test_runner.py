@@ -93,10 +93,16 @@ def test_what_was_begun_can_be_abandoned(build_student: Any) -> None:
 
 
 def test_cache_bytes_by_hand(build_student: Any) -> None:
-    """Two layers, 4 heads of 16: a key or value has 64 bytes of codes and 16 of scales. 17 source tokens take 32 places."""
+    """Two layers, 4 heads of 16: a key or value has 64 bytes of codes and 16 of scales. 17 source tokens take 32 places, and
+    20 positions of 3 rows two pages of 16. Tables have a number for each position of each row, and a page's address."""
     runner = NativeRunner(build_student("bart", "2-2-8").artifact)
-    source = Source([5] * 17, 3, 10)
-    assert runner.cache_bytes(source) == 2 * (2 * 80 * 32 + 2 * 80 * 3 * 10) + 4 * 3 * 10
+    source = Source([5] * 17, 3, 20)
+    cross, page, tables = 2 * 2 * 80 * 32, 2 * 2 * 80 * 3 * 16, 4 * 3 * 20 + 8 * 2
+    assert runner.page_positions == 16
+    assert [runner.cache_bytes(source, positions) for positions in (1, 16, 17, 20)] == [
+        *(cross + tables + page,) * 2,
+        *(cross + tables + 2 * page,) * 2,
+    ]
 
 
 def test_layers_take_what_their_heads_take(build_structured: Any) -> None:
@@ -104,12 +110,39 @@ def test_layers_take_what_their_heads_take(build_structured: Any) -> None:
     heads = {"decoder.layers.0.self_attn": 3, "decoder.layers.0.encoder_attn": 1, "encoder.layers.1.self_attn": 2}
     runner = NativeRunner(build_structured("mbart", "2-2-8", Structure(heads=heads)).artifact)
     source = Source([5] * 17, 3, 10)
-    assert runner.cache_bytes(source) == 5 * 40 * 32 + 7 * 40 * 3 * 10 + 4 * 3 * 10
     runner.begin([source])
     runner.encode(2)
+    runner.decode([2], [Wanted(1)])
     (cache,) = runner._batch.sources
-    tensors = (cache._cross, cache._own)
-    assert [tensor.numel() for tensor in tensors] == [5 * 40 * 32, 7 * 40 * 3 * 10]
+    arrays = (cache._cross, cache._ancestors, cache._addresses, *cache._pages)
+    assert [array.nbytes for array in arrays] == [5 * 40 * 32, 4 * 3 * 10, 8, 7 * 40 * 3 * 16]
+    assert runner.cache_bytes(source, 1) == sum(array.nbytes for array in arrays)
+
+
+def test_pages_pass_from_who_ends_to_who_comes(build_student: Any) -> None:
+    runner = NativeRunner(build_student("bart", "2-2-8").artifact)
+    sources = [Source([5, 2], 1, 40), Source([6, 2], 3, 40)]
+    page = 2 * 2 * 80 * 16
+
+    def run(positions: int) -> None:
+        runner.begin(sources)
+        runner.encode(2)
+        for _ in range(positions):
+            runner.decode([2, 2], [Wanted(1)] * 2)
+            runner.select([[0], [0]])
+
+    run(17)
+    assert runner.spare_bytes == 0
+    runner.select([[], [0]])
+    assert runner.spare_bytes == 2 * page
+    runner.select([[]])
+    assert runner.spare_bytes == 2 * (1 + 3) * page
+    run(1)
+    assert runner.spare_bytes == (1 + 3) * page
+    runner.trim(3 * page)
+    assert runner.spare_bytes == 3 * page
+    runner.clear()
+    assert runner.spare_bytes == 0
 
 
 def test_unquantized_activations_are_not_for_the_kernels(build_student: Any) -> None:

@@ -23,8 +23,9 @@ def test_caches_by_hand(runner: PyTorchRunner) -> None:
 
     21 source tokens are 32 positions, and 17 decoder positions 32 for each of 3 rows.
     """
-    assert runner.cache_bytes(SOURCES[0]) == 320 * (16 + 16)
-    assert runner.cache_bytes(Source(SOURCES[1].token_ids, 3, 17)) == 320 * (32 + 3 * 32)
+    assert runner.cache_bytes(SOURCES[0], 4) == 320 * (16 + 16)
+    assert runner.cache_bytes(SOURCES[1], 16) == 320 * (32 + 3 * 16)
+    assert runner.cache_bytes(SOURCES[1], 17) == 320 * (32 + 3 * 32)
 
 
 @pytest.mark.parametrize("heads", [{}, {"decoder.layers.0.self_attn": 1, "decoder.layers.1.encoder_attn": 3}])
@@ -38,7 +39,7 @@ def test_caches_are_as_large_as_they_are_said_to_be(build_structured: Any, heads
     for _ in range(16):
         runner.decode([2, 3, 4], [Wanted(1)])
     tensors = [*runner._own._tensors, *runner._cross._tensors]
-    assert sum(tensor.numel() * tensor.itemsize for tensor in tensors) == runner.cache_bytes(source)
+    assert sum(tensor.numel() * tensor.itemsize for tensor in tensors) == runner.cache_bytes(source, 17)
 
 
 def test_encoding_in_slices_gives_the_same_bits(runner: PyTorchRunner) -> None:

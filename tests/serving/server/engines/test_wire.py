@@ -114,7 +114,7 @@ def test_events_of_a_request_keep_their_order() -> None:
 
 
 def test_stats_arrive() -> None:
-    stats = EngineStats(1, 2, 3, 4, 5, 0.125)
+    stats = EngineStats(1, 2, 3, 4, 5, 0.125, 6)
     assert passed(told(0, [], [], stats), FromEngines).stats == stats
     assert stats != replace(stats, batch_rows=0)
 
