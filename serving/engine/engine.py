@@ -142,6 +142,11 @@ class Engine:
         return self._runner.rows
 
     @property
+    def most_rows(self) -> int:
+        """Rows that are decoded together at most."""
+        return self._settings.max_batch_rows
+
+    @property
     def waiting(self) -> int:
         """Requests whose encoding has not ended."""
         with self._lock:

@@ -27,8 +27,9 @@ VISIT_SECONDS = 0.01
 """How long an engine goes on with steps where others have work too. Each brings its weights into the caches anew: ten small
 models took up to 1.7 times as long for a step each, in turns, as one of them for its steps."""
 
-ROWS_LEFT = 0.75
-"""A visit ends when no more of its rows than this part are left and requests wait for their places."""
+FULL = 0.75
+"""The part of the batch's rows that is enough for a visit of several steps while requests wait to be encoded: they join by
+the next turn, and steps of few rows are dear."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -248,17 +249,17 @@ class LoopPort:
 
     def decode(self, seconds: float, watchdog: Watchdog) -> None:
         """Steps, one at least, for so long; what came of each is told."""
-        ends, rows = perf_counter() + seconds, self.engine.rows
+        ends = perf_counter() + seconds
         self._step(watchdog)
-        while perf_counter() < ends and self._goes_on(rows):
+        while perf_counter() < ends and self._goes_on():
             self._step(watchdog)
 
-    def _goes_on(self, rows: int) -> bool:
-        """Whether another step of a visit that began with so many rows is worth it."""
-        left = self.engine.rows
-        if not left or not self.engine.decoded_rows or self.leaving:
+    def _goes_on(self) -> bool:
+        """Whether another step of a visit can be taken, and is worth it."""
+        engine = self.engine
+        if not engine.rows or not engine.decoded_rows or self.leaving:
             return False
-        return left > ROWS_LEFT * rows or not self.engine.waiting
+        return not engine.waiting or engine.rows > FULL * engine.most_rows
 
     def _step(self, watchdog: Watchdog) -> None:
         started = perf_counter()

@@ -169,14 +169,14 @@ def visits(log: Log) -> list[tuple[str, list[int]]]:
 
 
 def test_an_engine_takes_what_steps_it_can_in_a_visit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here all: the visits are endless. But those who wait for a place get theirs when a quarter of the rows has left."""
+    """Here all: the visits are endless. But those who wait for a place get theirs when a quarter of the rows is free."""
     monkeypatch.setattr("serving.engine.loop.VISIT_SECONDS", float("inf"))
     assert visits(_logged({"a": [LONG], "b": [LONG]})) == [("a", [1] * 19 + [0]), ("b", [1] * 19 + [0])]
-    crowded = [Visit(16, 2), *[Visit(16, 9)] * 7, Visit(16, 9)]
-    log = visits(_logged({"a": crowded, "b": [SHORT]}, max_batch_rows=8))
-    # One in eight is left without another until the others leave, too, for more than six go on.
+    early, late = Visit(16, 2), Visit(16, 9)
+    log = visits(_logged({"a": [early] + [late] * 8, "b": [SHORT]}, max_batch_rows=8))
+    # One of eight is free until the others are, too.
     assert log[0] == ("a", [8] + [7] * 7 + [0])
-    log = visits(_logged({"a": [crowded[0], *crowded], "b": [SHORT]}, max_batch_rows=8))
+    log = visits(_logged({"a": [early] * 2 + [late] * 8, "b": [SHORT]}, max_batch_rows=8))
     assert log[0] == ("a", [8, 6])
 
 
