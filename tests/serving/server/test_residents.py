@@ -214,6 +214,30 @@ def test_a_model_that_cannot_be_loaded_tells_its_requests_and_is_tried_again(
     assert "/secret/place" in caplog.text
 
 
+def test_one_whose_only_request_left_while_it_was_loaded_is_unloaded_too() -> None:
+    async def work() -> None:
+        rig = Rig(at_start=False, unload_after=0.01)
+        going_on, opened = threading.Event(), FakeEngine(rig.gate)
+        told: list[bool] = []
+        model = Resident(
+            "a",
+            10,
+            lambda: opened if going_on.wait(PATIENCE) else FakeEngine(rig.gate),
+            rig.residents,
+            lambda seconds: told.append(seconds is not None),
+        )
+        asked = asyncio.create_task(model.generate(REQUEST))
+        await until(lambda: model.loading is not None)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        await until(lambda: model.timer is None)  # What was to unload it finds nothing to unload yet.
+        going_on.set()
+        await until(lambda: told == [True, False])
+        assert opened.fault
+
+    run(work)
+
+
 def test_a_load_goes_on_when_who_asked_for_it_leaves() -> None:
     async def work() -> None:
         rig = Rig(at_start=False)
