@@ -128,7 +128,7 @@ class StoredTensors(Mapping[str, "Quantized | Tensor"]):
         tensor = self._layout[name]
         assert tensor.bits is not None, f"{name} is stored in floating point"
         whole = packed_bytes(tensor.count, tensor.bits) - 1
-        last = torch.empty(1, dtype=torch.uint8)
+        last = torch.empty(1, dtype=torch.uint8, device="cpu")
         self.file.read_into(self.codes_place(name) + whole, last.numpy())
         try:
             check_packed(last, tensor.bits, (tensor.count - whole * PER_BYTE[tensor.bits],))
@@ -146,7 +146,8 @@ class StoredTensors(Mapping[str, "Quantized | Tensor"]):
         return self._read(stored, tensor.stored()[stored][1], torch.uint8)
 
     def _read(self, stored: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        values = torch.empty(shape, dtype=dtype)
+        # `transformers` has a model read while tensors are made without memory, unless they say where.
+        values = torch.empty(shape, dtype=dtype, device="cpu")
         if values.numel():
             self.file.read_into(self._places[stored], values.view(-1).view(torch.uint8).numpy())
         return values

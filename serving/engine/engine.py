@@ -141,6 +141,17 @@ class Engine:
         """Rows that will be decoded next."""
         return self._runner.rows
 
+    @property
+    def most_rows(self) -> int:
+        """Rows that are decoded together at most."""
+        return self._settings.max_batch_rows
+
+    @property
+    def waiting(self) -> int:
+        """Requests whose encoding has not ended."""
+        with self._lock:
+            return self._scheduler.waiting + len(self._at_work.encoding)
+
     def step(self) -> list[Event]:
         """A turn of this engine alone: encode those who come, or a slice of it; decode one token a row; what came of it."""
         started, rows_wait = perf_counter(), self.rows > 0

@@ -210,6 +210,9 @@ class Residents:
                     await self._unload_one()
                 if not resident.closed:
                     await asyncio.to_thread(resident.load)
+            if not resident.users:
+                # Whoever asked for it has left meanwhile.
+                self._unload_in_time(resident)
         except EngineClosed:
             pass  # Whoever waits for it finds no engine.
         except Exception as fault:

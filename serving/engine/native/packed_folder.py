@@ -37,6 +37,8 @@ SETTLED_SECONDS = 2.0
 
 _DAY = 24 * 3600
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_OURS = re.compile(rf"{_DIGEST.pattern}(-\w+-\d+\.packed(\.lock|\.\w+\.partial)?|\.known|\.\w+\.partial)")
+"""Names of what is made here: a folder that somebody names may hold other things."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -75,10 +77,12 @@ class PackedFolder:
         if (memory := self._open(key, size)) is not None:
             return memory
         name = self._name(key)
-        with self._locked(name):
+        with self._locked(name) as alone:
             # Who held the lock has made it.
             if (memory := self._open(key, size)) is not None:
                 return memory
+            if alone:
+                self._remove_partial(name)
             self.clean()
             with self._partial(name) as (descriptor, partial):
                 write_packed(descriptor, key, size, fill)
@@ -90,6 +94,8 @@ class PackedFolder:
         """Remove what nobody uses, and what is too much."""
         now, packed = time.time(), list[tuple[float, int, Path]]()
         for path in self.path.iterdir():
+            if not _OURS.fullmatch(path.name):
+                continue
             with suppress(OSError):
                 found = path.lstat()
                 unused = now - found.st_mtime
@@ -122,15 +128,23 @@ class PackedFolder:
         return f"{key.hex()}-{kernels().instruction_set}-{VERSION}.packed"
 
     @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        """Nobody else makes the file of that name meanwhile; where files cannot be locked, two may, each whole."""
+    def _locked(self, name: str) -> Iterator[bool]:
+        """Whether nobody else makes the file of that name meanwhile; where files cannot be locked, two may, each whole."""
         descriptor = os.open(self.path / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
+            alone = False
             with suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+                alone = True
+            yield alone
         finally:
             os.close(descriptor)
+
+    def _remove_partial(self, name: str) -> None:
+        """Of those who were killed while they made the file of that name: who is killed again and again fills no disk."""
+        for path in self.path.glob(f"{name}.*.partial"):
+            with suppress(OSError):
+                path.unlink()
 
     @contextmanager
     def _partial(self, name: str) -> Iterator[tuple[int, Path]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -136,7 +137,8 @@ def send(connection: socket.socket, message: ToEngines | FromEngines) -> None:
 def received(connection: socket.socket, kinds: Any) -> Iterator[Any]:
     """Messages of the union `kinds`, until the other side has gone."""
     decode = msgspec.msgpack.Decoder(kinds).decode
-    with connection.makefile("rb") as stream:
+    # A reset: the other side has gone with something that it had not read.
+    with connection.makefile("rb") as stream, suppress(ConnectionResetError):
         while len(length := stream.read(_LENGTH.size)) == _LENGTH.size:
             (size,) = _LENGTH.unpack(length)
             body = stream.read(size)

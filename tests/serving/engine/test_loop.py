@@ -118,7 +118,14 @@ def loop() -> Iterator[EngineLoop]:
 
 
 def logged(work: Mapping[str, Sequence[Visit]], **settings: int) -> Log:
-    """What engines of these names are asked for while they do this work, all of which is there from the start."""
+    """What engines of these names are asked for while they do this work, all of which is there from the start, in visits of
+    one step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serving.engine.loop.VISIT_SECONDS", 0.0)
+        return _logged(work, **settings)
+
+
+def _logged(work: Mapping[str, Sequence[Visit]], **settings: int) -> Log:
     loop, log, gate = EngineLoop(), Log(), Gate()
     first = Asked(loop, Engine(gate, EngineSettings()))
     first.ask(Visit(1, 1).request())
@@ -153,6 +160,24 @@ def test_a_long_queue_starves_nobody() -> None:
     # The first is done after its four tokens, one in each of so many turns.
     assert decodes.replace("c", "").count("q") == 4
     assert decodes.rindex("q") <= 2 * 4 + LAYERS
+
+
+def visits(log: Log) -> list[tuple[str, list[int]]]:
+    """Whose steps follow each other, and the rows that each left."""
+    decodes = [(name, rows) for name, what, rows in log if what == "decode"]
+    return [(name, [rows for _, rows in steps]) for name, steps in itertools.groupby(decodes, lambda each: each[0])]
+
+
+def test_an_engine_takes_what_steps_it_can_in_a_visit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here all: the visits are endless. But those who wait for a place get theirs when a quarter of the rows is free."""
+    monkeypatch.setattr("serving.engine.loop.VISIT_SECONDS", float("inf"))
+    assert visits(_logged({"a": [LONG], "b": [LONG]})) == [("a", [1] * 19 + [0]), ("b", [1] * 19 + [0])]
+    early, late = Visit(16, 2), Visit(16, 9)
+    log = visits(_logged({"a": [early] + [late] * 8, "b": [SHORT]}, max_batch_rows=8))
+    # One of eight is free until the others are, too.
+    assert log[0] == ("a", [8] + [7] * 7 + [0])
+    log = visits(_logged({"a": [early] * 2 + [late] * 8, "b": [SHORT]}, max_batch_rows=8))
+    assert log[0] == ("a", [8, 6])
 
 
 def test_who_encodes_first_takes_turns() -> None:

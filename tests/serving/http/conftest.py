@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -67,7 +68,8 @@ def recording(artifacts: dict[str, Path]) -> Callable[..., Recording]:
     def recording(*names: str) -> Recording:
         """Over the named artifacts, or all of them."""
         checked = [check_model(name, artifacts[name], 8) for name in names or artifacts]
-        served = [ServedModel(model, model.codec(), engine=None) for model in checked]  # type: ignore[arg-type]
+        engine: Any = SimpleNamespace(loaded=True)
+        served = [ServedModel(model, model.codec(), engine) for model in checked]
         return Recording(Models(served, default_models(checked, {})))
 
     return recording

@@ -75,6 +75,7 @@ def server(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def prometheus(server: Server, metrics_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     folder = tmp_path_factory.mktemp("prometheus")
     with running_prometheus(folder, {"dqbart": metrics_port, "http": httpx.URL(server.url).port or 80}) as prometheus:
+        until(lambda: httpx.get(f"{prometheus.url}/-/ready").status_code == 200)
         # Nothing is counted before the first scrape, so that all of it is an increase.
         until(lambda: len(prometheus.ask("up == 1")) == 2)
         yield prometheus

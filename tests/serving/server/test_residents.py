@@ -28,6 +28,10 @@ REQUEST = Request((1,), GenerationParameters(1, 0, (2,)))
 RESULT = Result((), 0.0, 0.0, 0.0, 0.0)
 
 
+MADE: list[Resident] = []
+"""The models of the test in progress."""
+
+
 class FakeEngine:
     """Answers while `open` is set."""
 
@@ -78,7 +82,8 @@ class Rig:
         def told(seconds: float | None) -> None:
             self.told.append((name, seconds is not None))
 
-        return Resident(name, size, opened, self.residents, told)
+        MADE.append(Resident(name, size, opened, self.residents, told))
+        return MADE[-1]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -88,7 +93,16 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def run(work: Callable[[], Any]) -> None:
-    asyncio.run(work())
+    """As asyncio.run, which ends tasks but no timers: one that is due while it ends would begin a task that nobody runs."""
+
+    async def whole() -> None:
+        MADE.clear()
+        await work()
+        for resident in MADE:
+            if resident.timer is not None:
+                resident.timer.cancel()
+
+    asyncio.run(whole())
 
 
 def test_a_model_is_loaded_once_at_its_first_use() -> None:
@@ -212,6 +226,30 @@ def test_a_model_that_cannot_be_loaded_tells_its_requests_and_is_tried_again(
 
     run(work)
     assert "/secret/place" in caplog.text
+
+
+def test_one_whose_only_request_left_while_it_was_loaded_is_unloaded_too() -> None:
+    async def work() -> None:
+        rig = Rig(at_start=False, unload_after=0.01)
+        going_on, opened = threading.Event(), FakeEngine(rig.gate)
+        told: list[bool] = []
+        model = Resident(
+            "a",
+            10,
+            lambda: opened if going_on.wait(PATIENCE) else FakeEngine(rig.gate),
+            rig.residents,
+            lambda seconds: told.append(seconds is not None),
+        )
+        asked = asyncio.create_task(model.generate(REQUEST))
+        await until(lambda: model.loading is not None)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        await until(lambda: model.timer is None)  # What was to unload it finds nothing to unload yet.
+        going_on.set()
+        await until(lambda: told == [True, False])
+        assert opened.fault
+
+    run(work)
 
 
 def test_a_load_goes_on_when_who_asked_for_it_leaves() -> None:

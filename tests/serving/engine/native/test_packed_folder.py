@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -210,12 +211,35 @@ def aged(path: Path, days: float) -> Path:
 
 def test_what_nobody_uses_is_removed(folder: PackedFolder) -> None:
     ours, others = f"-avx2-{VERSION}.packed", f"-avx2-{VERSION + 1}.packed"
-    young = {f"a{ours}": 29, f"a{others}": 0.5, "a.known": 29, "a.x.partial": 0.5}
-    old = {f"b{ours}": 31, f"b{others}": 1.5, "b.known": 31, "b.lock": 31, "b.x.partial": 1.5}
+    a, b = "a" * 64, "b" * 64
+    young = {f"{a}{ours}": 29, f"{a}{others}": 0.5, f"{a}.known": 29, f"{a}{ours}.x_1.partial": 0.5}
+    old = {f"{b}{ours}": 31, f"{b}{others}": 1.5, f"{b}.known": 31, f"{b}{ours}.lock": 31}
+    old |= {f"{b}{ours}.x_1.partial": 1.5, f"{b}.x_1.partial": 1.5}
     kept, gone = ([aged(folder.path / name, days) for name, days in files.items()] for files in (young, old))
     folder.clean()
     assert all(path.exists() for path in kept)
     assert not any(path.exists() for path in gone)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "model.safetensors", "a.packed", "b.lock", f"{'c' * 64}.txt", "d" * 64])
+def test_what_others_keep_there_is_left_alone(folder: PackedFolder, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 0)
+    theirs = aged(folder.path / name, 100)
+    folder.weights(KEY, SIZE, Fill())
+    assert theirs.exists()
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(folder: PackedFolder) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            folder.weights(KEY, SIZE, lambda memory: os.kill(os.getpid(), signal.SIGKILL))
+        finally:
+            os._exit(1)
+    os.waitpid(child, 0)
+    assert list(folder.path.glob("*.partial"))
+    assert content(folder.weights(KEY, SIZE, Fill())) == {7}
+    assert not list(folder.path.glob("*.partial"))
 
 
 def test_of_too_much_the_longest_unused_goes(folder: PackedFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,3 +126,14 @@ def test_half_a_message_is_the_end() -> None:
             send(here, Opened(1))
             here.sendall(b"\x10\0\0\0half")
         assert list(received(there, FromEngines)) == [Opened(1)]
+
+
+def test_who_has_gone_without_reading_everything_has_gone() -> None:
+    here, there = socket.socketpair()
+    send(there, Close(3))
+    send(here, Ticked())
+    there.close()
+    with here:
+        messages = received(here, ToEngines)
+        # Linux tells at once that the connection was reset, whatever there was to read.
+        assert list(messages) in ([], [Close(3)])
