@@ -169,6 +169,8 @@ def _do(settings: Batch, planned: _Planned, folder: Folder, left: Sequence[Part]
         started(_cores()),
         Progress(console, rows, rows - sum(part.rows for part in left)) as progress,
     ):
+        # Ray's start has put a handler of its own in this one's place, which aborts the process.
+        signal.signal(signal.SIGTERM, _interrupt)
         while left:
             pool = pool_for(settings.concurrency, settings.threads, settings.device)
             job = replace(planned.job, threads=pool.threads, runner=_runner(settings.device, pool.gpus))

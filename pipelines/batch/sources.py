@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipelines.batch.errors import BatchError
 from pipelines.batch.files import KINDS, File, Kind, open_file
+from pipelines.batch.folder import BAD_ROWS, RECORD
 
 _SAVED = ("state.json", "dataset_dict.json")
 """What `save_to_disk` leaves in a folder, of one split and of several."""
@@ -62,6 +63,9 @@ def _given(name: str) -> Iterator[Given]:
         yield Given(name, None, "parquet")
     elif path.is_dir():
         files = sorted(each for each in path.iterdir() if each.is_file() and _kind(each) and not each.name.startswith("."))
+        if all((path / name).is_file() for name in (RECORD, BAD_ROWS)):
+            # What another run has written: of that, its parts.
+            files = [each for each in files if each.name not in (RECORD, BAD_ROWS)]
         if not files:
             raise BatchError(f"{name} has no file that is read: {', '.join(KINDS)} are, .gz too")
         yield from map(_file, files)

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from quant.errors import Error
-from serving.program.calls import pairs
+from serving.program.calls import each, pairs
 from serving.program.in_order import in_order_async
 from serving.program.loaded import Loaded
 from serving.program.options import OnError, Options, Question, TranslateOptions
@@ -54,7 +54,7 @@ class AsyncModel:
         on_error: OnError = "raise",
         **options: Unpack[TranslateOptions],
     ) -> AsyncGenerator[Result | Error]:
-        return self._each(TranslateRequest, texts, options, on_error)
+        return self._each(TranslateRequest, each(texts, on_error), options, on_error)
 
     def translate_stream(self, text: str, **options: Unpack[TranslateOptions]) -> AsyncGenerator[str | Result]:
         return self._stream(TranslateRequest, text, options)
@@ -73,7 +73,7 @@ class AsyncModel:
     def summarize_each(
         self, texts: Iterable[str] | AsyncIterable[str], *, on_error: OnError = "raise", **options: Unpack[Options]
     ) -> AsyncGenerator[Result | Error]:
-        return self._each(SummarizeRequest, texts, options, on_error)
+        return self._each(SummarizeRequest, each(texts, on_error), options, on_error)
 
     def summarize_stream(self, text: str, **options: Unpack[Options]) -> AsyncGenerator[str | Result]:
         return self._stream(SummarizeRequest, text, options)
@@ -102,7 +102,7 @@ class AsyncModel:
         on_error: OnError = "raise",
         **options: Unpack[Options],
     ) -> AsyncGenerator[Result | Error]:
-        return self._each(AnswerRequest, questions, options, on_error)
+        return self._each(AnswerRequest, each(questions, on_error), options, on_error)
 
     def answer_stream(
         self, question: str, context: str | Sequence[str], **options: Unpack[Options]

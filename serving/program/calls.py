@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from quant.card import Texts
 from serving.engine.errors import EngineClosed, InvalidRequest
 from serving.engine.loop import CLOSED
-from serving.program.options import Question
+from serving.program.options import OnError, Question
 from serving.service.answering import Answering
 from serving.service.counting import Uncounted
 from serving.service.errors import ErrorCode, ServiceError, request_fault, shown
@@ -24,6 +24,8 @@ from serving.service.preparing import OFF_LOOP_CHARACTERS, Preparing
 from serving.service.requests import AnswerRequest, TaskRequest
 from serving.service.results import Result
 from serving.service.service import TASK_OF, describe_faults
+
+T = TypeVar("T")
 
 UNLIMITED = sys.maxsize
 """A program may ask for what its memory holds; a server has limits for everybody's sake."""
@@ -84,6 +86,15 @@ class Call:
 def pairs(question: str | Sequence[str], context: str | Sequence[str | Sequence[str]]) -> list[Question]:
     """Each question with its context. Raises ServiceError (bad_parameter) for contexts that do not fit them."""
     return list(zip(listed(question), contexts_of(question, context), strict=True))
+
+
+def each(inputs: T, on_error: OnError) -> T:
+    """Inputs to iterate over. Raises ServiceError for a single text, whose letters would be taken for texts."""
+    if isinstance(inputs, str):
+        raise ServiceError(ErrorCode.BAD_PARAMETER, f"{_shown(inputs)} is one text: an iterable of them is expected")
+    if on_error not in get_args(OnError):
+        raise ServiceError(ErrorCode.BAD_PARAMETER, f"on_error is {on_error!r}: raise or return is expected", "on_error")
+    return inputs
 
 
 def closed(model: ServedModel) -> ServiceError:

@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from serving.engine.async_engine import AsyncEngine
 from serving.engine.engine import load_engine
-from serving.engine.errors import EngineClosed
+from serving.engine.errors import EngineClosed, InvalidSettings
 from serving.engine.memory import give_back_freed_memory
 from serving.engine.runners import prepare
 from serving.engine.settings import EngineSettings, RunnerName
 from serving.program.calls import Call, closed
 from serving.program.options import request_fields
 from serving.program.process import Shared, check_process, joined, left
-from serving.service.models import ServedModel, check_model
+from serving.service.models import ModelError, ServedModel, check_model
 from serving.service.news import Tell
 from serving.service.requests import TaskRequest
 from serving.service.results import Result
@@ -29,6 +29,11 @@ class Loaded:
 
     def __init__(self, folder: Path, settings: EngineSettings, runner: RunnerName, threads: int | None) -> None:
         """Raises ModelError, RunnerUnavailable, InvalidSettings, ForkedError."""
+        if runner not in get_args(RunnerName):
+            raise InvalidSettings(f"runner is {runner!r}, one of {', '.join(get_args(RunnerName))} is expected")
+        if not folder.is_dir():
+            what = "is no folder" if folder.exists() else "does not exist"
+            raise ModelError(f"{folder} {what}: an artifact's folder is expected")
         self._settings = settings
         self._shared: Shared | None = None
         shared = joined(self, threads, settings.max_cache_bytes)

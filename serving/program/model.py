@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 from quant.card import Task
 from quant.errors import Error
 from serving.engine.settings import EngineSettings, RunnerName
-from serving.program.calls import pairs
+from serving.program.calls import each, pairs
 from serving.program.in_order import in_order
 from serving.program.loaded import Loaded
 from serving.program.options import EngineOptions, OnError, Options, Question, TranslateOptions
@@ -61,6 +61,9 @@ class Model:
         # On a thread: that nobody has it any more is found out on any, also on one that the closing waits for.
         self._forgotten = weakref.finalize(self, _close_beside, loaded)
         self._forgotten.atexit = False
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name}, {self.task}>"
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +117,7 @@ class Model:
         With `on_error="return"` a text that is refused gives its error in place of a result. Leaving the iterator cancels
         what is on its way.
         """
-        return self._each(TranslateRequest, texts, options, on_error)
+        return self._each(TranslateRequest, each(texts, on_error), options, on_error)
 
     def translate_stream(self, text: str, **options: Unpack[TranslateOptions]) -> Generator[str | Result]:
         """The translation in parts, as early as they are certain, then its result. Leaving the iterator cancels it."""
@@ -136,7 +139,7 @@ class Model:
         self, texts: Iterable[str], *, on_error: OnError = "raise", **options: Unpack[Options]
     ) -> Generator[Result | Error]:
         """As `translate_each`."""
-        return self._each(SummarizeRequest, texts, options, on_error)
+        return self._each(SummarizeRequest, each(texts, on_error), options, on_error)
 
     def summarize_stream(self, text: str, **options: Unpack[Options]) -> Generator[str | Result]:
         """As `translate_stream`."""
@@ -164,7 +167,7 @@ class Model:
         self, questions: Iterable[Question], *, on_error: OnError = "raise", **options: Unpack[Options]
     ) -> Generator[Result | Error]:
         """As `translate_each`, of pairs of a question and its context."""
-        return self._each(AnswerRequest, questions, options, on_error)
+        return self._each(AnswerRequest, each(questions, on_error), options, on_error)
 
     def answer_stream(
         self, question: str, context: str | Sequence[str], **options: Unpack[Options]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
+from serving.service.errors import ErrorCode, ServiceError
 from serving.service.requests import TaskRequest, Truncation
 
 OnError = Literal["raise", "return"]
@@ -51,7 +52,13 @@ REQUEST_FIELDS = {"source": "source_language", "target": "target_language", "tru
 
 
 def request_fields(kind: type[TaskRequest], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as the fields of such a request; what it has no field for counts as a parameter."""
+    """Options as the fields of such a request; what it has no field for counts as a parameter.
+
+    Raises ServiceError for a field that has another name here.
+    """
+    for name, field in REQUEST_FIELDS.items():
+        if field != name and field in options and field in kind.model_fields:
+            raise ServiceError(ErrorCode.BAD_PARAMETER, f"{field}: here that is {name}", field)
     fields = {REQUEST_FIELDS[name]: options[name] for name in REQUEST_FIELDS.keys() & options.keys()}
     fields = {name: value for name, value in fields.items() if name in kind.model_fields}
     others = {name: value for name, value in options.items() if REQUEST_FIELDS.get(name) not in fields}

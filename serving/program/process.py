@@ -104,6 +104,8 @@ def joined(member: Closable, threads: int | None, max_cache_bytes: int) -> Share
     """What is shared, with one model more. Raises ForkedError, and InvalidSettings for other threads, or another limit of
     memory than the default, than those shared."""
     global _loaded_in
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise InvalidSettings(f"threads is {threads!r}, a whole number of at least 1 is expected")
     check_process()
     with _LOCK:
         _loaded_in = os.getpid()

@@ -191,7 +191,8 @@ class Models:
             message = f"model = {shown(wanted)} is not served; for {task} there {_are(able)}"
             raise ServiceError(ErrorCode.UNKNOWN_MODEL, message, "model")
         if model.name not in able:
-            message = f"{model.name} does {model.checked.card.task}, not {task}; for that there {_are(able)}"
+            others = f"; for that there {_are(able)}" if able else ""
+            message = f"{model.name} does {model.checked.card.task}, not {task}{others}"
             raise ServiceError(ErrorCode.WRONG_TASK, message, "model")
         return model
 

@@ -19,7 +19,7 @@ from dqbart import load
 from dqbart.cli import read_settings
 from pipelines.batch import run_batch as module
 from pipelines.batch.commands import Batch
-from pipelines.batch.run_batch import EXIT_BAD_ROWS, run_batch
+from pipelines.batch.run_batch import EXIT_BAD_ROWS, EXIT_INTERRUPTED, run_batch
 
 PATIENCE = 300
 ROOT = Path(__file__).parents[3]
@@ -132,3 +132,20 @@ def test_a_killed_run_goes_on_and_every_row_is_there_once(artifacts: dict[str, P
         results = model.translate([row["text"] for row in chosen], source="de", max_new_tokens=4, num_beams=1)
         assert [row["output"] for row in chosen] == [each.text for each in results]
     assert sorted(each.name for each in (output / ".work").iterdir()) == ["done", "lock"]
+
+
+def test_a_run_that_is_asked_to_end_says_how_to_go_on(artifacts: dict[str, Path], tmp_path: Path) -> None:
+    source, output = json_lines(tmp_path / "in.jsonl", [{"text": text} for text in TEXTS * 10]), tmp_path / "out"
+    command = [sys.executable, "-m", "dqbart", "batch", str(artifacts["translator"]), str(source), "--output", str(output)]
+    command += ["--source-language", "de", "--rows-per-file", "50", "--concurrency", "1", "--threads", "1"]
+    run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + PATIENCE
+    while not any(output.glob("part-*.jsonl")):
+        assert time.monotonic() < deadline
+        assert run.poll() is None
+        time.sleep(0.02)
+    run.terminate()
+    _, said = run.communicate()
+    assert run.returncode == EXIT_INTERRUPTED, said
+    assert said.splitlines()[-1] == f"interrupted; the same command continues {output}"
+    assert "SIGTERM" not in said

@@ -33,6 +33,15 @@ def test_a_folder_is_its_files_in_the_order_of_their_names(tmp_path: Path) -> No
     ]
 
 
+def test_of_the_output_of_another_run_its_parts_are_read(tmp_path: Path) -> None:
+    for name in ("part-000000.parquet", "bad-rows.jsonl", "run.json"):
+        (tmp_path / name).touch()
+    assert [each.name for each in given([str(tmp_path)])] == [str(tmp_path / "part-000000.parquet")]
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(BatchError, match="of several kinds, jsonl, parquet"):
+        given([str(tmp_path)])
+
+
 def test_what_is_compressed_is_read_from_a_copy(tmp_path: Path) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
     (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(lines))

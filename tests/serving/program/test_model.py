@@ -41,6 +41,7 @@ def test_parameters_have_the_names_of_a_requests() -> None:
 
 def test_what_a_model_says_of_itself(translator: Model) -> None:
     assert (translator.name, translator.task) == ("translator", "translation")
+    assert repr(translator) == "<Model translator, translation>"
     assert translator.description.languages == ["de_DE", "en_XX"]
     assert translator.description.defaults.num_beams == 2
 
@@ -143,33 +144,54 @@ def test_the_first_fault_is_raised_with_its_place(translator: Model) -> None:
         ({**DE_EN, "num_beams": 9}, "num_beams = 9: 8 at most"),
         ({**DE_EN, "num_beams": "2"}, "parameters.num_beams: should be a valid integer"),
         ({**DE_EN, "beams": 2}, "parameters.beams: unknown field"),
+        ({"source_language": "de"}, "source_language: here that is source"),
         ({**DE_EN, "truncation": "cut"}, "truncation: should be 'error', 'end' or 'chunk'"),
     ],
 )
 def test_what_is_wrong_with_a_call_is_raised_by_it_and_for_no_text(
     translator: Model, options: dict[str, Any], message: str
 ) -> None:
-    for call in (translator.translate_each, translator.translate_stream, translator.aio.translate_each):
+    for call in (translator.translate_each, translator.aio.translate_each):
         with pytest.raises(ServiceError, match=message):
-            call("welt", **options)
+            call(["welt"], **options)
+    with pytest.raises(ServiceError, match=message):
+        translator.translate_stream("welt", **options)
+
+
+def test_an_iterator_is_not_made_of_the_letters_of_a_text(translator: Model) -> None:
+    for call in (translator.translate_each, translator.aio.translate_each):
+        with pytest.raises(ServiceError, match="'welt' is one text: an iterable of them is expected"):
+            call("welt", **DE_EN)
+
+
+def test_what_becomes_of_errors_is_one_of_two(translator: Model) -> None:
+    for call in (translator.translate_each, translator.aio.translate_each):
+        with pytest.raises(ServiceError, match="on_error is 'skip': raise or return is expected"):
+            call(["welt"], on_error="skip", **DE_EN)
 
 
 def test_a_summary_has_no_languages(summarizer: Model) -> None:
     with pytest.raises(ServiceError, match=r"parameters\.source: unknown field"):
         summarizer.summarize("she wrote it", source="de")  # type: ignore[call-arg]
+    with pytest.raises(ServiceError, match=r"parameters\.source_language: unknown field"):
+        summarizer.summarize("she wrote it", source_language="de")  # type: ignore[call-arg]
 
 
 def test_a_model_of_another_task_says_so(translator: Model) -> None:
-    with pytest.raises(ServiceError, match="translator does translation, not summarization") as error:
+    with pytest.raises(ServiceError, match=r"^translator does translation, not summarization$") as error:
         translator.summarize("welt")
     assert error.value.code is ErrorCode.WRONG_TASK
 
 
-@pytest.mark.parametrize("folder", ["absent", "empty"])
-def test_what_is_no_artifact_is_named(tmp_path: Path, folder: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [("absent", "does not exist"), ("file", "is no folder"), ("empty", r".config\.json is missing")],
+)
+def test_what_is_no_artifact_is_named(tmp_path: Path, name: str, fault: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match=rf"{folder}.config\.json is missing") as error:
-        load(tmp_path / folder)
+    (tmp_path / "file").write_text("{}")
+    with pytest.raises(ModelError, match=f"{name} ?{fault}") as error:
+        load(tmp_path / name)
     assert isinstance(error.value, Error)
 
 
@@ -178,6 +200,10 @@ def test_settings_that_cannot_hold_are_named(artifacts: dict[str, Path], transla
         load(artifacts["translator"], max_batch_rows=0)
     with pytest.raises(ModelError, match="2 beams is above max_batch_rows = 1"):
         load(artifacts["translator"], max_batch_rows=1)
+    with pytest.raises(InvalidSettings, match="threads is 0, a whole number of at least 1 is expected"):
+        load(artifacts["translator"], threads=0)
+    with pytest.raises(InvalidSettings, match="runner is 'gpu', one of auto, cuda, native, pytorch is expected"):
+        load(artifacts["translator"], runner="gpu")  # type: ignore[arg-type]
     with pytest.raises(InvalidSettings, match="threads is 64, and the models that are loaded already share"):
         load(artifacts["translator"], threads=64)
     with pytest.raises(InvalidSettings, match="max_cache_bytes is 5, and the models that are loaded already share"):
@@ -291,9 +317,13 @@ def test_a_closed_model_ends_what_is_on_its_way_and_takes_no_more(artifacts: dic
     assert isinstance(error, ServiceError)
     assert error.code is ErrorCode.UNAVAILABLE
     assert "translator is closed; load it again" in error.message
-    for call in (model.translate, model.translate_each, model.translate_stream):
+    for call in (
+        lambda: model.translate("welt"),
+        lambda: model.translate_each(["welt"]),
+        lambda: model.translate_stream("welt"),
+    ):
         with pytest.raises(ServiceError, match="translator is closed"):
-            call("welt", **DE_EN)
+            call()
 
 
 def test_a_model_that_nobody_has_any_more_is_closed(artifacts: dict[str, Path]) -> None:
