@@ -145,7 +145,7 @@ class _HelpFormatter(argparse.HelpFormatter):
         text = action.help or ""
         for nothing in ("(default: None)", "(default: [])", "(default: )"):
             text = text.replace(nothing, "")
-        return text.strip()
+        return text.replace("(default factory: available_threads)", "(default: those that this process may use)").strip()
 
 
 S = TypeVar("S", bound=BaseSettings)

@@ -174,7 +174,8 @@ def _do(settings: Batch, planned: _Planned, folder: Folder, left: Sequence[Part]
         while left:
             pool = pool_for(settings.concurrency, settings.threads, settings.device)
             job = replace(planned.job, threads=pool.threads, runner=_runner(settings.device, pool.gpus))
-            say(console, f"{pool.actors} actors of {pool.threads} threads" + (" and a GPU" if pool.gpus else ""))
+            gpu = " and a GPU" if pool.gpus else ""
+            say(console, f"{pool.actors} actor(s), each of {pool.threads} thread(s){gpu}")
             if metrics is not None:
                 metrics.begin(sum(part.rows for part in left), pool.actors)
             try:
