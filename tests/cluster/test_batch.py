@@ -66,9 +66,9 @@ def test_every_row_is_there_once_when_a_machine_dies(two: Cluster, shared: Path)
     two.wait(lambda: two.dashboard_says(f"/api/jobs/{JOB}").json()["status"] in ("SUCCEEDED", "FAILED"), "it has no end")
     print(f"killed with {before} parts done of {ROWS // 50}\n{log()}")
     assert before < ROWS // 50
-    assert "2 actors of 1 threads" in log()
+    assert "2 actor(s), each of 1 thread(s)" in log()
     assert "a machine was lost" in log()
-    assert "1 actors of 1 threads" in log()
+    assert "1 actor(s), each of 1 thread(s)" in log()
     assert f"{ROWS:,} rows with outputs" in log()
 
     rows = [json.loads(line) for path in files() for line in path.read_text(encoding="utf-8").splitlines()]
