@@ -32,6 +32,7 @@ RETRY_AFTER = str(RETRY_AFTER_SECONDS[ErrorCode.OVERLOADED])
 REFUSED = ("429 overloaded", RETRY_AFTER), ("RESOURCE_EXHAUSTED overloaded", RETRY_AFTER)
 
 DOCUMENT = "how are you. good morning world. " * 60
+MANY_WINDOWS = DOCUMENT * 10
 OF_A_DOCUMENT: dict[str, Any] = {"truncation": "chunk", "num_beams": 16, "min_new_tokens": 0, "max_new_tokens": 8}
 """The model decodes one of its windows at a time."""
 
@@ -131,17 +132,17 @@ def test_refusals_come_at_once_and_who_was_admitted_is_answered(server: Server, 
 
     with ExitStack() as held, ThreadPoolExecutor(2 + CLIENTS) as pool:
         clients = [make(server, held) for _ in range(1 + CLIENTS // 2) for make in (over_http, over_grpc)]
-        documents = [pool.submit(tell, client, DOCUMENT, **OF_A_DOCUMENT) for client in clients[:2]]
+        documents = [pool.submit(tell, client, MANY_WINDOWS, **OF_A_DOCUMENT) for client in clients[:2]]
         wait_until(lambda: metrics(server)[series("dqbart_queue_size", model="summarizer")] >= QUEUE - 1)
         list(pool.map(tell, clients[2:], TEXTS * CLIENTS))
         for document in documents:
             document.result()
-        alone = clients[0](DOCUMENT, **OF_A_DOCUMENT)
-    expected = {DOCUMENT: alone, **{text: ("ok", summary) for text, summary in summaries.items()}}
+        alone = clients[0](MANY_WINDOWS, **OF_A_DOCUMENT)
+    expected = {MANY_WINDOWS: alone, **{text: ("ok", summary) for text, summary in summaries.items()}}
     refused = [place for place, (text, outcome) in enumerate(told) if outcome != expected[text]]
     assert {told[place][1] for place in refused} == set(REFUSED)
     assert alone[0] == "ok"
-    answered = [place for place, (text, _) in enumerate(told) if text == DOCUMENT]
+    answered = [place for place, (text, _) in enumerate(told) if text == MANY_WINDOWS]
     assert max(refused) < min(answered)
 
 
