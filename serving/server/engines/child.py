@@ -125,8 +125,8 @@ class Engines:
 
 
 def _on_a_thread(work: Callable[[], None]) -> None:
-    # On a thread that ends: OpenMP keeps a team of threads for every living thread that ever computed, and teams with more
-    # members than there are cores make each loop wait for a wake-up. Steps took twice as long.
+    # What is asked meanwhile is read. And on a thread that ends: OpenMP, which PyTorch computes with and the kernels do not,
+    # keeps a team of threads for every living thread that ever computed with it.
     threading.Thread(target=work, daemon=True).start()
 
 

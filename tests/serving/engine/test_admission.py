@@ -5,30 +5,13 @@ from typing import Any
 
 import pytest
 
-from quant.layout import Architecture
 from serving.engine.admission import check_cache_bytes, check_request
 from serving.engine.errors import InvalidRequest, SourceTooLong
 from serving.engine.request import GenerationParameters, Request
 from serving.engine.settings import EngineSettings
+from tests.serving.engine import idle_runner
 
-ARCHITECTURE = Architecture(
-    model_type="bart",
-    vocab_size=50,
-    d_model=8,
-    encoder_layers=1,
-    decoder_layers=1,
-    encoder_attention_heads=1,
-    decoder_attention_heads=1,
-    encoder_ffn_dim=8,
-    decoder_ffn_dim=8,
-    max_position_embeddings=16,
-    activation_function="gelu",
-    scale_embedding=False,
-    pad_token_id=1,
-    bos_token_id=0,
-    eos_token_id=2,
-    decoder_start_token_id=2,
-)
+ARCHITECTURE = replace(idle_runner.ARCHITECTURE, encoder_layers=1, max_position_embeddings=16)
 GOOD = Request((5, 6, 2), GenerationParameters(max_new_tokens=15, decoder_start_token_id=2, eos_token_ids=(2,), num_beams=4))
 
 
