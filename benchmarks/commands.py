@@ -31,7 +31,10 @@ class _Bench(Command):
     )
     bits: str = Field("2-2-8", description="of the random student: bits of weights, embeddings and activations, W-E-A")
     runner: RunnerName = Field("auto", description="what runs the engine's model")
-    threads: Count = Field(default_factory=available_threads, description="CPU threads of either side")
+    threads: Count = Field(
+        default_factory=available_threads,
+        description="CPU threads of either side; by default those that this process may use",
+    )
     json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
 
     @field_validator("bits")
@@ -175,7 +178,10 @@ class BenchTraining(Command):
     examples: Annotated[int, Field(ge=1, le=8192)] = Field(1000, description="rows of the data in a round, from its start")
     batch_tokens: Count = Field(4096, description="padded source or target tokens in a batch, whichever are more")
     rounds: Count = Field(5, description="alternating rounds of each, of which the median counts")
-    threads: Count = Field(default_factory=available_threads, description="CPU threads of either side")
+    threads: Count = Field(
+        default_factory=available_threads,
+        description="CPU threads of either side; by default those that this process may use",
+    )
     json_file: Path | None = Field(None, description="also write the figures to this file, as JSON")
 
     @field_validator("layers")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -145,7 +146,8 @@ class _HelpFormatter(argparse.HelpFormatter):
         text = action.help or ""
         for nothing in ("(default: None)", "(default: [])", "(default: )"):
             text = text.replace(nothing, "")
-        return text.replace("(default factory: available_threads)", "(default: those that this process may use)").strip()
+        # What a function gives is said by the description, where its name would be shown.
+        return re.sub(r"\(default factory: \w+\)", "", text).strip()
 
 
 S = TypeVar("S", bound=BaseSettings)

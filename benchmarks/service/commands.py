@@ -41,7 +41,10 @@ class BenchService(Command):
     seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(5.0, description="that each load is measured")
     rounds: Count = Field(3, description="alternating runs of each side, of which the median counts")
     quick: bool = Field(False, description="measure shortly, to see that it works")
-    threads: Count = Field(default_factory=available_threads, description="CPU threads of server and engine")
+    threads: Count = Field(
+        default_factory=available_threads,
+        description="CPU threads of server and engine; by default those that this process may use",
+    )
     runner: RunnerName = Field("auto", description="what runs the model")
     peer: bool = Field(
         False,
@@ -120,7 +123,10 @@ class BenchSoak(Command):
     minutes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(30.0, description="how long")
     clients: Count = Field(8, description="requests at a time")
     every: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(5.0, description="seconds between two samples")
-    threads: Count = Field(default_factory=available_threads, description="CPU threads of the server")
+    threads: Count = Field(
+        default_factory=available_threads,
+        description="CPU threads of the server; by default those that this process may use",
+    )
     seed: int = Field(0, description="of the traffic")
     plot: Path | None = Field(None, description="write memory and open files over time to this file, .svg or .png")
     json_file: Path | None = Field(None, description="also write the samples and counts to this file, as JSON")
