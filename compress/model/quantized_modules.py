@@ -33,6 +33,7 @@ from quant.layout import TOKEN_MATRICES, block_of
 from quant.numerics import (
     CLIP,
     Quantized,
+    Ternary,
     dequantize,
     quantize,
     quantize_activation,
@@ -55,6 +56,8 @@ class WeightScales:
     """Trained with the weights, from the computed ones on."""
     clip: float = CLIP
     """Weights are clipped to ± this before scales are computed (and, learned, before training); 0 is off."""
+    ternary: Ternary = "twn"
+    """How those of 2 bits are computed."""
 
     @property
     def bound(self) -> float:
@@ -75,6 +78,7 @@ class QuantizedWeight(nn.Module):
         self.bits = bits
         self.granularity: Granularity = granularity
         self.clip = scales.bound
+        self.ternary = scales.ternary
         self.clip_values: nn.Parameter | None = None
         if scales.learned:
             self.learn_scales()
@@ -82,7 +86,8 @@ class QuantizedWeight(nn.Module):
 
     def learn_scales(self) -> None:
         """Make the scales that the weight has now parameters of their own."""
-        self.clip_values = nn.Parameter(initial_clip_values(self.weight, self.bits, self.granularity, self.clip))
+        values = initial_clip_values(self.weight, self.bits, self.granularity, self.clip, self.ternary)
+        self.clip_values = nn.Parameter(values)
 
     def train(self, mode: bool = True) -> QuantizedWeight:
         if mode:
@@ -98,7 +103,7 @@ class QuantizedWeight(nn.Module):
         """Codes int8 and scale of the weights as they are now."""
         if self.clip_values is not None:
             return quantize_with_learned_scale(self.weight, self.clip_values, self.bits)
-        return quantize(self.weight, self.bits, self.granularity, self.clip)
+        return quantize(self.weight, self.bits, self.granularity, self.clip, self.ternary)
 
     def fake_quantize(self) -> Tensor:
         """The values of `quantize`, float32, with a straight-through gradient."""
@@ -107,7 +112,7 @@ class QuantizedWeight(nn.Module):
     def _fake_quantize(self, weight: Tensor, clip_values: Tensor | None) -> Tensor:
         if clip_values is not None:
             return fake_quantize_with_learned_scale(weight, clip_values, self.bits)
-        return fake_quantize_weight(weight, self.bits, self.granularity, self.clip)
+        return fake_quantize_weight(weight, self.bits, self.granularity, self.clip, self.ternary)
 
     @property
     def quantized(self) -> Quantized:

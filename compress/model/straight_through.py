@@ -20,6 +20,7 @@ from torch import Tensor
 from quant.numerics import (
     CLIP,
     Quantized,
+    Ternary,
     dequantize,
     fake_quantize,
     levels,
@@ -36,16 +37,16 @@ SMALLEST_SCALE = 2.0**-14
 
 class _FakeQuantizeWeight(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, bits: int, granularity: Granularity, clip: float) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, bits: int, granularity: Granularity, clip: float, ternary: Ternary) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.clip = clip
-        return fake_quantize(weight, bits, granularity, clip)
+        return fake_quantize(weight, bits, granularity, clip, ternary)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (weight,) = ctx.saved_tensors
         # One pass over the weights, where a mask takes three.
-        return torch.ops.aten.hardtanh_backward(gradients[0], weight, -ctx.clip, ctx.clip), None, None, None
+        return torch.ops.aten.hardtanh_backward(gradients[0], weight, -ctx.clip, ctx.clip), None, None, None, None
 
 
 class _FakeQuantizeWithLearnedScale(torch.autograd.Function):
@@ -78,9 +79,11 @@ class _StraightThrough(torch.autograd.Function):
         return gradients[0], None
 
 
-def fake_quantize_weight(weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP) -> Tensor:
+def fake_quantize_weight(
+    weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP, ternary: Ternary = "twn"
+) -> Tensor:
     """`quant.numerics.fake_quantize` of [rows, columns] with a straight-through gradient."""
-    values: Tensor = _FakeQuantizeWeight.apply(weight, bits, granularity, clip)  # type: ignore[no-untyped-call]
+    values: Tensor = _FakeQuantizeWeight.apply(weight, bits, granularity, clip, ternary)  # type: ignore[no-untyped-call]
     return values
 
 
@@ -99,9 +102,11 @@ def quantize_with_learned_scale(weight: Tensor, clip_values: Tensor, bits: int) 
     return quantize_with_scale(weight, scale, bits)
 
 
-def initial_clip_values(weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP) -> Tensor:
+def initial_clip_values(
+    weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP, ternary: Ternary = "twn"
+) -> Tensor:
     """The clip values [rows] or [1] that give the scales of `quant.numerics.quantize`, to the bit."""
-    scale = quantize(weight, bits, granularity, clip).scale.squeeze(1)
+    scale = quantize(weight, bits, granularity, clip, ternary).scale.squeeze(1)
     return scale.clamp(min=SMALLEST_SCALE) * levels(bits)
 
 
