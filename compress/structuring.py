@@ -151,7 +151,12 @@ class StructureSearch:
         structure = spend(measured.increase, *self._budget(architecture, heads))
         size = file_bytes(architecture, self.scheme, structure)
         bits = {block: structure.block_bits.get(block, self.scheme.weight_bits) for block in measured.increase}
-        figures = {"target_ratio": ratio, "compensated": self.compensates, "ratio": round(self.teacher_bytes / size, 2), "bytes": size}
+        figures = {
+            "target_ratio": ratio,
+            "compensated": self.compensates,
+            "ratio": round(self.teacher_bytes / size, 2),
+            "bytes": size,
+        }
         self._write(
             SENSITIVITY_FILE, {**figures, "loss_at_8_bits": measured.loss, "increase": measured.increase, "bits": bits}
         )

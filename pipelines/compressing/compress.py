@@ -80,6 +80,17 @@ class Compress(TrainingFlags):
     target_ratio: Ratio | None = Field(
         None, description="bits by block so that weights are so many times smaller than the teacher's in float32, e.g. 20x"
     )
+    calibrate: bool | None = Field(
+        None,
+        description="fit the student to the teacher's outputs for unlabelled texts, without steps: lost bits and dropped "
+        "layers are made good (default: with --max-steps 0)",
+    )
+    calibration: list[str] = Field(
+        [], description="texts for it, like --train; only sources are read (default: the first file of --train)"
+    )
+    calibration_examples: Count | None = Field(
+        None, description="how many of them are drawn (default: 2,048, fewer of long texts and wide models)"
+    )
     measure_batches: Count = Field(16, description="batches that heads and blocks are measured on for these two")
 
     @model_validator(mode="before")
@@ -87,7 +98,7 @@ class Compress(TrainingFlags):
     def _recipe(cls, given: Any) -> Any:
         return with_recipe(given)
 
-    @field_validator("train", mode="before")
+    @field_validator("train", "calibration", mode="before")
     @classmethod
     def _one_file(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
@@ -116,6 +127,7 @@ class Compress(TrainingFlags):
         return [
             *early.told_faults(self.teacher, self.told()),
             *early.data_faults([*self.train, self.valid], task, self.fields()),
+            *early.data_faults(self.calibration, task, self.fields(), sources_only=True),
             *self.source_faults(task),
         ]
 
