@@ -13,11 +13,21 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel, set_seed
 
-from compress.calibrating import AS_USUAL, Calibrating, CalibrationInterrupted, CalibrationPlan, Sources, clear, is_wanted
+from compress.calibrating import (
+    AS_USUAL,
+    RECORDS,
+    Calibrating,
+    CalibrationInterrupted,
+    CalibrationPlan,
+    Sources,
+    clear,
+    is_tuned,
+    is_wanted,
+)
 from compress.calibration.calibration import Mapped, expect_calibrated
 from compress.data.encoded import Encoded
 from compress.data.text_format import Example
-from compress.manifest import Manifest, told, write_manifest
+from compress.manifest import Manifest, write_manifest
 from compress.model.embeddings import save_checkpoint
 from compress.model.quantized_modules import (
     COMPUTED,
@@ -139,7 +149,7 @@ class Compression:
     def _train(self, encoded: Sequence[Encoded], valid: Sequence[Example], run: TrainingRun) -> int:
         layers = self._quantize(encoded, run)
         try:
-            self._calibrate(layers, run)
+            self._calibrate(layers, encoded, run)
         except CalibrationInterrupted:
             self.console.print("interrupted in the calibration, saved; continue with --resume")
             return EXIT_INTERRUPTED
@@ -240,37 +250,48 @@ class Compression:
             console=self.console,
             clip=plan.scales.bound,
             ternary=plan.scales.ternary,
+            compensates=self._made_good()[0],
         )
         found = search.structure(self.student, self.teacher.model, layers, self.group, run.found)
         run.found, self.structure = {**run.found, **found.to_dict()}, found.structure
         quantize_modules(self.student, plan.scheme, self.structure, plan.scales)
         return replace(layers, kept_heads=found.kept_heads)
 
-    def _calibrate(self, layers: LayerMap, run: TrainingRun) -> None:
-        """Where it is wanted, with what is known of it in the manifest and in the state. Raises CalibrationInterrupted."""
-        plan, sources = self.plan, self._calibration_sources
-        dropped = str(plan.layers) != str(self.teacher.architecture.layers)
-        if sources is None or not is_wanted(
-            plan.calibration, plan.training.max_steps != 0, dropped, plan.scheme is not None
-        ):
+    def _made_good(self) -> tuple[bool, bool]:
+        """Whether the student is calibrated, and whether it is tuned. Raises CalibrationError."""
+        plan, layers = self.plan, self.teacher.architecture.layers
+        steps, dropped = plan.training.max_steps != 0, str(plan.layers) != str(layers)
+        calibrated = self._calibration_sources is not None and is_wanted(
+            plan.calibration, steps, dropped, plan.scheme is not None
+        )
+        return calibrated, is_tuned(plan.calibration, calibrated, steps, dropped, plan.scheme)
+
+    def _calibrate(self, layers: LayerMap, encoded: Sequence[Encoded], run: TrainingRun) -> None:
+        """And tune, where these are wanted; both are told in the manifest and kept in the state.
+
+        Raises CalibrationInterrupted.
+        """
+        plan = self.plan
+        calibrated, tuned = self._made_good()
+        if not (calibrated or tuned):
             return
         if run.resumed:
             expect_calibrated(self.student)
         else:
-            record = Calibrating(
+            found = Calibrating(
                 plan=plan.calibration,
-                sources=sources,
+                sources=self._calibration_sources if calibrated else None,
+                tuned=tuned,
                 teacher=self.teacher,
                 layers=Mapped(layers.encoder, layers.decoder, layers.kept_heads),
                 output=self.output,
                 console=self.console,
                 group=self.group,
-                seed=plan.training.seed,
+                training=plan.training,
                 max_target_tokens=plan.max_target_tokens,
-            ).run(self.student, run.plan)
-            run.found = {**run.found, "calibration": record}
-            self.console.print(f"calibrated on {told(record)}", highlight=False, soft_wrap=True)
-        run.origin = {**run.origin, "calibration": run.found["calibration"]}
+            ).run(self.student, encoded, run.plan)
+            run.found = {**run.found, **found}
+        run.origin = {**run.origin, **{name: run.found[name] for name in RECORDS if name in run.found}}
 
     def _validate(self, valid: Sequence[Example], advance: Callable[[int], None]) -> Evaluation:
         with self._decoder() as decoder:

@@ -71,7 +71,9 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         max_target_tokens=min(settings.max_target_tokens, teacher.architecture.max_position_embeddings),
         scales=WeightScales(settings.scales == "learned", settings.clip, settings.ternary),
         structure=StructureGoals(settings.prune_heads, settings.target_ratio, settings.measure_batches),
-        calibration=CalibrationPlan(settings.calibrate, settings.calibration_examples),
+        calibration=CalibrationPlan(
+            settings.calibrate, settings.calibration_examples, settings.tune_scales, settings.tune_steps
+        ),
     )
     fields, tell = settings.fields(), partial(console.print, markup=False, highlight=False, soft_wrap=True)
 
