@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
 from compress.commands import early
-from compress.commands.flags import Count, Positive, ScheduleName, TrainingFlags, Weight
+from compress.commands.flags import Count, Positive, ScheduleName, Share, TrainingFlags, Weight
 from pipelines.compressing.recipes import DEFAULT, DEFAULTS, Recipe, with_recipe
 from quant.scheme import Layers, Scheme
 
@@ -61,6 +61,12 @@ class Compress(TrainingFlags):
         "forward-kl", description="which: KL(teacher || student), KL(student || teacher), or to the mean of both"
     )
     temperature: Positive = Field(1.0, description="of the softmax of both in that term")
+    on_policy: Share = Field(
+        0.0,
+        description="share of the batches whose targets the student writes, for the teacher to say what should come next; "
+        "with 1 no labels are read",
+    )
+    on_policy_every: Count = Field(25, description="steps after which the student writes anew")
     scales: Literal["computed", "learned"] = Field(
         DEFAULTS["scales"], description="scales of weights: from the weights (the paper), or trained with them (LSQ)"
     )
@@ -105,6 +111,18 @@ class Compress(TrainingFlags):
         if self.bits == FULL_PRECISION and (self.prune_heads or self.target_ratio):
             raise ValueError(
                 f"bits = {FULL_PRECISION} makes a plain checkpoint, which can have neither prune_heads nor target_ratio"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _own_outputs(self) -> Self:
+        if self.on_policy and self.bits == FULL_PRECISION:
+            raise ValueError(
+                f"bits = {FULL_PRECISION}, on_policy = {self.on_policy:g}: the engine writes, which runs packed students"
+            )
+        if self.on_policy and not (self.kl_weight or self.logits_weight):
+            raise ValueError(
+                f"on_policy = {self.on_policy:g} needs the teacher's word on each token: kl_weight or logits_weight above 0"
             )
         return self
 
