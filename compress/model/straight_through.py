@@ -110,6 +110,32 @@ def initial_clip_values(
     return scale.clamp(min=SMALLEST_SCALE) * levels(bits)
 
 
+_CELL = 0.499
+"""Half the width of the cell of a latent weight, in scales: short of a half, which may round to the neighbour."""
+
+
+def within_cells(latent: Tensor, codes: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """`latent` [rows, columns] moved, where it must be, to what rounds to `codes` at `scale`; float32.
+
+    None lies beyond the clip value either, where gradients are zero.
+    """
+    codes, most = codes.float(), levels(bits)
+    low, high = (codes - _CELL).clamp_(min=-most) * scale, (codes + _CELL).clamp_(max=most) * scale
+    return torch.clamp(latent.float(), low, high)
+
+
+def codes_fault(codes: Tensor, scale: Tensor, bits: int, shape: torch.Size, granularity: Granularity) -> str | None:
+    """What keeps codes and scale from being those of a weight of learned scales; None where nothing does."""
+    most, scales = levels(bits), (shape[0] if granularity == "row" else 1, 1)
+    if codes.shape != shape or tuple(scale.shape) != scales:
+        return f"codes are {list(codes.shape)} and scale {list(scale.shape)}: {list(shape)} and {list(scales)} are expected"
+    if not bool((codes.abs() <= most).all() & (codes == codes.round()).all()):
+        return f"codes are not all whole numbers from -{most} to {most}, those of {bits} bits"
+    if not bool((scale >= SMALLEST_SCALE).all() & (round_to_half(scale.float()) == scale).all()):
+        return f"scales are not all numbers of float16 from {SMALLEST_SCALE:g}"
+    return None
+
+
 def fake_quantize_activation(values: Tensor) -> Tensor:
     """Each token of [..., width] quantized and dequantized, float32, with a straight-through gradient."""
     codes, scale = quantize_activation(values)
