@@ -64,7 +64,7 @@ class Compress(TrainingFlags):
     on_policy: Share = Field(
         0.0,
         description="share of the batches whose targets the student writes, for the teacher to say what should come next; "
-        "with 1 no labels are read",
+        "with 1, sources are all that --train needs",
     )
     on_policy_every: Count = Field(25, description="steps after which the student writes anew")
     scales: Literal["computed", "learned"] = Field(
@@ -126,11 +126,17 @@ class Compress(TrainingFlags):
             )
         return self
 
+    @property
+    def reads_labels(self) -> bool:
+        """Whether training data needs targets: not where the student writes them all, and nothing is measured on them."""
+        return self.on_policy < 1 or bool(self.prune_heads or self.target_ratio)
+
     def faults(self) -> list[str]:
         """What can be told before the work, but for the folder of the output."""
         return [
             *early.model_faults(self.teacher),
-            *early.data_faults([*self.train, self.valid], self.task, self.fields()),
+            *early.data_faults(self.train, self.task, self.fields(), self.reads_labels),
+            *early.data_faults([self.valid], self.task, self.fields()),
             *self.training_faults(),
         ]
 

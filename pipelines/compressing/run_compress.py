@@ -107,10 +107,11 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         )
 
     def train() -> list[Example]:
-        return [example for name in settings.train for example in load(name, "train", settings.limit)]
+        labels = settings.reads_labels
+        return [example for name in settings.train for example in load(name, "train", settings.limit, labels)]
 
-    def load(name: str, split: str, limit: int | None) -> list[Example]:
-        return load_examples(name, split, settings.task, fields, languages, limit, tell)
+    def load(name: str, split: str, limit: int | None, labels: bool = True) -> list[Example]:
+        return load_examples(name, split, settings.task, fields, languages, limit, tell, labels)
 
     return compression.run(train, lambda: load(settings.valid, "validation", settings.valid_examples), resume)
 
