@@ -85,10 +85,15 @@ class Compression:
         flags: Mapping[str, Any] | None = None,
         observation: Observation = LOG_ONLY,
         open_student: OpenStudent | None = None,
+        recipe: Mapping[str, Any] | None = None,
     ) -> None:
-        """`flags` are for the manifest. Without `open_student` a student is validated as a plain one is, by `generate`."""
+        """`flags` and `recipe`, what the name of a recipe among them stands for, are for the manifest.
+
+        Without `open_student` a student is validated as a plain one is, by `generate`.
+        """
         self.group: Group = group or Alone()
         self.flags = flags or {}
+        self.recipe = recipe or {}
         self.observation = observation
         self._open_student = open_student
         self._says_how = True
@@ -120,7 +125,8 @@ class Compression:
 
     def _encoded(self, train: Sequence[Example], valid: Sequence[Example], run: TrainingRun) -> Iterator[Encoded]:
         seed, device = self.plan.training.seed, self.student.device
-        run.origin = origin("compress", self.flags, seed, device, self.teacher, train, valid)
+        known = origin("compress", self.flags, seed, device, self.teacher, train, valid)
+        run.origin = {**known, "recipe": dict(self.recipe)}
         with advancing(self.console, "encoding", len(train)) as advance:
             yield from self.teacher.text_format.encode_all(train, self.plan.max_target_tokens, advance)
 
@@ -135,7 +141,7 @@ class Compression:
             group=self.group,
             bad_batches=self._bad_batches,
         )
-        if trainer.steps == 0:
+        if trainer.pace.finished:
             if self.group.rank == 0:
                 self.pack(run.manifest)
             made = "saved in full precision" if self.plan.scheme is None else "packed"
@@ -219,6 +225,7 @@ class Compression:
             output=self.output,
             console=self.console,
             clip=plan.scales.bound,
+            ternary=plan.scales.ternary,
         )
         found = search.structure(self.student, self.teacher.model, layers, self.group, run.found)
         run.found, self.structure = {**run.found, **found.to_dict()}, found.structure

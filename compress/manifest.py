@@ -1,6 +1,7 @@
 """The run manifest, manifest.json beside the weights: what a model was made of, with what, and how the run went.
 
     command, flags, seed           what was asked; files by their names only
+    recipe                         of `compress`: the flags that the recipe named in `flags` stands for
     versions, device               what it ran on
     teacher, train, valid          sha256 of weights and texts, so that the same can be found or told from another
     started, finished, steps, …    the course of the run (`compress.training.course`)

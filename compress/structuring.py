@@ -35,7 +35,7 @@ from compress.training.precision import bf16_by_device
 from compress.training.progress import advancing
 from quant.file_size import file_bytes
 from quant.layout import Architecture, blocks
-from quant.numerics import CLIP
+from quant.numerics import CLIP, Ternary
 from quant.scheme import Scheme
 from quant.structure import Structure
 from quant.whole_files import whole_files
@@ -88,6 +88,7 @@ class StructureSearch:
     output: Path
     console: Console
     clip: float = CLIP
+    ternary: Ternary = "twn"
 
     def structure(
         self, student: PreTrainedModel, teacher: PreTrainedModel, layers: LayerMap, group: Group, known: Mapping[str, Any]
@@ -134,7 +135,7 @@ class StructureSearch:
         batches = self._batches(student)
         total = losses_measured(len(blocks(architecture)), len(batches))
         with advancing(self.console, "measuring blocks", total) as advance:
-            measured = measure_sensitivity(student, self.scheme, batches, objective, advance, self.clip)
+            measured = measure_sensitivity(student, self.scheme, batches, objective, advance, self.clip, self.ternary)
         structure = spend(measured.increase, *self._budget(architecture, heads))
         size = file_bytes(architecture, self.scheme, structure)
         bits = {block: structure.block_bits.get(block, self.scheme.weight_bits) for block in measured.increase}

@@ -2,7 +2,8 @@
 
 **Weights** (section 2.1 of the paper). Values are clipped to ±2.5. With 8 or 4 bits, codes are round(w / scale) with
 scale = max|w| / (2^(b-1) - 1). With 2 bits (ternary weight networks) codes are sign(w) where |w| > 0.7 mean|w|, and the
-scale is the mean of |w| above that threshold. Scales are rounded to float16 *before* they are used, so that what is
+scale is the mean of |w| above that threshold; or, as in TBT (Liu et al., ACL 2023, arXiv 2306.01841), the scale is
+4/3 mean|w| and codes are round(w / scale), within ±1. Scales are rounded to float16 *before* they are used, so that what is
 stored is exactly what was trained.
 
 **Activations** are symmetric 8-bit with one scale a token (the last dimension), never one a batch: a token's codes depend
@@ -19,7 +20,7 @@ Large intermediate tensors are worked on in place: what their allocation costs i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,11 +30,17 @@ from quant.scheme import WEIGHT_BITS, Granularity
 
 CLIP = 2.5
 TERNARY_THRESHOLD = 0.7
+TBT_SCALE = 4 / 3
+"""Of mean|w|."""
 ACTIVATION_LEVELS = 127
 EXACT_TERMS = 2**24 // ACTIVATION_LEVELS**2
 """Products of two codes whose sum float32 is sure to hold exactly: 1,040."""
 SOFTMAX_BLOCK = 16
 """Keys are padded to multiples of this before the softmax, whose sum runs over vectors of up to 16 lanes."""
+
+
+Ternary = Literal["twn", "tbt"]
+"""How scales of 2 bits are computed: by ternary weight networks, the paper's way, or by TBT, its successor's."""
 
 
 class Quantized(NamedTuple):
@@ -47,13 +54,13 @@ class Quantized(NamedTuple):
     scale: Tensor
 
 
-def quantize(weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP) -> Quantized:
+def quantize(weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP, ternary: Ternary = "twn") -> Quantized:
     """Quantize a matrix [rows, columns] to `bits`; one scale a row or one for the matrix.
 
-    Values are clipped to ±`clip` first. An all-zero row gets scale 0 and codes 0. Raises ValueError for bits other than 2, 4
-    and 8.
+    Values are clipped to ±`clip` first; `ternary` is of 2 bits. An all-zero row gets scale 0 and codes 0. Raises ValueError
+    for bits other than 2, 4 and 8.
     """
-    codes, scale = _whole_numbers(weight, bits, granularity, clip)
+    codes, scale = _whole_numbers(weight, bits, granularity, clip, ternary)
     return Quantized(codes.to(torch.int8), scale)
 
 
@@ -71,9 +78,11 @@ def dequantize(quantized: Quantized) -> Tensor:
     return quantized.codes.float() * quantized.scale
 
 
-def fake_quantize(weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP) -> Tensor:
+def fake_quantize(
+    weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP, ternary: Ternary = "twn"
+) -> Tensor:
     """Quantize, then dequantize: the values that a packed model has."""
-    codes, scale = _whole_numbers(weight, bits, granularity, clip)
+    codes, scale = _whole_numbers(weight, bits, granularity, clip, ternary)
     return codes.mul_(scale)
 
 
@@ -145,19 +154,26 @@ def quantized_attention(query: Quantized, key: Quantized, value: Quantized, mask
     return code_products(folded.codes, value.codes).mul_(folded.scale)
 
 
-def _whole_numbers(weight: Tensor, bits: int, granularity: Granularity, clip: float) -> Quantized:
+def _whole_numbers(weight: Tensor, bits: int, granularity: Granularity, clip: float, ternary: Ternary) -> Quantized:
     """As `quantize`, with codes still in float32."""
     weight = weight.detach().float()
     axes = (1,) if granularity == "row" else (0, 1)
     if bits == 2:
-        return _ternary(weight, axes, clip)
+        return _by_mean(weight, axes, clip) if ternary == "tbt" else _by_threshold(weight, axes, clip)
     # No code is beyond the last level, so that the weights themselves need no clipping, only the scale.
     peak = torch.maximum(weight.amax(axes, keepdim=True), -weight.amin(axes, keepdim=True)).clamp_(max=clip)
     scale = round_to_half(peak / levels(bits))
     return Quantized(_codes(weight, scale, levels(bits)), scale)
 
 
-def _ternary(weight: Tensor, axes: tuple[int, ...], clip: float) -> Quantized:
+def _by_mean(weight: Tensor, axes: tuple[int, ...], clip: float) -> Quantized:
+    """TBT's ternary weights (section 3.2)."""
+    scale = round_to_half(TBT_SCALE * weight.abs().clamp_(max=clip).mean(axes, keepdim=True))
+    return Quantized(_codes(weight, scale, levels(2)), scale)
+
+
+def _by_threshold(weight: Tensor, axes: tuple[int, ...], clip: float) -> Quantized:
+    """Those of ternary weight networks."""
     magnitude = weight.abs().clamp_(max=clip)
     above = (magnitude > TERNARY_THRESHOLD * magnitude.mean(axes, keepdim=True)).float()
     count = above.sum(axes, keepdim=True)

@@ -16,7 +16,9 @@ from compress.commands.flags import Count, Share, TrainingFlags
 class Finetune(TrainingFlags):
     """Make a teacher: fine-tune a BART or mBART checkpoint on a task's data, or pretrain one by denoising."""
 
-    checkpoint: CliPositionalArg[str | None] = Field(None, description="folder or hub id of a BART or mBART checkpoint")
+    checkpoint: CliPositionalArg[str | None] = Field(
+        None, description="folder or hub id of a BART or mBART checkpoint, or folder of an artifact"
+    )
     from_config: Path | None = Field(
         None, description="config.json to start from random weights instead, with the tokenizer beside it, if there is one"
     )

@@ -51,6 +51,8 @@ Delimiter = Annotated[str, AfterValidator(_character)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+ScheduleName = Literal["linear", "cosine"]
 
 
 class DataFlags(Command):
@@ -113,17 +115,23 @@ class TrainingFlags(DataFlags):
         None, description="what stands between the passages of a context given as a list (default: a space)"
     )
     max_source_tokens: Count | None = Field(None, description="longer sources are truncated (default: all positions)")
-    epochs: Annotated[float, Field(gt=0)] = Field(20.0, description="passes over the training data")
+    epochs: Positive = Field(20.0, description="passes over the training data")
     max_steps: Annotated[int, Field(ge=0)] | None = Field(
         None, description="optimizer steps, in place of epochs; 0: only pack"
     )
-    learning_rate: Annotated[float, Field(gt=0)] = Field(3e-5, description="peak learning rate of AdamW")
-    schedule: Literal["linear", "cosine"] = Field("linear", description="decay of the learning rate after warm-up")
+    max_minutes: Positive | None = Field(
+        None, description="time of all steps, in place of epochs: the run ends with it, and so does the schedule"
+    )
+    minutes_of: Literal["wall", "cpu"] = Field(
+        "wall", description="what these minutes are of: cpu is the processor's time by threads, whatever else it does"
+    )
+    learning_rate: Positive = Field(3e-5, description="peak learning rate of AdamW")
+    schedule: ScheduleName = Field("linear", description="decay of the learning rate after warm-up")
     warmup: Share = Field(0.05, description="share of the steps in which the learning rate rises")
     weight_decay: Weight = Field(0.0, description="weight decay of AdamW, on matrices only")
     batch_tokens: Count = Field(4096, description="padded source or target tokens in a batch, whichever are more")
     accumulate: Count = Field(1, description="batches whose gradients make one optimizer step")
-    clip_norm: Annotated[float, Field(gt=0)] = Field(1.0, description="largest gradient norm")
+    clip_norm: Positive = Field(1.0, description="largest gradient norm")
     bf16: Literal["auto", "on", "off"] = Field("auto", description="bf16 autocast; auto: where a step is faster with it")
     seed: int = Field(0, description="seed of data order and dropout")
     validate_every: Count | None = Field(None, description="steps between validations (default: once an epoch)")
@@ -149,5 +157,13 @@ class TrainingFlags(DataFlags):
             raise ValueError(
                 f"accumulate = {self.accumulate}, workers = {self.workers}: accumulate must be a multiple of workers, "
                 "as each takes the same number of a step's batches"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.max_minutes is not None and self.max_steps is not None:
+            raise ValueError(
+                f"max_steps = {self.max_steps}, max_minutes = {self.max_minutes:g}: a run ends by steps or by time, give one"
             )
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 from compress.commands.flags import TrainingFlags
 from compress.training.loop import TrainingSettings
 from compress.training.losses import LossWeights
+from compress.training.pace import TimeLimit
 
 
 def training_settings(settings: TrainingFlags, losses: LossWeights) -> TrainingSettings:
@@ -23,4 +24,5 @@ def training_settings(settings: TrainingFlags, losses: LossWeights) -> TrainingS
         seed=settings.seed,
         validate_every=settings.validate_every,
         losses=losses,
+        limit=None if settings.max_minutes is None else TimeLimit(settings.max_minutes, settings.minutes_of),
     )

@@ -1,8 +1,11 @@
-"""A checkpoint of stock `transformers`, loaded strictly.
+"""A checkpoint of stock `transformers`, or a packed artifact in the place of one, loaded strictly.
 
 `from_pretrained` draws random weights for tensors that a file lacks, leaves out those that it has no place for, and makes a
 tokenizer of special tokens alone where there are no tokenizer files. A model trained on such a thing is worthless, and no
 loss says so: here each of these is an error.
+
+An artifact becomes the stock class with plain weights (`quant.hf`): codes times scale in float32, heads that were removed as
+heads of zeros, and nothing left in its configuration by which it could be taken for packed.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, PreTr
 from transformers.utils import GENERATION_CONFIG_NAME, cached_file
 from transformers.utils import logging as transformers_logging
 
+import quant.hf  # noqa: F401  registers the format with transformers
 from compress.errors import CompressError
 from compress.model.embeddings import settle_embeddings
 from compress.model.fitting_tokenizer import TokenizerMisfit, fitting
+from quant.artifact import ArtifactError, is_artifact
 from quant.configuration import SUPPORTED
 from quant.layout import Architecture, ArchitectureError
 
@@ -33,45 +38,47 @@ class CheckpointError(CompressError):
 
 
 def load_checkpoint(name: str, allow_pickle: bool = False, **options: Any) -> tuple[PreTrainedModel, Any]:
-    """Model in float32 and tokenizer of a local folder or a hub id. Raises CheckpointError.
+    """Model in float32 and tokenizer of a local folder or a hub id. Raises CheckpointError, of an artifact ArtifactError.
 
     Weights are read from safetensors; `allow_pickle` reads pytorch_model.bin where there is nothing else. `options` go to
     `from_pretrained`.
     """
-    with _quiet():
-        try:
-            config = AutoConfig.from_pretrained(name)
-            check_model_type(config)
-            tokenizer = AutoTokenizer.from_pretrained(name)
-            for needed in ("pad_token_id", "eos_token_id"):
-                if getattr(config, needed) is None:
-                    setattr(config, needed, getattr(tokenizer, needed))
-            check_architecture(config)
-            _check_pickle(name, allow_pickle)
-            _check_generation_file(name)
-            tokenizer = fitting(tokenizer, config)
-            model, information = AutoModelForSeq2SeqLM.from_pretrained(
-                name,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=None if allow_pickle else True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # to name them
-                **options,
-            )
-        except (ArchitectureError, TokenizerMisfit) as error:
-            raise CheckpointError(str(error)) from error
-        except SafetensorError as error:
-            raise CheckpointError(f"its weights are no whole safetensors file: {error}") from error
-        except CheckpointError:
-            raise
-        except Exception as error:  # of strange files, `transformers` and what it reads them with raise of every kind
-            said = str(error).strip()
-            plain = said if isinstance(error, OSError | ValueError | RuntimeError) else f"{type(error).__name__}: {said}"
-            raise CheckpointError(f"it cannot be loaded: {plain}") from error
+    with _expected():
+        if is_artifact(Path(name)):
+            return _dequantized(name, options)
+        config = AutoConfig.from_pretrained(name)
+        check_model_type(config)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        for needed in ("pad_token_id", "eos_token_id"):
+            if getattr(config, needed) is None:
+                setattr(config, needed, getattr(tokenizer, needed))
+        check_architecture(config)
+        _check_pickle(name, allow_pickle)
+        _check_generation_file(name)
+        tokenizer = fitting(tokenizer, config)
+        model, information = AutoModelForSeq2SeqLM.from_pretrained(
+            name,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=None if allow_pickle else True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # to name them
+            **options,
+        )
     missing = set(information["missing_keys"])
     missing -= settle_embeddings(model, missing)
     if faults := _weight_faults(model, missing, information) + _tokenizer_faults(tokenizer):
+        raise CheckpointError("; ".join(faults))
+    return model, tokenizer
+
+
+def _dequantized(name: str, options: dict[str, Any]) -> tuple[PreTrainedModel, Any]:
+    """An artifact, whose faults are told by the reader of artifacts."""
+    model = AutoModelForSeq2SeqLM.from_pretrained(name, dtype=torch.float32, **options)
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    del model.config.dqbart  # the card, which is of what is packed
+    settle_embeddings(model, missing=())
+    if faults := _tokenizer_faults(tokenizer):
         raise CheckpointError("; ".join(faults))
     return model, tokenizer
 
@@ -92,13 +99,23 @@ def check_model_type(config: PreTrainedConfig) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars, and none of the warnings that are errors here."""
+def _expected() -> Iterator[None]:
+    """No bars, none of the warnings that are errors here, and every fault a CheckpointError or the artifact's own."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
         yield
+    except (ArchitectureError, TokenizerMisfit) as error:
+        raise CheckpointError(str(error)) from error
+    except SafetensorError as error:
+        raise CheckpointError(f"its weights are no whole safetensors file: {error}") from error
+    except (CheckpointError, ArtifactError):
+        raise
+    except Exception as error:  # of strange files, `transformers` and what it reads them with raise of every kind
+        said = str(error).strip()
+        plain = said if isinstance(error, OSError | ValueError | RuntimeError) else f"{type(error).__name__}: {said}"
+        raise CheckpointError(f"it cannot be loaded: {plain}") from error
     finally:
         transformers_logging.set_verbosity(verbosity)
 

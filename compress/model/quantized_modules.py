@@ -16,16 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AttentionInterface, PreTrainedModel
-from transformers.masking_utils import AttentionMaskInterface, eager_mask
+from transformers import PreTrainedModel
 
+from compress.model.quantized_attention import ATTENTION
 from compress.model.straight_through import (
+    codes_fault,
     fake_quantize_activation,
     fake_quantize_weight,
     fake_quantize_with_learned_scale,
     initial_clip_values,
     quantize_with_learned_scale,
-    straight_through,
+    within_cells,
 )
 from quant.activations import ACTIVATIONS, Activation
 from quant.artifact import Artifact
@@ -33,16 +34,18 @@ from quant.layout import TOKEN_MATRICES, block_of
 from quant.numerics import (
     CLIP,
     Quantized,
+    Ternary,
     dequantize,
+    levels,
     quantize,
     quantize_activation,
-    quantized_attention,
     quantized_linear,
 )
 from quant.scheme import POSITION_BITS, Granularity, Scheme
 from quant.structure import UNIFORM, Structure
 
-ATTENTION = "dqbart_quantized"
+_ROWS = 2**14
+"""Of a matrix, worked on at a time where that saves memory."""
 _CLIP_VALUES = ".clip_values"
 _TOKEN_MATRICES = (*TOKEN_MATRICES, *(name.removesuffix(".weight") + _CLIP_VALUES for name in TOKEN_MATRICES))
 
@@ -55,6 +58,8 @@ class WeightScales:
     """Trained with the weights, from the computed ones on."""
     clip: float = CLIP
     """Weights are clipped to ± this before scales are computed (and, learned, before training); 0 is off."""
+    ternary: Ternary = "twn"
+    """How those of 2 bits are computed."""
 
     @property
     def bound(self) -> float:
@@ -75,6 +80,7 @@ class QuantizedWeight(nn.Module):
         self.bits = bits
         self.granularity: Granularity = granularity
         self.clip = scales.bound
+        self.ternary = scales.ternary
         self.clip_values: nn.Parameter | None = None
         if scales.learned:
             self.learn_scales()
@@ -82,7 +88,34 @@ class QuantizedWeight(nn.Module):
 
     def learn_scales(self) -> None:
         """Make the scales that the weight has now parameters of their own."""
-        self.clip_values = nn.Parameter(initial_clip_values(self.weight, self.bits, self.granularity, self.clip))
+        values = initial_clip_values(self.weight, self.bits, self.granularity, self.clip, self.ternary)
+        self.clip_values = nn.Parameter(values)
+
+    def set_codes(self, codes: Tensor, scale: Tensor, latent: Tensor) -> None:
+        """Become a weight with learned scales that quantizes to just these codes and this scale.
+
+        `codes` are whole numbers [rows, columns] within the levels of its bits, `scale` is float32 [rows, 1], or [1, 1] with
+        one scale for the matrix, exact in float16 and not below `SMALLEST_SCALE`. The full-precision weight becomes `latent`
+        [rows, columns], each value moved into the cell that rounds to its code, so that training goes on from there.
+        Modules that share this weight are for `set_codes` of this file. Raises ValueError.
+        """
+        fault = codes_fault(codes, scale, self.bits, self.weight.shape, self.granularity)
+        if fault:
+            raise ValueError(fault)
+        device = self.weight.device
+        codes, scale, latent = codes.to(device), scale.float().to(device), latent.to(device)
+        with torch.no_grad():
+            for start in range(0, len(codes), _ROWS):
+                rows = slice(start, start + _ROWS)
+                own = scale[rows] if len(scale) > 1 else scale
+                self.weight[rows] = within_cells(latent[rows], codes[rows], own, self.bits)
+        self.clip_values = nn.Parameter((scale * levels(self.bits)).flatten())
+        self._evaluated = None
+
+    def share_scales(self, other: QuantizedWeight) -> None:
+        """Have the learned scales of another module of the same weight."""
+        self.clip_values = other.clip_values
+        self._evaluated = None
 
     def train(self, mode: bool = True) -> QuantizedWeight:
         if mode:
@@ -98,7 +131,7 @@ class QuantizedWeight(nn.Module):
         """Codes int8 and scale of the weights as they are now."""
         if self.clip_values is not None:
             return quantize_with_learned_scale(self.weight, self.clip_values, self.bits)
-        return quantize(self.weight, self.bits, self.granularity, self.clip)
+        return quantize(self.weight, self.bits, self.granularity, self.clip, self.ternary)
 
     def fake_quantize(self) -> Tensor:
         """The values of `quantize`, float32, with a straight-through gradient."""
@@ -107,7 +140,7 @@ class QuantizedWeight(nn.Module):
     def _fake_quantize(self, weight: Tensor, clip_values: Tensor | None) -> Tensor:
         if clip_values is not None:
             return fake_quantize_with_learned_scale(weight, clip_values, self.bits)
-        return fake_quantize_weight(weight, self.bits, self.granularity, self.clip)
+        return fake_quantize_weight(weight, self.bits, self.granularity, self.clip, self.ternary)
 
     @property
     def quantized(self) -> Quantized:
@@ -247,6 +280,16 @@ def quantized_weights(model: PreTrainedModel) -> dict[str, QuantizedWeight]:
     return {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, QuantizedWeight)}
 
 
+def set_codes(model: PreTrainedModel, name: str, codes: Tensor, scale: Tensor, latent: Tensor) -> None:
+    """`QuantizedWeight.set_codes` of the module with the weight `name`, and of all whose weight is the same matrix."""
+    modules = quantized_weights(model)
+    module = modules[name]
+    module.set_codes(codes, scale, latent)
+    for other in modules.values():
+        if other is not module and other.weight is module.weight:
+            other.share_scales(module)
+
+
 def full_precision_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """The student's full-precision tensors by their stock names, and learned clip values; tied copies are left out."""
     own = dict(model.named_parameters())  # which has a parameter of several names under the first
@@ -261,38 +304,3 @@ def packable_weights(model: PreTrainedModel) -> dict[str, Tensor | Quantized]:
         for name, tensor in full_precision_weights(model).items()
         if not name.endswith(_CLIP_VALUES)
     }
-
-
-def _attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **_: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """Attention with Q, K, V and the probabilities quantized per row; the signature is that of `transformers`.
-
-    Takes [batch, heads, length, width], returns [batch, length, heads, width] and, in training, the probabilities
-    before quantization, which the attention loss compares with the teacher's.
-    """
-    if not module.training:
-        rows = quantize_activation(query), quantize_activation(key), quantize_activation(value)
-        return quantized_attention(*rows, attention_mask, scaling).transpose(1, 2), None
-    scores = fake_quantize_activation(query) @ fake_quantize_activation(key).mT * scaling
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    probabilities = torch.softmax(scores, dim=-1, dtype=torch.float32)
-    # As in evaluation, the probabilities are quantized together with the scale of the value row they will weigh.
-    value_codes, value_scale = quantize_activation(value)
-    codes, scale = quantize_activation(probabilities.detach() * value_scale.mT)
-    folded = codes.mul_(scale).div_(value_scale.mT)
-    weights = functional.dropout(straight_through(probabilities, folded), dropout, module.training)
-    output = weights @ straight_through(value, value_codes.mul_(value_scale))
-    return output.transpose(1, 2), probabilities
-
-
-AttentionInterface.register(ATTENTION, _attention)
-AttentionMaskInterface.register(ATTENTION, eager_mask)

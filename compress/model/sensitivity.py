@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from compress.data.batches import Batch
 from quant.layout import TOKEN_MATRICES, block_of
-from quant.numerics import CLIP, fake_quantize
+from quant.numerics import CLIP, Ternary, fake_quantize
 from quant.scheme import POSITION_BITS, Granularity, Scheme
 
 MOST_BITS = 8
@@ -45,13 +45,15 @@ def measure_sensitivity(
     objective: Objective,
     advance: Callable[[int], None] = lambda _: None,
     clip: float = CLIP,
+    ternary: Ternary = "twn",
 ) -> Sensitivity:
-    """Measure a stock model, which stays as it is. `clip` is what weights are clipped to when their scales are computed.
+    """Measure a stock model, which stays as it is. `clip` is what weights are clipped to when their scales are computed, and
+    `ternary` how those of 2 bits are.
 
     `advance` is called with each number of losses computed; there are `losses_measured` of them.
     """
     model = copy.deepcopy(student).eval().requires_grad_(False)
-    by_block = _quantized_like(model, scheme, clip)
+    by_block = _quantized_like(model, scheme, clip, ternary)
     at_eight = 0.0
     sums = {block: dict.fromkeys(FEWER_BITS, 0.0) for block in by_block}
     for batch in batches:
@@ -60,7 +62,7 @@ def measure_sensitivity(
         advance(1)
         for block, matrices in by_block.items():
             for bits in FEWER_BITS:
-                with _fewer_bits(matrices, bits, scheme.granularity, clip):
+                with _fewer_bits(matrices, bits, scheme.granularity, clip, ternary):
                     sums[block][bits] += loss(model) / len(batches)
                 advance(1)
     increase = {block: {bits: total - at_eight for bits, total in of_block.items()} for block, of_block in sums.items()}
@@ -81,17 +83,19 @@ class _Matrix:
 
 
 @contextmanager
-def _fewer_bits(matrices: Sequence[_Matrix], bits: int, granularity: Granularity, clip: float) -> Iterator[None]:
+def _fewer_bits(
+    matrices: Sequence[_Matrix], bits: int, granularity: Granularity, clip: float, ternary: Ternary
+) -> Iterator[None]:
     """Give the matrices the values of so many bits, for a while."""
     before = [matrix.parameter.data for matrix in matrices]
     for matrix in matrices:
-        matrix.parameter.data = fake_quantize(matrix.values, bits, granularity, clip)
+        matrix.parameter.data = fake_quantize(matrix.values, bits, granularity, clip, ternary)
     yield
     for matrix, values in zip(matrices, before, strict=True):
         matrix.parameter.data = values
 
 
-def _quantized_like(model: PreTrainedModel, scheme: Scheme, clip: float) -> dict[str, list[_Matrix]]:
+def _quantized_like(model: PreTrainedModel, scheme: Scheme, clip: float, ternary: Ternary) -> dict[str, list[_Matrix]]:
     """Give embeddings and positions the scheme's bits and the matrices of all blocks 8; those, by block."""
     by_block: dict[str, list[_Matrix]] = {}
     for name, parameter in model.named_parameters():
@@ -102,5 +106,5 @@ def _quantized_like(model: PreTrainedModel, scheme: Scheme, clip: float) -> dict
                 parameter.data = fake_quantize(values, MOST_BITS, scheme.granularity, clip)
         elif parameter.ndim == 2:
             bits = scheme.embedding_bits if name in TOKEN_MATRICES else POSITION_BITS
-            parameter.data = fake_quantize(values, bits, "row", clip)
+            parameter.data = fake_quantize(values, bits, "row", clip, ternary)
     return by_block

@@ -20,6 +20,7 @@ from torch import Tensor
 from quant.numerics import (
     CLIP,
     Quantized,
+    Ternary,
     dequantize,
     fake_quantize,
     levels,
@@ -36,16 +37,16 @@ SMALLEST_SCALE = 2.0**-14
 
 class _FakeQuantizeWeight(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, bits: int, granularity: Granularity, clip: float) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, bits: int, granularity: Granularity, clip: float, ternary: Ternary) -> Tensor:
         ctx.save_for_backward(weight)
         ctx.clip = clip
-        return fake_quantize(weight, bits, granularity, clip)
+        return fake_quantize(weight, bits, granularity, clip, ternary)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (weight,) = ctx.saved_tensors
         # One pass over the weights, where a mask takes three.
-        return torch.ops.aten.hardtanh_backward(gradients[0], weight, -ctx.clip, ctx.clip), None, None, None
+        return torch.ops.aten.hardtanh_backward(gradients[0], weight, -ctx.clip, ctx.clip), None, None, None, None
 
 
 class _FakeQuantizeWithLearnedScale(torch.autograd.Function):
@@ -78,9 +79,11 @@ class _StraightThrough(torch.autograd.Function):
         return gradients[0], None
 
 
-def fake_quantize_weight(weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP) -> Tensor:
+def fake_quantize_weight(
+    weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP, ternary: Ternary = "twn"
+) -> Tensor:
     """`quant.numerics.fake_quantize` of [rows, columns] with a straight-through gradient."""
-    values: Tensor = _FakeQuantizeWeight.apply(weight, bits, granularity, clip)  # type: ignore[no-untyped-call]
+    values: Tensor = _FakeQuantizeWeight.apply(weight, bits, granularity, clip, ternary)  # type: ignore[no-untyped-call]
     return values
 
 
@@ -99,10 +102,38 @@ def quantize_with_learned_scale(weight: Tensor, clip_values: Tensor, bits: int) 
     return quantize_with_scale(weight, scale, bits)
 
 
-def initial_clip_values(weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP) -> Tensor:
+def initial_clip_values(
+    weight: Tensor, bits: int, granularity: Granularity, clip: float = CLIP, ternary: Ternary = "twn"
+) -> Tensor:
     """The clip values [rows] or [1] that give the scales of `quant.numerics.quantize`, to the bit."""
-    scale = quantize(weight, bits, granularity, clip).scale.squeeze(1)
+    scale = quantize(weight, bits, granularity, clip, ternary).scale.squeeze(1)
     return scale.clamp(min=SMALLEST_SCALE) * levels(bits)
+
+
+_CELL = 0.499
+"""Half the width of the cell of a latent weight, in scales: short of a half, which may round to the neighbour."""
+
+
+def within_cells(latent: Tensor, codes: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """`latent` [rows, columns] moved, where it must be, to what rounds to `codes` at `scale`; float32.
+
+    None lies beyond the clip value either, where gradients are zero.
+    """
+    codes, most = codes.float(), levels(bits)
+    low, high = (codes - _CELL).clamp_(min=-most) * scale, (codes + _CELL).clamp_(max=most) * scale
+    return torch.clamp(latent.float(), low, high)
+
+
+def codes_fault(codes: Tensor, scale: Tensor, bits: int, shape: torch.Size, granularity: Granularity) -> str | None:
+    """What keeps codes and scale from being those of a weight of learned scales; None where nothing does."""
+    most, scales = levels(bits), (shape[0] if granularity == "row" else 1, 1)
+    if codes.shape != shape or tuple(scale.shape) != scales:
+        return f"codes are {list(codes.shape)} and scale {list(scale.shape)}: {list(shape)} and {list(scales)} are expected"
+    if not bool((codes.abs() <= most).all() & (codes == codes.round()).all()):
+        return f"codes are not all whole numbers from -{most} to {most}, those of {bits} bits"
+    if not bool((scale >= SMALLEST_SCALE).all() & (round_to_half(scale.float()) == scale).all()):
+        return f"scales are not all numbers of float16 from {SMALLEST_SCALE:g}"
+    return None
 
 
 def fake_quantize_activation(values: Tensor) -> Tensor:

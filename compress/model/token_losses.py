@@ -11,9 +11,10 @@ differ from those in the last bits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,14 +28,20 @@ _FEWEST_TOKENS = 128
 """Of a chunk: the products of fewer are bound by reading the head's weight, and with 67 took a fifth longer."""
 
 
+Divergence = Literal["forward-kl", "reverse-kl", "jensen-shannon"]
+"""Between the next token's probabilities: KL(theirs || ours), KL(ours || theirs), or the mean of both models' KL to the mean
+of their probabilities (Agarwal et al. 2024, arXiv 2306.13649, with β = ½)."""
+
+
 @dataclass(frozen=True)
 class TokenWeights:
-    """Weights of the terms in `total`; `temperature` is of both softmaxes of `kl`."""
+    """Weights of the terms in `total`; `temperature` is of both softmaxes of `kl`, and `divergence` what it is."""
 
     task: float = 1.0
     logits: float = 0.0
     kl: float = 0.0
     temperature: float = 1.0
+    divergence: Divergence = "forward-kl"
 
 
 class Head(NamedTuple):
@@ -64,7 +71,7 @@ def token_losses(
     ours: Head, labels: Tensor, theirs: Head | None, weights: TokenWeights, chunk: int | None = None
 ) -> dict[str, Tensor]:
     """Means over tokens as scalars: `task`, the cross-entropy with `labels` [tokens]; and, where `theirs` is there and they
-    are weighed, `logits`, the MSE between the logits, and `kl`, T² * KL(theirs || ours) at temperature T.
+    are weighed, `logits`, the MSE between the logits, and `kl`, T² times the divergence at temperature T.
 
     `total` is their weighted sum and the only one with gradients, to our states and weight. `chunk` is how many tokens are
     computed at a time.
@@ -90,8 +97,23 @@ def terms_of(logits: Tensor, labels: Tensor, theirs: Tensor | None, weights: Tok
     if theirs is not None and weights.kl:
         temperature = weights.temperature
         log_ours, log_theirs = (functional.log_softmax(each / temperature, dim=-1) for each in (logits, theirs))
-        terms["kl"] = functional.kl_div(log_ours, log_theirs, reduction="sum", log_target=True) * temperature**2
+        terms["kl"] = _divergence(log_ours, log_theirs, weights.divergence) * temperature**2
     return terms
+
+
+def _divergence(log_ours: Tensor, log_theirs: Tensor, kind: Divergence) -> Tensor:
+    """The sum over tokens, of log-probabilities [tokens, vocabulary]."""
+    if kind == "forward-kl":
+        return _kl(log_theirs, log_ours)
+    if kind == "reverse-kl":
+        return _kl(log_ours, log_theirs)
+    log_mean = torch.logaddexp(log_ours, log_theirs) - math.log(2)
+    return (_kl(log_ours, log_mean) + _kl(log_theirs, log_mean)) / 2
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q)."""
+    return functional.kl_div(log_q, log_p, reduction="sum", log_target=True)
 
 
 def weighed(terms: Mapping[str, Tensor], weights: TokenWeights) -> Tensor:

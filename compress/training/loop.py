@@ -15,19 +15,20 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, get_scheduler
+from transformers import PreTrainedModel
 
-from compress.data.batches import Batch, collate, epoch_batches
+from compress.data.batches import Batch, collate
 from compress.data.encoded import Encoded
 from compress.errors import CompressError
 from compress.training.bad_batch import SeenBatch, save_bad_batches
 from compress.training.clock import Clock
 from compress.training.group import Alone, Group
 from compress.training.losses import LayerMap, LossWeights, joint_losses, outputs_of
+from compress.training.order import Order, Place
+from compress.training.pace import Pace, Schedule, TimeLimit
 from compress.training.precision import Bf16
 from compress.training.state import TrainingState
 
@@ -41,7 +42,7 @@ class TrainingSettings:
     epochs: float
     max_steps: int | None
     learning_rate: float
-    schedule: Literal["linear", "cosine"]
+    schedule: Schedule
     warmup: float
     weight_decay: float
     batch_tokens: int
@@ -51,6 +52,8 @@ class TrainingSettings:
     seed: int
     validate_every: int | None
     losses: LossWeights
+    limit: TimeLimit | None = None
+    """Ends the run in place of `epochs` and `max_steps`."""
 
 
 @dataclass(frozen=True)
@@ -109,17 +112,24 @@ class Trainer:
         self.group: Group = group or Alone()
         self._bad_batches = bad_batches
         self._clock = clock or Clock()
-        self._position = 0
-        self._start_epoch(0)
+        self._order = Order(examples, settings.batch_tokens, settings.seed)
         self.steps_per_epoch = max(1, len(self._order) // settings.accumulate)
-        self.steps = settings.max_steps if settings.max_steps is not None else round(settings.epochs * self.steps_per_epoch)
+        steps = settings.max_steps if settings.max_steps is not None else round(settings.epochs * self.steps_per_epoch)
         decayed = [parameter for parameter in student.parameters() if parameter.ndim > 1]
         others = [parameter for parameter in student.parameters() if parameter.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
-        warmup_steps = round(settings.warmup * self.steps)
-        self.scheduler = get_scheduler(settings.schedule, self.optimizer, warmup_steps, max(1, self.steps))
-        self.step = 0
+        self.pace = Pace(self.optimizer, settings.schedule, settings.warmup, steps, settings.limit, self.group)
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.pace.step
+
+    @property
+    def steps(self) -> int:
+        """Those of the whole run, an estimate where its time is limited."""
+        return self.pace.steps
 
     @property
     def validate_every(self) -> int:
@@ -143,19 +153,18 @@ class Trainer:
         tokens = counted = 0
         leads = self.group.rank == 0
         with self.group.interruptible() as interrupted:
-            while self.step < self.steps:
+            while not self.pace.finished:
                 with self._clock.running():
                     losses, step_tokens = self._train_step()
                 tokens, counted = tokens + step_tokens, counted + 1
                 _add(sums, losses)
-                if self.step % report_every == 0 or self.step == self.steps:
+                if self.step % report_every == 0 or self.pace.finished:
                     with self._clock.running():  # of a GPU, what is still under way
                         means, tokens = self._of_the_group(sums, counted, tokens)
-                    rate = self.scheduler.get_last_lr()[0]
                     if leads:
-                        report(StepReport(self.step, self.steps, means, rate, tokens, self._clock.take()))
+                        report(StepReport(self.step, self.steps, means, self.pace.rate, tokens, self._clock.take()))
                     sums, tokens, counted = {}, 0, 0
-                validates = self.step % self.validate_every == 0 or self.step == self.steps
+                validates = self.step % self.validate_every == 0 or self.pace.finished
                 if validates and leads:
                     validate(self.step)
                     self.student.train()
@@ -163,53 +172,60 @@ class Trainer:
                 if leads and (stops or validates or self.step % save_every == 0):
                     save()
                 if stops:
-                    return self.step == self.steps
+                    return self.pace.finished
         return True
 
     def try_step(self, bf16: bool) -> None:
         """The forward and backward pass of the epoch's first batch, for the time they take: nothing of it stays."""
         self.student.train()
-        torch.autograd.backward(self._losses(self._batch(self._order[0]).to(self.student.device), bf16)["total"])
+        torch.autograd.backward(self._losses(self._batch(self._order.ahead(1)[0]).to(self.student.device), bf16)["total"])
         if self.student.device.type == "cuda":
             torch.cuda.synchronize(self.student.device)
         self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> TrainingState:
         """Everything that a resumed run needs."""
-        return TrainingState.capture(self.student, self.optimizer, self.scheduler, self.step, self._epoch, self._position)
+        order, pace = self._order, self.pace
+        return TrainingState.capture(
+            self.student, self.optimizer, pace.scheduler, self.step, order.epoch, order.position, pace.seconds
+        )
 
     def resume(self, state: TrainingState) -> None:
         """Continue from a saved state."""
-        state.restore(self.student, self.optimizer, self.scheduler)
-        self.step, self._position = state.step, state.position
-        self._start_epoch(state.epoch)
+        state.restore(self.student, self.optimizer, self.pace.scheduler)
+        self.pace.resume(state.step, state.seconds)
+        self._order.go_to(state.epoch, state.position)
 
     def _train_step(self) -> tuple[dict[str, Tensor], int]:
         """One optimizer step over this process's share of `accumulate` batches: their mean losses, and the tokens seen."""
+        with self.pace.running():
+            seen = self._step()
+        self.pace.advance()
+        sums: dict[str, Tensor] = {}
+        for each in seen:
+            _add(sums, each.losses)
+        return {name: loss / len(seen) for name, loss in sums.items()}, sum(each.batch.tokens for each in seen)
+
+    def _step(self) -> list[SeenBatch]:
         seen: list[SeenBatch] = []
         for number in range(self.settings.accumulate):
-            epoch, position, indices = self._next_indices()
+            place = self._order.take()
             if number % self.group.size != self.group.rank:
                 continue
             # A seed a batch: dropout is the same in whichever process, and after whatever came before.
-            torch.manual_seed(random.Random(f"dropout/{self.settings.seed}/{epoch}/{position}").getrandbits(63))
-            batch = self._batch(indices)
+            torch.manual_seed(random.Random(f"dropout/{self.settings.seed}/{place.epoch}/{place.position}").getrandbits(63))
+            batch = self._batch(place)
             losses = self._losses(batch.to(self.student.device), self.bf16)
             torch.autograd.backward(losses["total"] * (self.group.size / self.settings.accumulate))
             detached = {name: loss.detach() for name, loss in losses.items()}
-            seen.append(SeenBatch(number, epoch, indices, batch, detached))
+            seen.append(SeenBatch(number, place.epoch, place.indices, batch, detached))
         self.group.average([parameter.grad for parameter in self.student.parameters() if parameter.grad is not None])
         norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), self.settings.clip_norm)
         if not bool(norm.isfinite()):
             raise self._not_finite(seen)
         self.optimizer.step()
-        self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        sums: dict[str, Tensor] = {}
-        for each in seen:
-            _add(sums, each.losses)
-        return {name: loss / len(seen) for name, loss in sums.items()}, sum(each.batch.tokens for each in seen)
+        return seen
 
     def _of_the_group(self, sums: dict[str, Tensor], steps: int, tokens: int) -> tuple[dict[str, float], int]:
         """Mean losses over so many steps, and the sum of tokens, over all processes."""
@@ -240,26 +256,15 @@ class Trainer:
         student = outputs_of(self.student, batch, weights, bf16)
         return joint_losses(student, teacher, batch, weights, self.layers)
 
-    def _start_epoch(self, epoch: int) -> None:
-        self._epoch = epoch
-        self._order = epoch_batches(self.examples, self.settings.batch_tokens, self.settings.seed, epoch)
+    def _batch(self, place: Place) -> Batch:
+        examples = [self._example(place.epoch, index) for index in place.indices]
+        return collate(examples, self.student.config.pad_token_id)
 
-    def _next_indices(self) -> tuple[int, int, Sequence[int]]:
-        """The epoch, the place in it, and the examples of the next batch."""
-        if self._position == len(self._order):
-            self._start_epoch(self._epoch + 1)
-            self._position = 0
-        self._position += 1
-        return self._epoch, self._position, self._order[self._position - 1]
-
-    def _batch(self, indices: Sequence[int]) -> Batch:
-        return collate([self._example(index) for index in indices], self.student.config.pad_token_id)
-
-    def _example(self, index: int) -> Encoded:
+    def _example(self, epoch: int, index: int) -> Encoded:
         if self.noise is None:
             return self.examples[index]
         # A generator an example: a resumed run meets the same noise without replaying what came before.
-        return self.noise(self.examples[index], random.Random(f"{self.settings.seed}/{self._epoch}/{index}"))
+        return self.noise(self.examples[index], random.Random(f"{self.settings.seed}/{epoch}/{index}"))
 
 
 def _add(sums: dict[str, Tensor], losses: dict[str, Tensor]) -> None:

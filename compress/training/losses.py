@@ -4,8 +4,9 @@
       + w_attention * Σ MSE(attention probabilities: encoder self, decoder self, cross)
       + w_hidden * Σ MSE(hidden states: embeddings, each layer, the encoder's last state)
 
-The Kullback-Leibler term is of "Distilling the Knowledge in a Neural Network" (Hinton et al. 2015); the factor T² keeps its
-gradients of one size whatever the temperature. DQ-BART has no such term: its weight is 0 unless asked for.
+The Kullback-Leibler term is of "Distilling the Knowledge in a Neural Network" (Hinton et al. 2015), or another divergence in
+its place (`compress.model.token_losses.Divergence`); the factor T² keeps its gradients of one size whatever the temperature.
+DQ-BART has no such term: there its weight is 0.
 
 The first three are computed in chunks over tokens (`compress.model.token_losses`), for which whole logits are never made.
 
@@ -24,7 +25,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from compress.data.batches import Batch
-from compress.model.token_losses import Head, TokenWeights, head_of, token_losses
+from compress.model.token_losses import Divergence, Head, TokenWeights, head_of, token_losses
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class LossWeights:
     kl: float = 0.0
     temperature: float = 1.0
     """Of the softmax of both in the term `kl`."""
+    divergence: Divergence = "forward-kl"
+    """What the term `kl` is."""
 
     @property
     def needs_teacher(self) -> bool:
@@ -46,7 +49,7 @@ class LossWeights:
     @property
     def of_tokens(self) -> TokenWeights:
         """Those of the terms on logits."""
-        return TokenWeights(self.task, self.logits, self.kl, self.temperature)
+        return TokenWeights(self.task, self.logits, self.kl, self.temperature, self.divergence)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class TrainingProgress:
 
     def __init__(self, steps: int, start: int, console: Console, observers: Sequence[Observer] = ()) -> None:
         self._bar = progress_bar(console)
-        self._task = self._bar.add_task("training", total=steps, completed=start)
+        self._task = self._bar.add_task("training", total=steps or None, completed=start)
         self._figures = Text()
         self._live = Live(Group(self._bar, self._figures), console=console)
         self._console = console
@@ -86,7 +86,7 @@ class TrainingProgress:
         """Show losses, learning rate and throughput (tokens a second, padding not counted)."""
         losses = " ".join(f"{name} {value:.3f}" for name, value in report.losses.items())
         figures = f"{losses}  lr {report.learning_rate:.1e}  {report.tokens_per_second:,.0f} tokens/s"
-        self._bar.update(self._task, completed=report.step)
+        self._bar.update(self._task, completed=report.step, total=report.steps)
         self._figures.plain = figures
         if not self._console.is_terminal and time.monotonic() - self._printed >= _PLAIN_SECONDS:
             self._printed = time.monotonic()

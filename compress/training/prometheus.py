@@ -39,7 +39,8 @@ class Prometheus:
         self._tokens = Counter(
             "dqbart_training_tokens", "Source and target tokens trained on, no padding", registry=registry
         )
-        gauge("steps", "Optimizer steps planned").set(steps)
+        self._steps = gauge("steps", "Optimizer steps planned; an estimate where the time of the run is limited")
+        self._steps.set(steps)
         self._step.set(start)
         try:
             self._server, self._thread = start_http_server(port, registry=registry)
@@ -52,6 +53,7 @@ class Prometheus:
 
     def report(self, report: StepReport) -> None:
         self._step.set(report.step)
+        self._steps.set(report.steps)
         for term, value in report.losses.items():
             self._loss.labels(term).set(value)
         self._rate.set(report.learning_rate)

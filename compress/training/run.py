@@ -131,4 +131,5 @@ class TrainingRun:
         trainer.resume(state)
         self.best = record["best"]
         self._course.resume(record["course"])
-        self.console.print(f"resumed at step {trainer.step} of {trainer.steps}")
+        planned = "" if trainer.pace.limit else f" of {trainer.steps}"
+        self.console.print(f"resumed at step {trainer.step}{planned}")

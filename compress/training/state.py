@@ -2,7 +2,7 @@
 
 training/last/student.safetensors     full-precision weights of the student
 training/last/optimizer.safetensors   first and second moments, random state
-training/last/state.json              step, place in the epoch, learning-rate schedule
+training/last/state.json              step, place in the epoch, learning-rate schedule, seconds of a run that time limits
 training/best.safetensors             full-precision weights of the best validation
 """
 
@@ -23,6 +23,7 @@ from compress.training.earlier_run import ResumeError
 from quant.whole_files import latest, whole_folder
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+_PLACE = ("step", "epoch", "position", "seconds", "schedule")
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,19 @@ class TrainingState:
     step: int
     epoch: int
     position: int
+    seconds: float = 0.0
+    """`compress.training.pace.Pace.seconds`."""
 
     @classmethod
     def capture(
-        cls, student: PreTrainedModel, optimizer: torch.optim.Optimizer, scheduler: Any, step: int, epoch: int, position: int
+        cls,
+        student: PreTrainedModel,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Any,
+        step: int,
+        epoch: int,
+        position: int,
+        seconds: float,
     ) -> TrainingState:
         moments = {"random_state": torch.get_rng_state()}
         if torch.cuda.is_available():
@@ -48,7 +58,7 @@ class TrainingState:
                 if parameter in optimizer.state:
                     moments[f"{name}.{moment}"] = optimizer.state[parameter][moment]
         schedule = {key: value for key, value in scheduler.state_dict().items() if key in ("last_epoch", "_step_count")}
-        return cls(full_precision_weights(student), moments, schedule, step, epoch, position)
+        return cls(full_precision_weights(student), moments, schedule, step, epoch, position, seconds)
 
     def restore(self, student: PreTrainedModel, optimizer: torch.optim.Optimizer, scheduler: Any) -> None:
         """Put everything back in place, in the student's own tensors."""
@@ -75,7 +85,7 @@ class TrainingState:
             weights = {name: tensor.contiguous() for name, tensor in self.weights.items()}
             save_file(weights, partial / "student.safetensors")
             save_file(self.moments, partial / "optimizer.safetensors")
-            place = {"step": self.step, "epoch": self.epoch, "position": self.position, "schedule": self.schedule}
+            place = {key: getattr(self, key) for key in _PLACE}
             (partial / "state.json").write_text(json.dumps({**record, **place}, indent=2) + "\n")
 
     @classmethod
@@ -86,7 +96,7 @@ class TrainingState:
             record = json.loads((folder / "state.json").read_text())
             weights = load_file(folder / "student.safetensors")
             moments = load_file(folder / "optimizer.safetensors")
-            place = {key: record.pop(key) for key in ("schedule", "step", "epoch", "position")}
+            place = {key: record.pop(key) for key in _PLACE}
         except FileNotFoundError as error:
             raise ResumeError(f"nothing to resume: {error.filename} does not exist") from error
         except Exception as error:

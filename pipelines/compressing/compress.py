@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
 from compress.commands import early
-from compress.commands.flags import Count, TrainingFlags, Weight
+from compress.commands.flags import Count, Positive, ScheduleName, TrainingFlags, Weight
+from pipelines.compressing.recipes import DEFAULT, DEFAULTS, Recipe, with_recipe
 from quant.scheme import Layers, Scheme
 
 FULL_PRECISION = "full"
@@ -40,17 +41,36 @@ class Compress(TrainingFlags):
         description="bits of weights, embeddings and activations, W-E-A; /row or /matrix scales; full: none is quantized",
     )
     single_layer: Literal["first", "last"] = Field("last", description="the teacher layer that a stack of one layer takes")
-    task_weight: Weight = Field(1.0, description="weight of the cross-entropy with the labels")
-    logits_weight: Weight = Field(1.0, description="weight of the MSE between logits of student and teacher")
-    attention_weight: Weight = Field(1.0, description="weight of the MSE between attention maps")
-    hidden_weight: Weight = Field(1.0, description="weight of the MSE between hidden states")
-    kl_weight: Weight = Field(0.0, description="weight of KL(teacher || student) on the next token's probabilities")
-    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of the softmax of both in that term")
+    recipe: Recipe = Field(
+        DEFAULT,
+        description="how students are trained, a set of flags: those given beside it win; dq-bart and tbt are the papers'",
+    )
+    learning_rate: Positive = Field(DEFAULTS["learning_rate"], description="peak learning rate of AdamW")
+    schedule: ScheduleName = Field(DEFAULTS["schedule"], description="decay of the learning rate after warm-up")
+    task_weight: Weight = Field(DEFAULTS["task_weight"], description="weight of the cross-entropy with the labels")
+    logits_weight: Weight = Field(
+        DEFAULTS["logits_weight"], description="weight of the MSE between logits of student and teacher"
+    )
+    attention_weight: Weight = Field(DEFAULTS["attention_weight"], description="weight of the MSE between attention maps")
+    hidden_weight: Weight = Field(DEFAULTS["hidden_weight"], description="weight of the MSE between hidden states")
+    kl_weight: Weight = Field(
+        DEFAULTS["kl_weight"],
+        description="weight of the divergence of the next token's probabilities, the student's from the teacher's",
+    )
+    divergence: Literal["forward-kl", "reverse-kl", "jensen-shannon"] = Field(
+        "forward-kl", description="which: KL(teacher || student), KL(student || teacher), or to the mean of both"
+    )
+    temperature: Positive = Field(1.0, description="of the softmax of both in that term")
     scales: Literal["computed", "learned"] = Field(
-        "computed", description="scales of weights: from the weights (the paper), or trained with them (LSQ)"
+        DEFAULTS["scales"], description="scales of weights: from the weights (the paper), or trained with them (LSQ)"
+    )
+    ternary: Literal["twn", "tbt"] = Field(
+        DEFAULTS["ternary"],
+        description="scales of 2 bits: mean of the weights above 0.7 mean |w| (the paper), or 4/3 mean |w| (TBT)",
     )
     clip: Annotated[float, Field(ge=0)] = Field(
-        2.5, description="weights are clipped to ± this before scales are computed; 0: they are not"
+        DEFAULTS["clip"],
+        description="weights are clipped to ± this before scales are computed, and learn nothing beyond it; 0: off",
     )
     prune_heads: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="share of all attention heads removed before training, those that matter least on the training data"
@@ -59,6 +79,11 @@ class Compress(TrainingFlags):
         None, description="bits by block so that weights are so many times smaller than the teacher's in float32, e.g. 20x"
     )
     measure_batches: Count = Field(16, description="batches that heads and blocks are measured on for these two")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, given: Any) -> Any:
+        return with_recipe(given)
 
     @field_validator("train", mode="before")
     @classmethod

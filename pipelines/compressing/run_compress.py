@@ -23,6 +23,7 @@ from compress.training.observers import Observation
 from compress.training.origin import recorded_flags
 from compress.training.workers import train_in_workers
 from pipelines.compressing.compress import FULL_PRECISION, Compress
+from pipelines.compressing.recipes import RECIPES, told
 from pipelines.scoring.validation import open_student
 from quant.artifact import read_artifact, sizes
 from quant.scheme import Layers, Scheme
@@ -74,13 +75,24 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         training=training_settings(settings, _losses(settings)),
         decoding=settings.decoding(),
         max_target_tokens=min(settings.max_target_tokens, teacher.architecture.max_position_embeddings),
-        scales=WeightScales(learned=settings.scales == "learned", clip=settings.clip),
+        scales=WeightScales(settings.scales == "learned", settings.clip, settings.ternary),
         structure=StructureGoals(settings.prune_heads, settings.target_ratio, settings.measure_batches),
     )
     observation = Observation(settings.tensorboard, settings.metrics_port)
-    flags = recorded_flags(settings)
-    compression = Compression(teacher, plan, settings.output, device, console, group, flags, observation, open_student)
+    compression = Compression(
+        teacher,
+        plan,
+        settings.output,
+        device,
+        console,
+        group,
+        recorded_flags(settings),
+        observation,
+        open_student,
+        RECIPES[settings.recipe],
+    )
     fields, tell = settings.fields(), partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    tell(told(settings.recipe, settings.model_dump()))
     if code := unsaid_language(teacher.text_format.card, language_codes(teacher.text_format.tokenizer)):
         tell(
             f"warning: sources are marked as {code}, and nothing says which language outputs are in: "
@@ -104,4 +116,5 @@ def _losses(settings: Compress) -> LossWeights:
         hidden=settings.hidden_weight,
         kl=settings.kl_weight,
         temperature=settings.temperature,
+        divergence=settings.divergence,
     )

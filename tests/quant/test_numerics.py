@@ -76,6 +76,28 @@ def test_the_ternary_threshold_itself_is_zero() -> None:
     assert scale.tolist() == [[torch.tensor(5.5 / 16).half().item()]]
 
 
+def test_two_bits_of_tbt_by_hand() -> None:
+    # mean |w| = (1 + 0.5 + 0.3 + 0.45) / 4 = 0.5625, and 4/3 of it 0.75; 0.375, half of that, is rounded to 0.
+    weight = torch.tensor([[1.0, -0.5, 0.3, -0.45], [0.0, 0.0, 0.0, 0.0], [1.125, 0.375, 0.376, 0.374]])
+    codes, scale = quantize(weight, 2, "row", ternary="tbt")
+    assert scale.tolist() == [[0.75], [0.0], [0.75]]
+    assert codes.tolist() == [[1, -1, 0, -1], [0, 0, 0, 0], [1, 0, 1, 0]]
+    assert torch.equal(fake_quantize(weight, 2, "row", ternary="tbt"), dequantize(Quantized(codes, scale)))
+
+
+def test_one_scale_of_tbt_for_the_matrix_and_a_clip_range() -> None:
+    # mean |w| clipped to 3 is (3 + 1 + 1 + 1) / 4 = 1.5
+    codes, scale = quantize(torch.tensor([[9.0, -1.0], [1.0, -1.0]]), 2, "matrix", clip=3.0, ternary="tbt")
+    assert scale.tolist() == [[2.0]]
+    assert codes.tolist() == [[1, 0], [0, 0]]  # 1 / 2 is a half, which goes to the even 0
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_the_way_of_ternary_scales_is_of_two_bits_alone(bits: int) -> None:
+    weight = normal(4, 8, seed=3)
+    assert torch.equal(quantize(weight, bits, "row", ternary="tbt").scale, quantize(weight, bits, "row").scale)
+
+
 def test_a_given_scale_by_hand() -> None:
     weight = torch.tensor([[0.3, -0.4, 2.0, -3.0], [0.125, 0.375, -0.5, 1.0]])
     codes, scale = quantize_with_scale(weight, torch.tensor([[0.25], [0.0]]), 4)

@@ -12,7 +12,7 @@ from compress.model.checkpoint import load_checkpoint
 from compress.model.packed_student import load_student
 from dqbart.cli import run_command
 from pipelines.compressing.compress import Compress
-from quant.artifact import read_artifact
+from quant.artifact import is_artifact, read_artifact
 from quant.layout import DECODER_EMBEDDING, HEAD, LOGITS_BIAS
 from tests.compress.released import CHECKPOINTS
 
@@ -111,3 +111,17 @@ def test_what_cannot_be_started_from_is_said(teachers: dict[str, str], summaries
     (tmp_path / "config.json").write_text('{"model_type": "t5"}')
     assert dqbart(Finetune, *data, "--from-config", str(tmp_path / "config.json")) == 1
     assert "model_type is 't5', supported are bart, mbart" in capsys.readouterr().err
+
+
+def test_an_artifact_is_trained_on(teachers: dict[str, str], summaries: str, tmp_path: Path) -> None:
+    """As the plain checkpoint that it was dequantized to, into a plain one."""
+    artifact, trained = tmp_path / "artifact", tmp_path / "trained"
+    data = ["--task", "summarization", "--train", summaries, "--valid", summaries, *TRAINING]
+    packing = ["--output", str(artifact), "--bits", "8-8-8", "--layers", "3-3", "--prune-heads", "0.25", "--max-steps", "0"]
+    assert dqbart(Compress, teachers["bart"], *data, *packing) == 0
+    assert dqbart(Finetune, str(artifact), *data, "--max-steps", "2", "--output", str(trained)) == 0
+    initial, _ = load_checkpoint(str(trained / "training" / "initial"))
+    expected, _ = load_checkpoint(str(artifact))
+    assert all(torch.equal(tensor, expected.state_dict()[name]) for name, tensor in initial.state_dict().items())
+    assert not is_artifact(trained)
+    assert not torch.equal(load_checkpoint(str(trained))[0].model.shared.weight, initial.model.shared.weight)

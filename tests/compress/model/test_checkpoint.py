@@ -11,6 +11,14 @@ from safetensors.torch import load_file, save_file
 from transformers import BartForConditionalGeneration, GPT2Config, PreTrainedConfig, T5Config
 
 from compress.model.checkpoint import CheckpointError, load_checkpoint
+from compress.model.embeddings import save_checkpoint
+from compress.model.packed_student import dequantized_student
+from compress.model.quantized_modules import full_precision_weights
+from compress.model.teacher import load_teacher
+from compress.scoring.decoding import DecodingSettings
+from quant.artifact import ArtifactError, read_artifact, write_artifact
+from quant.scheme import Scheme
+from tests.compress.released import CHECKPOINTS
 
 WEIGHTS = "model.safetensors"
 FC1 = "model.encoder.layers.0.fc1.weight"
@@ -127,7 +135,7 @@ def test_half_precision_and_shards_are_read_to_float32(folder: Path, dtype: torc
         ({"activation_function": "prelu"}, "activation_function is 'prelu', supported are gelu, gelu_10"),
         ({"normalize_before": True}, "normalize_before is True, False is what bart is computed with"),
         ({"max_position_embeddings": 32}, r"mis-shaped tensors \(2\): model.decoder.embed_positions"),
-        ({"quantization_config": {"quant_method": "dqbart"}}, r"its weights are quantized \(dqbart\), weights in floating"),
+        ({"quantization_config": {"quant_method": "awq"}}, r"its weights are quantized \(awq\), weights in floating"),
     ],
 )
 def test_what_cannot_be_served_is_refused_when_it_is_loaded(folder: Path, entries: dict[str, object], message: str) -> None:
@@ -173,5 +181,49 @@ def test_settings_of_another_type_are_refused(folder: Path, entries: dict[str, o
 @pytest.mark.parametrize("content", ["{}", "[]", '{"added_tokens": []}', '{"added_tokens": [], "model": {"type": "BPE"}}'])
 def test_a_strange_tokenizer_is_refused(folder: Path, content: str) -> None:
     (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(str(folder))
+
+
+def pack(checkpoint: str | Path, folder: Path, scheme: str = "8-8-8") -> Path:
+    """The checkpoint as an artifact of all its layers."""
+    teacher = load_teacher(str(checkpoint), "summarization")
+    config = {key: value for key, value in teacher.model.config.to_dict().items() if value is not None}
+    generation = DecodingSettings().recorded(teacher.model, teacher.text_format)
+    weights, card = full_precision_weights(teacher.model), teacher.text_format.card
+    write_artifact(folder, weights, config, generation, Scheme.parse(scheme), teacher.digest, card)
+    teacher.text_format.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(CHECKPOINTS))
+@pytest.mark.parametrize("scheme", ["8-8-8", "2-4-16"])
+def test_an_artifact_is_a_checkpoint_with_plain_weights(tmp_path: Path, name: str, scheme: str) -> None:
+    CHECKPOINTS[name](tmp_path / "checkpoint")
+    folder = pack(tmp_path / "checkpoint", tmp_path / "artifact", scheme)
+    model, tokenizer = load_checkpoint(str(folder))
+    expected = dequantized_student(read_artifact(folder)).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+    assert tokenizer.get_vocab() == load_checkpoint(str(tmp_path / "checkpoint"))[1].get_vocab()
+    assert model.generation_config.num_beams == json.loads((folder / "generation_config.json").read_text())["num_beams"]
+    # What is saved of it is a plain checkpoint, which nobody takes for the artifact.
+    save_checkpoint(model, tmp_path / "plain")
+    tokenizer.save_pretrained(tmp_path / "plain")
+    assert not {"dqbart", "quantization_config"} & json.loads((tmp_path / "plain" / "config.json").read_text()).keys()
+    again, _ = load_checkpoint(str(tmp_path / "plain"))
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in again.state_dict().items())
+
+
+def test_a_damaged_artifact_is_told_by_the_reader_of_artifacts(teachers: dict[str, str], tmp_path: Path) -> None:
+    folder = pack(teachers["bart"], tmp_path / "artifact")
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-8])
+    with pytest.raises(ArtifactError, match="is no whole safetensors file"):
+        load_checkpoint(str(folder))
+
+
+def test_an_artifact_without_its_tokenizer_is_refused(teachers: dict[str, str], tmp_path: Path) -> None:
+    folder = pack(teachers["bart"], tmp_path / "artifact")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / file).unlink()
     with pytest.raises(CheckpointError):
         load_checkpoint(str(folder))

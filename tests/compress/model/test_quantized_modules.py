@@ -2,23 +2,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AttentionInterface
 
 from compress.model.packed_student import load_student
 from compress.model.quantized_modules import (
-    ATTENTION,
     QuantizedLinear,
     WeightScales,
     full_precision_weights,
     packable_weights,
     quantize_modules,
     quantized_weights,
+    set_codes,
 )
+from compress.model.straight_through import SMALLEST_SCALE
 from compress.model.student import build_student
 from compress.model.teacher import Teacher, load_teacher
 from quant.artifact import write_artifact
 from quant.layout import EMBEDDING, TOKEN_MATRICES
-from quant.numerics import dequantize
+from quant.numerics import dequantize, round_to_half
 from quant.scheme import Granularity, Layers, Scheme
 from quant.structure import Structure
 
@@ -46,18 +46,6 @@ def test_a_linear_layer_trains_on_the_values_it_is_evaluated_with(
     layer = QuantizedLinear(torch.nn.Linear(48, 20), bits, granularity, quantizes_activations)
     tokens = torch.randn(3, 7, 48)
     torch.testing.assert_close(layer.train()(tokens), layer.eval()(tokens))
-
-
-def test_attention_trains_on_the_values_it_is_evaluated_with() -> None:
-    attention = AttentionInterface()[ATTENTION]
-    query, key, value = torch.randn(2, 3, 5, 16), torch.randn(2, 3, 9, 16), torch.randn(2, 3, 9, 16)
-    mask = torch.zeros(2, 1, 1, 9).masked_fill(torch.arange(9) >= 7, torch.finfo(torch.float32).min)
-    module = torch.nn.Identity()
-    trained, probabilities = attention(module.train(), query, key, value, mask, scaling=0.25)
-    evaluated, _ = attention(module.eval(), query, key, value, mask, scaling=0.25)
-    torch.testing.assert_close(probabilities.sum(-1), torch.ones(2, 3, 5))
-    # A probability on the edge between two codes may fall to either side: one step of its row is allowed.
-    assert (trained - evaluated).abs().max() < float(value.abs().max()) / 127
 
 
 def test_eight_bits_stay_close_to_full_precision(teachers: dict[str, str]) -> None:
@@ -133,6 +121,52 @@ def test_tied_embeddings_share_their_learned_scales(teachers: dict[str, str]) ->
     names = [name for name in full_precision_weights(model) if name.endswith("clip_values")]
     assert "model.shared.clip_values" in names
     assert len(names) == 1 + 2 + 6 + 10  # embedding, positions, an encoder and a decoder layer
+
+
+@pytest.mark.parametrize(("bits", "granularity"), [(2, "row"), (4, "matrix"), (8, "row")])
+def test_given_codes_are_packed_bit_for_bit_and_trained_on(bits: int, granularity: Granularity) -> None:
+    layer = QuantizedLinear(torch.nn.Linear(24, 20), bits, granularity, True)
+    most = 2 ** (bits - 1) - 1
+    codes = torch.randint(-most, most + 1, (20, 24)).to(torch.int8)
+    scale = round_to_half(torch.rand(20 if granularity == "row" else 1, 1) + SMALLEST_SCALE)
+    latent = torch.randn(20, 24) * most * scale
+    layer.set_codes(codes, scale, latent)
+    packed = layer.quantize()
+    assert torch.equal(packed.codes, codes)
+    assert torch.equal(packed.scale, scale)
+    assert torch.equal(layer.fake_quantize(), codes * scale)
+    in_its_cell = ((latent / scale).round() == codes) & (latent.abs() <= most * scale)
+    torch.testing.assert_close(layer.weight[in_its_cell], latent[in_its_cell], rtol=0, atol=2e-3 * float(scale.max()))
+    layer.fake_quantize().sum().backward()
+    assert bool((layer.weight.grad == 1).all())
+
+
+def test_given_codes_of_a_tied_embedding_are_the_heads_too(teachers: dict[str, str]) -> None:
+    model = build_student(load(teachers, "bart").model, Layers(1, 1))
+    quantize_modules(model, Scheme.parse("8-4-8"))
+    modules = quantized_weights(model)
+    codes, scale = modules[EMBEDDING].quantize()
+    scale = scale.clamp(min=SMALLEST_SCALE)  # the padding's is 0
+    set_codes(model, EMBEDDING, -codes, scale * 2, modules[EMBEDDING].weight.detach().clone())
+    for name in TOKEN_MATRICES:
+        assert torch.equal(modules[name].quantize().codes, -codes)
+        assert torch.equal(modules[name].quantized.scale, scale * 2)
+
+
+@pytest.mark.parametrize(
+    ("codes", "scale", "message"),
+    [
+        (torch.full((3, 4), 2.0), torch.ones(3, 1), "from -1 to 1, those of 2 bits"),
+        (torch.full((3, 4), 0.5), torch.ones(3, 1), "whole numbers"),
+        (torch.ones(3, 4), torch.full((3, 1), 0.1), "of float16 from 6.10352e-05"),
+        (torch.ones(3, 4), torch.zeros(3, 1), "of float16 from 6.10352e-05"),
+        (torch.ones(3, 4), torch.ones(1, 1), r"scale \[1, 1\]: \[3, 4\] and \[3, 1\] are expected"),
+    ],
+)
+def test_codes_that_no_weight_has_are_refused(codes: torch.Tensor, scale: torch.Tensor, message: str) -> None:
+    layer = QuantizedLinear(torch.nn.Linear(4, 3), 2, "row", True)
+    with pytest.raises(ValueError, match=message):
+        layer.set_codes(codes, scale, codes)
 
 
 def test_each_block_has_its_bits(teachers: dict[str, str]) -> None:

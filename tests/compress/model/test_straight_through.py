@@ -44,6 +44,17 @@ def test_a_clip_range_of_its_own() -> None:
     assert weight.grad.tolist() == [[1.0, 0.0, 0.0]]
 
 
+def test_ternary_weights_of_tbt_pass_the_whole_gradient_without_a_clip_range() -> None:
+    weight = torch.tensor([[1.0, -0.5, 0.3, -9.0]], requires_grad=True)
+    values = fake_quantize_weight(weight, 2, "row", clip=float("inf"), ternary="tbt")
+    values.sum().backward()
+    assert torch.equal(values.detach(), fake_quantize(weight, 2, "row", float("inf"), "tbt"))
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [[1.0, 1.0, 1.0, 1.0]]
+    start = initial_clip_values(weight, 2, "row", float("inf"), "tbt")
+    assert start.tolist() == [[float(quantize(weight, 2, "row", float("inf"), "tbt").scale)]][0]
+
+
 # -- learned scales
 
 

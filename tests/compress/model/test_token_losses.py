@@ -1,6 +1,8 @@
 """The losses in chunks beside those of whole logits, which this file writes out in PyTorch's own terms."""
 
 import math
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from compress.model.quantized_modules import quantize_modules
-from compress.model.token_losses import Head, TokenWeights, chunk_tokens, head_of, token_losses
+from compress.model.token_losses import Divergence, Head, TokenWeights, chunk_tokens, head_of, token_losses
 from quant.scheme import Scheme
 
 from .conftest import BATCH, tiny
@@ -30,23 +32,31 @@ def heads(seed: int = 0) -> tuple[Head, Head, Tensor]:
     return ours, theirs, torch.randint(VOCABULARY, (TOKENS,), generator=generator)
 
 
+def _kl(p: Tensor, q: Tensor) -> Tensor:
+    return (p * (p / q).log()).sum(-1).mean()
+
+
 def whole(ours: Head, labels: Tensor, theirs: Head | None, weights: TokenWeights) -> dict[str, Tensor]:
     logits = ours.states @ ours.weight.T + ours.bias
     losses = {"task": functional.cross_entropy(logits, labels)}
     if theirs is not None:
         other, hot = theirs.states @ theirs.weight.T + theirs.bias, weights.temperature
         losses["logits"] = (logits - other).square().mean()
-        target = torch.softmax(other / hot, -1)
-        losses["kl"] = hot**2 * (target * (target.log() - torch.log_softmax(logits / hot, -1))).sum(-1).mean()
+        p, q = torch.softmax(other / hot, -1), torch.softmax(logits / hot, -1)
+        m = (p + q) / 2
+        kinds = {"forward-kl": _kl(p, q), "reverse-kl": _kl(q, p), "jensen-shannon": (_kl(p, m) + _kl(q, m)) / 2}
+        losses["kl"] = hot**2 * kinds[weights.divergence]
     return {**losses, "total": sum(getattr(weights, name) * loss for name, loss in losses.items())}
 
 
 @pytest.mark.parametrize("chunk", [1, CHUNK, None])
 @pytest.mark.parametrize("factor", [1.0, 0.5])
-def test_losses_and_gradients_are_those_of_whole_logits(chunk: int | None, factor: float) -> None:
+@pytest.mark.parametrize("divergence", get_args(Divergence))
+def test_losses_and_gradients_are_those_of_whole_logits(chunk: int | None, factor: float, divergence: Divergence) -> None:
     """Close and not equal: sums over tokens have another order."""
     ours, theirs, labels = heads()
-    found, expected = token_losses(ours, labels, theirs, ALL, chunk), whole(ours, labels, theirs, ALL)
+    weights = replace(ALL, divergence=divergence)
+    found, expected = token_losses(ours, labels, theirs, weights, chunk), whole(ours, labels, theirs, weights)
     gradients = []
     for losses in (found, expected):
         ours.states.grad = ours.weight.grad = None

@@ -8,12 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from compress.commands.inspect import Inspect
 from dqbart.cli import run_command
 from pipelines.compressing.compress import Compress
+from pipelines.compressing.recipes import RECIPES
 from pipelines.scoring.evaluate import Evaluate
 from quant.artifact import read_artifact, sizes
+from quant.numerics import quantize
 
 COMMANDS = {"compress": Compress, "evaluate": Evaluate, "inspect": Inspect}
 DIRECTION = ["--source-language", "de_DE", "--target-language", "en_XX"]
@@ -71,8 +75,33 @@ def test_a_translator_from_teacher_to_evaluation(teachers, pairs, tmp_path: Path
     manifest = json.loads((output / "manifest.json").read_text())
     assert (manifest["flags"]["teacher"], manifest["flags"]["train"]) == (name, ["pairs.jsonl"])
     assert str(tmp_path) not in (output / "manifest.json").read_text()
+    assert manifest["recipe"] == RECIPES[manifest["flags"]["recipe"]]
     assert "| steps | 2, best at 2 |" in (output / "README.md").read_text()
     assert list((output / "training" / "tensorboard").iterdir())
+
+
+def test_a_recipe_is_told_and_recorded_with_what_was_given_otherwise(teachers, pairs, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "student"
+    training = ["--task", "translation", "--max-steps", "1", *DIRECTION, "--recipe", "tbt", "--learning-rate", "0.001"]
+    assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, output, *training)) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "recipe tbt: --learning-rate 0.0003" in shown
+    assert "; but --learning-rate 0.001" in shown
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["recipe"] == RECIPES["tbt"]
+    assert (manifest["flags"]["recipe"], manifest["flags"]["learning_rate"]) == ("tbt", 0.001)
+    artifact, best = read_artifact(output), load_file(output / "training" / "best.safetensors")
+    name = "model.decoder.layers.0.fc1.weight"
+    stored, trained = artifact.quantized(name), quantize(best[name], 2, "row", float("inf"), "tbt")
+    assert torch.equal(stored.codes, trained.codes)
+    assert torch.equal(stored.scale, trained.scale)
+
+
+def test_a_run_that_time_ends_says_how_far_it_came(teachers, pairs, tmp_path: Path) -> None:
+    output = tmp_path / "student"
+    training = ["--task", "translation", "--max-minutes", "1e-6", "--minutes-of", "cpu", *DIRECTION]
+    assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, output, *training)) == 0
+    assert json.loads((output / "manifest.json").read_text())["best"]["step"] == 1
 
 
 def test_fewer_heads_and_bits_by_block_for_a_ratio(teachers, pairs, tmp_path: Path, capsys) -> None:
