@@ -88,4 +88,4 @@ def test_sentences_are_whole_and_repeatable() -> None:
     for _ in range(3000):
         for text in composer.sentence():
             assert not re.search(r"[{}|\0]|  | [.,?]|^[a-zäöü]", text), text
-            assert text[-1] in ".?" or "Grüße" in text or "Grüßen" in text or "regards" in text or "wishes" in text, text
+            assert text[-1] in ".?!" or "Grüße" in text or "Grüßen" in text or "regards" in text or "wishes" in text, text
