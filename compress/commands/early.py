@@ -125,16 +125,16 @@ def output_faults(output: Path, resume: bool) -> list[str]:
     return _told(partial(refuse_earlier_run, output))
 
 
-def data_faults(names: Sequence[str], task: Task | None, fields: Fields, sources_only: bool = False) -> list[str]:
+def data_faults(names: Sequence[str], task: Task | None, fields: Fields, labels: bool = True) -> list[str]:
     """Of local files: whether they are there, can be read, and have the columns of the task, where that is known.
 
-    With `sources_only` targets may be missing.
+    Without `labels` targets may be missing.
     """
 
     def check(name: str) -> None:
         columns = load_table(name, "train", fields.reading).columns
         if task is not None:
-            columns_of(name, task, fields, columns, sources_only)
+            columns_of(name, task, fields, columns, labels)
 
     return [fault for name in names if is_local(name) for fault in _told(partial(check, name))]
 

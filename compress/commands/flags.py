@@ -57,14 +57,13 @@ Positive = Annotated[float, Field(gt=0)]
 ScheduleName = Literal["linear", "cosine"]
 
 
-class DataFlags(Command):
-    """What every command that reads examples and decodes them has: columns, languages, lengths, decoding."""
+class ColumnFlags(Command):
+    """What every command that reads examples has: columns, how files are read, languages."""
 
     source_field: str | None = Field(None, description="column of the source text (default: by task)")
     target_field: str | None = Field(None, description="column of the target text (default: by task)")
     question_field: str | None = Field(None, description="column of the question (default: question)")
     context_field: str | None = Field(None, description="column of the context (default: context)")
-    references_field: str | None = Field(None, description="column of a list of references, for scores (default: none)")
     encoding: Encoding | None = Field(
         None, description="encoding of .csv, .jsonl and .txt files (default: a byte-order mark's, else utf-8)"
     )
@@ -73,6 +72,26 @@ class DataFlags(Command):
     )
     source_language: str | None = Field(None, description="language code of the source column, e.g. de_DE (mBART)")
     target_language: str | None = Field(None, description="language code of the target column, e.g. en_XX (mBART)")
+
+    def fields(self) -> Fields:
+        return Fields(
+            self.source_field,
+            self.target_field,
+            self.question_field,
+            self.context_field,
+            reading=Reading(self.encoding, self.delimiter),
+        )
+
+    def languages(self) -> LanguagePair:
+        """Codes of source and target, None for one that is not given; empty where neither is."""
+        pair = (self.source_language, self.target_language)
+        return pair if any(pair) else ()
+
+
+class DataFlags(ColumnFlags):
+    """Of a command that decodes them, too: references, lengths, decoding."""
+
+    references_field: str | None = Field(None, description="column of a list of references, for scores (default: none)")
     max_target_tokens: Count = Field(128, description="longer targets are truncated in training, in tokens")
     num_beams: Count | None = Field(None, description="beams in decoding (default: the model's own)")
     length_penalty: float | None = Field(None, description="length penalty in decoding (default: the model's own)")
@@ -85,14 +104,7 @@ class DataFlags(Command):
     device: Device = Field("auto", description="cpu, cuda, or auto: cuda where there is one")
 
     def fields(self) -> Fields:
-        return Fields(
-            self.source_field,
-            self.target_field,
-            self.question_field,
-            self.context_field,
-            self.references_field,
-            Reading(self.encoding, self.delimiter),
-        )
+        return replace(super().fields(), references=self.references_field)
 
     def decoding(self) -> DecodingSettings:
         from compress.scoring.decoding import DecodingSettings
@@ -100,11 +112,6 @@ class DataFlags(Command):
         return DecodingSettings(
             self.num_beams, self.length_penalty, self.max_new_tokens, self.min_new_tokens, self.no_repeat_ngram_size
         )
-
-    def languages(self) -> LanguagePair:
-        """Codes of source and target, None for one that is not given; empty where neither is."""
-        pair = (self.source_language, self.target_language)
-        return pair if any(pair) else ()
 
 
 class ModelFlags(DataFlags):

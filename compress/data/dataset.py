@@ -61,14 +61,15 @@ def load_examples(
     languages: Languages,
     limit: int | None = None,
     tell: Callable[[str], None] = lambda _: None,
-    sources_only: bool = False,
+    labels: bool = True,
 ) -> list[Example]:
     """Read examples, dropping those with an empty source or target, of which `tell` is told. Raises DatasetError.
 
-    With `sources_only` targets may be missing: they are empty then, and give no example of the other direction.
+    Without `labels` a target may be missing, or empty: then there is no example of the other direction.
     """
     table = load_table(name, split, fields.reading)
-    sources, target = columns_of(name, task, fields, table.columns, sources_only)
+    sources, target = columns_of(name, task, fields, table.columns, labels)
+    needed = (*sources, "target") if labels else tuple(sources)
     examples: list[Example] = []
     empty: Counter[str] = Counter()
     count = dropped = 0
@@ -80,8 +81,7 @@ def load_examples(
             more = _more_references(row, fields.references, answer)
         except _NoTextError as error:
             raise DatasetError(f"{name}: row {count:,} {error}") from error
-        needed = texts if sources_only else {**texts, "target": answer}
-        if missing := [field for field, text in needed.items() if not text]:
+        if missing := [field for field in needed if not {**texts, "target": answer}[field]]:
             dropped += 1
             empty.update(missing)
             continue
@@ -91,7 +91,7 @@ def load_examples(
             examples.append(Example({"source": answer}, source, pair.target, pair.source))
     reasons = ", ".join(f"{count:,} with an empty {field}" for field, count in empty.items())
     if not examples:
-        wanted = " and ".join(f"a {field}" for field in (*sources, *(() if sources_only else ("target",))))
+        wanted = " and ".join(f"a {field}" for field in needed)
         raise DatasetError(f"{name} has no example with {wanted}, of {count:,} rows{reasons and f': {reasons}'}")
     if dropped:
         tell(f"{name}: {dropped:,} of {count:,} rows dropped: {reasons}")
@@ -110,9 +110,9 @@ def _own_languages(name: str, row: Mapping[str, Any], languages: Languages) -> L
 
 
 def columns_of(
-    name: str, task: Task, fields: Fields, columns: Sequence[str], sources_only: bool = False
+    name: str, task: Task, fields: Fields, columns: Sequence[str], labels: bool = True
 ) -> tuple[dict[str, str], str]:
-    """Which columns hold the source texts and the target; with `sources_only` the target's need not be there."""
+    """Which columns hold the source texts and the target, which need not be there without `labels`."""
     if fields.references and fields.references not in columns:
         there = ", ".join(columns) or "none at all"
         raise DatasetError(f"{name} has no column {fields.references}: it has {there}; --references-field names another")
@@ -124,14 +124,15 @@ def columns_of(
             return {"source": "translation"}, "translation"
         pairs = _SOURCE_TARGET[task]
         whole = [pair for pair in pairs if set(pair) <= set(columns)]
-        begun = [pair for pair in pairs if sources_only and pair[0] in columns]
+        begun = [pair for pair in pairs if not labels and pair[0] in columns]
         default = next(iter([*whole, *begun, *pairs]))
         wanted, target = {"source": fields.source or default[0]}, fields.target or default[1]
-    needed = {**wanted} if sources_only else {**wanted, "target": target}
+    needed = {**wanted, "target": target} if labels else wanted
     if missing := [column for column in needed.values() if column not in columns]:
         flags = " and ".join(f"--{field}-field" for field in needed)
         there = ", ".join(columns) or "none at all"
-        raise DatasetError(f"{name} has no column {', '.join(missing)}: it has {there}; {flags} name others")
+        verb = "name" if len(needed) > 1 else "names"
+        raise DatasetError(f"{name} has no column {', '.join(missing)}: it has {there}; {flags} {verb} others")
     return wanted, target
 
 

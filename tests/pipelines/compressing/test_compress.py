@@ -107,6 +107,39 @@ def test_a_run_that_time_ends_says_how_far_it_came(teachers, pairs, tmp_path: Pa
     assert json.loads((output / "manifest.json").read_text())["best"]["step"] == 1
 
 
+def test_a_student_learns_from_its_own_outputs_where_there_are_no_labels(teachers, pairs, tmp_path: Path, capsys) -> None:
+    sources = tmp_path / "sources.jsonl"
+    rows = [json.loads(line) for line in Path(pairs).read_text().splitlines()]
+    sources.write_text("".join(json.dumps({"source": row["source"]}) + "\n" for row in rows))
+    own = ["--task", "translation", *DIRECTION, "--max-steps", "4", "--on-policy-every", "2", "--batch-tokens", "128"]
+    weights = ["--kl-weight", "1", "--divergence", "reverse-kl", "--train", str(sources)]
+    again = [tmp_path / "one", tmp_path / "two"]
+    for output in again:
+        arguments = [teachers["mbart50"], "--layers", "1-1", "--output", str(output), "--valid", pairs, "--device", "cpu"]
+        assert dqbart("compress", *arguments, *own, *weights, "--on-policy", "1", "--valid-examples", "4") == 0
+    one, two = (load_file(output / "model.safetensors") for output in again)
+    assert all(torch.equal(two[name], tensor) for name, tensor in one.items()), "the same seed writes the same outputs"
+    log = [json.loads(line) for line in (again[0] / "training" / "log.jsonl").read_text().splitlines()]
+    assert {"on-policy kl", "on-policy logits", "on-policy total"} <= set(log[0])
+    assert "task" not in log[0]
+    capsys.readouterr()
+    assert dqbart("compress", *arguments, *own, *weights, "--on-policy", "0.5", "--output", str(tmp_path / "three")) == 1
+    assert "has no column target" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--bits", "full"], "the engine writes, which runs packed students"),
+        (["--logits-weight", "0"], "kl_weight or logits_weight above 0"),
+    ],
+)
+def test_own_outputs_need_an_engine_and_a_teacher_s_word(teachers, pairs, tmp_path: Path, capsys, flags, message) -> None:
+    task = ["--task", "translation", *DIRECTION, "--on-policy", "0.5", "--recipe", "dq-bart"]
+    assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, tmp_path / "student", *task, *flags)) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_fewer_heads_and_bits_by_block_for_a_ratio(teachers, pairs, tmp_path: Path, capsys) -> None:
     output = tmp_path / "student"
     goals = ["--prune-heads", "0.25", "--target-ratio", "12x", "--measure-batches", "1"]
@@ -397,7 +430,7 @@ def test_flags_of_scales_and_of_the_divergence_reach_the_training(teachers, pair
     given = compress_arguments(teachers["bart"], pairs, tmp_path, "--task", "summarization", "--max-steps", "1", *flags)
     assert dqbart("compress", *given) == 0
     plan = json.loads((tmp_path / "training" / "last" / "state.json").read_text())["plan"]
-    assert plan["scales"] == {"learned": True, "clip": 1.5}
+    assert plan["scales"] == {"learned": True, "clip": 1.5, "ternary": "twn"}
     weights = plan["training"]["losses"]
     assert (weights["kl"], weights["temperature"], weights["logits"]) == (0.5, 2.0, 0.0)
     log = (tmp_path / "training" / "log.jsonl").read_text().splitlines()
