@@ -13,9 +13,11 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel, set_seed
 
+from compress.calibrating import AS_USUAL, Calibrating, CalibrationInterrupted, CalibrationPlan, Sources, clear, is_wanted
+from compress.calibration.calibration import Mapped, expect_calibrated
 from compress.data.encoded import Encoded
 from compress.data.text_format import Example
-from compress.manifest import Manifest, write_manifest
+from compress.manifest import Manifest, told, write_manifest
 from compress.model.embeddings import save_checkpoint
 from compress.model.quantized_modules import (
     COMPUTED,
@@ -39,7 +41,7 @@ from compress.training.observers import LOG_ONLY, Observation
 from compress.training.on_policy import Ask
 from compress.training.origin import origin
 from compress.training.progress import advancing
-from compress.training.run import TrainingRun
+from compress.training.run import EXIT_INTERRUPTED, TrainingRun
 from compress.training.shared_examples import shared_examples
 from quant.artifact import is_artifact, write_artifact
 from quant.checking import card_faults, weight_faults
@@ -74,6 +76,7 @@ class Plan:
     max_target_tokens: int
     scales: WeightScales = COMPUTED
     structure: StructureGoals = NO_GOALS
+    calibration: CalibrationPlan = AS_USUAL
 
 
 class Compression:
@@ -92,11 +95,12 @@ class Compression:
         open_student: OpenStudent | None = None,
         recipe: Mapping[str, Any] | None = None,
         write_outputs: WriteOutputs | None = None,
+        calibration_sources: Sources | None = None,
     ) -> None:
         """`flags` and `recipe`, what the name of a recipe among them stands for, are for the manifest.
 
         Without `open_student` a student is validated as a plain one is, by `generate`; without `write_outputs` it is not
-        trained on its own outputs.
+        trained on its own outputs, and without `calibration_sources` not calibrated.
         """
         self.group: Group = group or Alone()
         self.flags = flags or {}
@@ -104,6 +108,7 @@ class Compression:
         self.observation = observation
         self._open_student = open_student
         self._write_outputs = write_outputs
+        self._calibration_sources = calibration_sources
         self._says_how = True
         self.teacher = teacher
         self.plan = plan
@@ -140,6 +145,11 @@ class Compression:
 
     def _train(self, encoded: Sequence[Encoded], valid: Sequence[Example], run: TrainingRun) -> int:
         layers = self._quantize(encoded, run)
+        try:
+            self._calibrate(layers, run)
+        except CalibrationInterrupted:
+            self.console.print("interrupted in the calibration, saved; continue with --resume")
+            return EXIT_INTERRUPTED
         trainer = Trainer(
             self.student,
             self.teacher.model,
@@ -153,6 +163,7 @@ class Compression:
         if trainer.pace.finished:
             if self.group.rank == 0:
                 self.pack(run.manifest)
+                clear(self.output)
             made = "saved in full precision" if self.plan.scheme is None else "packed"
             self.console.print(f"{made} without training (--max-steps 0)")
             return 0
@@ -170,6 +181,8 @@ class Compression:
             )
 
         code = run.train(trainer, len(valid), validate, keep_best)
+        if self.group.rank == 0:
+            clear(self.output)
         if self.group.rank == 0 and is_artifact(self.output):
             write_model_card(self.output)  # with the manifest as it is at the end
         return code
@@ -240,6 +253,32 @@ class Compression:
         run.found, self.structure = {**run.found, **found.to_dict()}, found.structure
         quantize_modules(self.student, plan.scheme, self.structure, plan.scales)
         return replace(layers, kept_heads=found.kept_heads)
+
+    def _calibrate(self, layers: LayerMap, run: TrainingRun) -> None:
+        """Where it is wanted, with what is known of it in the manifest and in the state. Raises CalibrationInterrupted."""
+        plan, sources = self.plan, self._calibration_sources
+        dropped = str(plan.layers) != str(self.teacher.architecture.layers)
+        if sources is None or not is_wanted(
+            plan.calibration, plan.training.max_steps != 0, dropped, plan.scheme is not None
+        ):
+            return
+        if run.resumed:
+            expect_calibrated(self.student)
+        else:
+            record = Calibrating(
+                plan=plan.calibration,
+                sources=sources,
+                teacher=self.teacher,
+                layers=Mapped(layers.encoder, layers.decoder, layers.kept_heads),
+                output=self.output,
+                console=self.console,
+                group=self.group,
+                seed=plan.training.seed,
+                max_target_tokens=plan.max_target_tokens,
+            ).run(self.student, run.plan)
+            run.found = {**run.found, "calibration": record}
+            self.console.print(f"calibrated on {told(record)}", highlight=False, soft_wrap=True)
+        run.origin = {**run.origin, "calibration": run.found["calibration"]}
 
     def _validate(self, valid: Sequence[Example], advance: Callable[[int], None]) -> Evaluation:
         with self._decoder() as decoder:

@@ -86,6 +86,17 @@ class Compress(TrainingFlags):
     target_ratio: Ratio | None = Field(
         None, description="bits by block so that weights are so many times smaller than the teacher's in float32, e.g. 20x"
     )
+    calibrate: bool | None = Field(
+        None,
+        description="fit the student to the teacher's outputs for unlabelled texts, without steps: lost bits and dropped "
+        "layers are made good (default: with --max-steps 0)",
+    )
+    calibration: list[str] = Field(
+        [], description="texts for it, like --train; only sources are read (default: the first file of --train)"
+    )
+    calibration_examples: Count | None = Field(
+        None, description="how many of them are drawn (default: 2,048, fewer of long texts and wide models)"
+    )
     measure_batches: Count = Field(16, description="batches that heads and blocks are measured on for these two")
 
     @model_validator(mode="before")
@@ -93,7 +104,7 @@ class Compress(TrainingFlags):
     def _recipe(cls, given: Any) -> Any:
         return with_recipe(given)
 
-    @field_validator("train", mode="before")
+    @field_validator("train", "calibration", mode="before")
     @classmethod
     def _one_file(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
@@ -140,6 +151,7 @@ class Compress(TrainingFlags):
             *early.told_faults(self.teacher, self.told()),
             *early.data_faults(self.train, task, self.fields(), self.reads_labels),
             *early.data_faults([self.valid], task, self.fields()),
+            *early.data_faults(self.calibration, task, self.fields(), labels=False),
             *self.source_faults(task),
         ]
 
