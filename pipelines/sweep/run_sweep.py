@@ -171,7 +171,7 @@ class _Sweep:
             teacher_bytes = float_bytes(self.architecture)
             row = Row(TEACHER, str(self.architecture.layers), "full", bytes=teacher_bytes, ratio=1.0)
         else:
-            row = Row(run.name, run.layers, run.bits, run.own, run.extra)
+            row = Row(run.name, run.layers, run.bits, run.own, run.extra, run.minutes)
         row.error = record.error
         if record.result is None:
             row.error = row.error or "not run yet"
