@@ -11,6 +11,7 @@ from typing import Any
 from compress.data.tables import AS_FOUND, Reading, load_table
 from compress.data.text_format import Example
 from compress.errors import DatasetError
+from compress.model.told import Told
 from quant.card import CONTEXT, Task, passages
 
 # Column names tried in turn where no flag names them: those of the data sets people have.
@@ -44,6 +45,12 @@ class Languages:
     source: str | None = None
     target: str | None = None
     both: bool = False
+
+    @classmethod
+    def told(cls, told: Told) -> Languages:
+        """Those that a model is told to be of."""
+        source, target = told.languages or (None, None)
+        return cls(source, target, told.both_directions)
 
 
 def load_examples(

@@ -29,7 +29,9 @@ Ratio = Annotated[float, BeforeValidator(_without_x), Field(gt=1)]
 class Compress(TrainingFlags):
     """Compress a fine-tuned BART or mBART checkpoint: fewer layers, joint distillation and quantization, packed."""
 
-    teacher: CliPositionalArg[str] = Field(description="folder or hub id of a fine-tuned BART or mBART checkpoint")
+    teacher: CliPositionalArg[str] = Field(
+        description="folder or hub id of a fine-tuned BART or mBART: a checkpoint, or an artifact"
+    )
     train: list[str] = Field(
         min_length=1, description="training data: .jsonl, .csv or .parquet files, or hub ids NAME[:CONFIG][@SPLIT]"
     )
@@ -133,11 +135,12 @@ class Compress(TrainingFlags):
 
     def faults(self) -> list[str]:
         """What can be told before the work, but for the folder of the output."""
+        task = early.task_of(self.teacher, self.task)
         return [
-            *early.model_faults(self.teacher),
-            *early.data_faults(self.train, self.task, self.fields(), self.reads_labels),
-            *early.data_faults([self.valid], self.task, self.fields()),
-            *self.training_faults(),
+            *early.told_faults(self.teacher, self.told()),
+            *early.data_faults(self.train, task, self.fields(), self.reads_labels),
+            *early.data_faults([self.valid], task, self.fields()),
+            *self.source_faults(task),
         ]
 
     def cli_cmd(self) -> None:

@@ -59,18 +59,10 @@ def _compress(settings: Compress, console: Console) -> int:
 
 def _train(settings: Compress, group: Group, device: torch.device, resume: bool, console: Console) -> int:
     """What each process does."""
-    languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
-    teacher = load_teacher(
-        settings.teacher,
-        settings.task,
-        settings.languages(),
-        settings.both_directions,
-        settings.source_template,
-        settings.max_source_tokens,
-        settings.allow_pickle,
-        settings.passage_separator,
-        settings.max_target_tokens,
-    )
+    of_teacher = settings.told()
+    teacher = load_teacher(settings.teacher, of_teacher)
+    card = teacher.text_format.card
+    languages = Languages.told(of_teacher.completed(card))
     plan = Plan(
         layers=Layers.parse(settings.layers),
         single_layer=settings.single_layer,
@@ -100,7 +92,7 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
     )
     fields, tell = settings.fields(), partial(console.print, markup=False, highlight=False, soft_wrap=True)
     tell(told(settings.recipe, settings.model_dump()))
-    if code := unsaid_language(teacher.text_format.card, language_codes(teacher.text_format.tokenizer)):
+    if code := unsaid_language(card, language_codes(teacher.text_format.tokenizer)):
         tell(
             f"warning: sources are marked as {code}, and nothing says which language outputs are in: "
             "--source-language and --target-language do"
@@ -111,7 +103,7 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         return [example for name in settings.train for example in load(name, "train", settings.limit, labels)]
 
     def load(name: str, split: str, limit: int | None, labels: bool = True) -> list[Example]:
-        return load_examples(name, split, settings.task, fields, languages, limit, tell, labels)
+        return load_examples(name, split, card.task, fields, languages, limit, tell, labels)
 
     return compression.run(train, lambda: load(settings.valid, "validation", settings.valid_examples), resume)
 

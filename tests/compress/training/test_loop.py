@@ -18,6 +18,7 @@ from compress.data.dataset import Fields, Languages, load_examples
 from compress.model.quantized_modules import COMPUTED, WeightScales
 from compress.model.straight_through import initial_clip_values, quantize_with_learned_scale
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from compress.scoring.decoding import DecodingSettings
 from compress.training.loop import NonFiniteLossError, Trainer, TrainingSettings
 from compress.training.losses import LossWeights
@@ -56,7 +57,7 @@ class Run:
         scales: WeightScales = COMPUTED,
         write_outputs: WriteOutputs | None = None,
     ) -> None:
-        teacher = load_teacher(teachers["mbart50"], "translation", ("de_DE", "en_XX"))
+        teacher = load_teacher(teachers["mbart50"], Told("translation", ("de_DE", "en_XX")))
         decoding = DecodingSettings(num_beams=1, max_new_tokens=8)
         self.plan = Plan(Layers(2, 1), "last", Scheme.parse("2-2-8"), training, decoding, 32, scales)
         console = Console(quiet=True)

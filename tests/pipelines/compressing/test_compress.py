@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from compress.commands.inspect import Inspect
+from compress.model.packed_student import dequantized_student
 from dqbart.cli import run_command
 from pipelines.compressing.compress import Compress
 from pipelines.compressing.recipes import RECIPES
@@ -151,6 +153,48 @@ def test_fewer_heads_and_bits_by_block_for_a_ratio(teachers, pairs, tmp_path: Pa
     assert artifact.structure.block_bits
     assert "2 of 6 heads removed, other bits in" in shown
     assert "2 of 6 heads removed, other bits in" in (output / "README.md").read_text()
+
+
+def test_an_artifact_teaches_as_its_teacher_does(teachers, pairs, tmp_path: Path, capsys) -> None:
+    """And what its card says need not be said again."""
+    packed, of_packed, of_float = (tmp_path / name for name in ("packed", "of-packed", "of-float"))
+    told = ["--task", "translation", "--both-directions", "--max-source-tokens", "40", *DIRECTION]
+    whole = ["--layers", "3-3", "--bits", "8-8-8", "--max-steps", "0"]
+    assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, packed, *told, *whole)) == 0
+    training = ["--max-steps", "2", "--bf16", "off", "--layers", "2-1", "--bits", "4-8-8"]
+    assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, of_float, *told, *training)) == 0
+    directions = ["--both-directions", *DIRECTION]
+    assert dqbart("compress", *compress_arguments(str(packed), pairs, of_packed, *directions, *training)) == 0
+    ours, theirs = read_artifact(of_packed), read_artifact(of_float)
+    assert ours.card == replace(theirs.card, teacher="packed")
+    assert ours.generation_config == theirs.generation_config
+    # Whole codes differ here and there, where a weight that was rounded to 8 bits falls to the other side at 4.
+    for name, tensor in dequantized_student(theirs).state_dict().items():
+        difference = dequantized_student(ours).state_dict()[name] - tensor
+        assert difference.square().mean() <= 0.01 * tensor.square().mean() + 1e-6, name
+    manifest = json.loads((of_packed / "manifest.json").read_text())
+    assert manifest["teacher"]["name"] == "packed"
+    capsys.readouterr()
+    other = ["--task", "summarization", "--max-source-tokens", "41", *training]
+    assert dqbart("compress", *compress_arguments(str(packed), pairs, tmp_path / "x", *directions, *other)) == 1
+    said = capsys.readouterr().err
+    assert f"--task is summarization, but {packed} was made for translation" in said
+    assert f"--max-source-tokens is 41, but {packed} was made with 40" in said
+
+
+def test_a_student_of_a_pruned_artifact_has_as_few_heads(teachers, pairs, tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    whole = ["--task", "summarization", "--layers", "3-3", "--bits", "8-8-8", "--max-steps", "0", "--prune-heads", "0.1"]
+    assert dqbart("compress", *compress_arguments(teachers["bart"], pairs, first, *whole)) == 0
+    heads = read_artifact(first).structure.heads
+    assert len(heads) == 2
+    same = ["--layers", "3-3", "--max-steps", "1"]
+    assert dqbart("compress", *compress_arguments(str(first), pairs, second, *same)) == 0
+    assert read_artifact(second).structure.heads == heads
+    fewer = ["--layers", "3-3", "--max-steps", "0", "--prune-heads", "0.3"]
+    assert dqbart("compress", *compress_arguments(str(first), pairs, third, *fewer)) == 0
+    assert len(read_artifact(third).structure.heads) == 5
+    assert heads.items() <= read_artifact(third).structure.heads.items()
 
 
 @pytest.mark.parametrize(("task", "metric"), [("summarization", "ROUGE-Lsum"), ("question-answering", "ROUGE-L")])
