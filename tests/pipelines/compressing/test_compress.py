@@ -384,7 +384,7 @@ def test_flags_of_scales_and_of_the_divergence_reach_the_training(teachers, pair
     given = compress_arguments(teachers["bart"], pairs, tmp_path, "--task", "summarization", "--max-steps", "1", *flags)
     assert dqbart("compress", *given) == 0
     plan = json.loads((tmp_path / "training" / "last" / "state.json").read_text())["plan"]
-    assert plan["scales"] == {"learned": True, "clip": 1.5}
+    assert plan["scales"] == {"learned": True, "clip": 1.5, "ternary": "twn"}
     weights = plan["training"]["losses"]
     assert (weights["kl"], weights["temperature"], weights["logits"]) == (0.5, 2.0, 0.0)
     log = (tmp_path / "training" / "log.jsonl").read_text().splitlines()

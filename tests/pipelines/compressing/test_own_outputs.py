@@ -8,6 +8,7 @@ import torch
 from compress.data.dataset import Fields, Languages, load_examples
 from compress.data.encoded import Encoded
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from compress.training.on_policy import Ask
 from pipelines.compressing.own_outputs import write_outputs
 from pipelines.pseudo_label.packed_teacher import pack_teacher
@@ -19,7 +20,7 @@ CPU = torch.device("cpu")
 def packed(teachers, pairs, tmp_path_factory) -> tuple[Path, list[Encoded]]:
     """A folder with an artifact, and examples."""
     folder = tmp_path_factory.mktemp("packed")
-    teacher = load_teacher(teachers["mbart50"], "translation", ("de_DE", "en_XX"))
+    teacher = load_teacher(teachers["mbart50"], Told("translation", ("de_DE", "en_XX")))
     pack_teacher(teacher, folder)
     examples = load_examples(pairs, "train", "translation", Fields(), Languages("de_DE", "en_XX"), limit=6)
     return folder, teacher.text_format.encode(examples, 32)
