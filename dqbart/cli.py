@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("compress.commands.inspect:Inspect", "Show what an artifact holds: scheme, layers, sizes."),
     "sweep": ("pipelines.commands:Sweep", "Compress a teacher in many ways, and compare the students."),
     "pseudo-label": ("pipelines.commands:PseudoLabel", "Write a teacher's own outputs, to train students on."),
+    "augment": ("pipelines.augment.commands:Augment", "Make more training data of the data there is, by rules."),
     "batch": ("pipelines.batch.commands:Batch", "Run a model over every row of files and data sets."),
     "serve": ("serving.server.settings:Serve", "Serve artifacts over HTTP and gRPC."),
     "key": ("serving.server.key:Key", "Make an API key."),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -15,6 +16,7 @@ from compress.commands import early
 from compress.data.dataset import Fields
 from compress.data.tables import Reading
 from compress.data.text_files import DELIMITERS
+from compress.model.told import Told
 from dqbart.cli import Command
 from quant.card import Task
 
@@ -55,14 +57,13 @@ Positive = Annotated[float, Field(gt=0)]
 ScheduleName = Literal["linear", "cosine"]
 
 
-class DataFlags(Command):
-    """What every command that reads examples and decodes them has: columns, languages, lengths, decoding."""
+class ColumnFlags(Command):
+    """What every command that reads examples has: columns, how files are read, languages."""
 
     source_field: str | None = Field(None, description="column of the source text (default: by task)")
     target_field: str | None = Field(None, description="column of the target text (default: by task)")
     question_field: str | None = Field(None, description="column of the question (default: question)")
     context_field: str | None = Field(None, description="column of the context (default: context)")
-    references_field: str | None = Field(None, description="column of a list of references, for scores (default: none)")
     encoding: Encoding | None = Field(
         None, description="encoding of .csv, .jsonl and .txt files (default: a byte-order mark's, else utf-8)"
     )
@@ -71,6 +72,26 @@ class DataFlags(Command):
     )
     source_language: str | None = Field(None, description="language code of the source column, e.g. de_DE (mBART)")
     target_language: str | None = Field(None, description="language code of the target column, e.g. en_XX (mBART)")
+
+    def fields(self) -> Fields:
+        return Fields(
+            self.source_field,
+            self.target_field,
+            self.question_field,
+            self.context_field,
+            reading=Reading(self.encoding, self.delimiter),
+        )
+
+    def languages(self) -> LanguagePair:
+        """Codes of source and target, None for one that is not given; empty where neither is."""
+        pair = (self.source_language, self.target_language)
+        return pair if any(pair) else ()
+
+
+class DataFlags(ColumnFlags):
+    """Of a command that decodes them, too: references, lengths, decoding."""
+
+    references_field: str | None = Field(None, description="column of a list of references, for scores (default: none)")
     max_target_tokens: Count = Field(128, description="longer targets are truncated in training, in tokens")
     num_beams: Count | None = Field(None, description="beams in decoding (default: the model's own)")
     length_penalty: float | None = Field(None, description="length penalty in decoding (default: the model's own)")
@@ -83,14 +104,7 @@ class DataFlags(Command):
     device: Device = Field("auto", description="cpu, cuda, or auto: cuda where there is one")
 
     def fields(self) -> Fields:
-        return Fields(
-            self.source_field,
-            self.target_field,
-            self.question_field,
-            self.context_field,
-            self.references_field,
-            Reading(self.encoding, self.delimiter),
-        )
+        return replace(super().fields(), references=self.references_field)
 
     def decoding(self) -> DecodingSettings:
         from compress.scoring.decoding import DecodingSettings
@@ -99,22 +113,56 @@ class DataFlags(Command):
             self.num_beams, self.length_penalty, self.max_new_tokens, self.min_new_tokens, self.no_repeat_ngram_size
         )
 
-    def languages(self) -> LanguagePair:
-        """Codes of source and target, None for one that is not given; empty where neither is."""
-        pair = (self.source_language, self.target_language)
-        return pair if any(pair) else ()
 
+class ModelFlags(DataFlags):
+    """What every command has that loads a model to train with or to decode: how a checkpoint is used, as cards say it."""
 
-class TrainingFlags(DataFlags):
-    """What `compress` and `finetune` share: how texts become sources, the optimizer, batches, validation, resuming."""
-
-    task: Task = Field(description="decides column names, the source template and the metric")
-    both_directions: bool = Field(False, description="translation: train on each pair both ways")
-    source_template: str | None = Field(None, description="text given to the tokenizer, e.g. 'summarize: {source}'")
-    passage_separator: str | None = Field(
-        None, description="what stands between the passages of a context given as a list (default: a space)"
+    task: Task | None = Field(
+        None,
+        description="decides column names, template and metric; needed for a checkpoint, an artifact knows its own",
     )
-    max_source_tokens: Count | None = Field(None, description="longer sources are truncated (default: all positions)")
+    source_template: str | None = Field(
+        None, description="of a checkpoint: text given to the tokenizer, e.g. 'summarize: {source}' (default: by task)"
+    )
+    passage_separator: str | None = Field(
+        None, description="of a checkpoint: what stands between the passages of a context given as a list (default: a space)"
+    )
+    max_source_tokens: Count | None = Field(
+        None, description="of a checkpoint: longer sources are truncated (default: all positions)"
+    )
+
+    def told(self) -> Told:
+        """What these flags say of a model."""
+        return Told(
+            task=self.task,
+            languages=self.languages(),
+            source_template=self.source_template,
+            passage_separator=self.passage_separator,
+            max_source_tokens=self.max_source_tokens,
+            max_target_tokens=self.max_target_tokens,
+            allow_pickle=self.allow_pickle,
+        )
+
+
+class TeacherFlags(ModelFlags):
+    """Of commands that use a translator in the directions of a data set, and not in one at a time."""
+
+    both_directions: bool = Field(False, description="translation: use each pair both ways")
+
+    def told(self) -> Told:
+        return replace(super().told(), both_directions=self.both_directions)
+
+    def source_faults(self, task: Task | None) -> list[str]:
+        """Of these flags together, what can be told before the work."""
+        return [
+            *early.direction_faults(self.both_directions, self.languages()),
+            *early.source_faults(task, self.source_template, self.passage_separator),
+        ]
+
+
+class TrainingFlags(TeacherFlags):
+    """What `compress` and `finetune` share: the optimizer, batches, validation, resuming."""
+
     epochs: Positive = Field(20.0, description="passes over the training data")
     max_steps: Annotated[int, Field(ge=0)] | None = Field(
         None, description="optimizer steps, in place of epochs; 0: only pack"
@@ -143,13 +191,6 @@ class TrainingFlags(DataFlags):
         None, description="serve Prometheus metrics on this port while training; 0: any free one (default: none)"
     )
     workers: Count = Field(1, description="processes that share each step by its batches, on the machines of RAY_ADDRESS")
-
-    def training_faults(self) -> list[str]:
-        """Of these flags together, what can be told before the work."""
-        return [
-            *early.direction_faults(self.both_directions, self.languages()),
-            *early.source_faults(self.task, self.source_template, self.passage_separator),
-        ]
 
     @model_validator(mode="after")
     def _whole_shares(self) -> Self:

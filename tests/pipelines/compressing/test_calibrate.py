@@ -43,7 +43,7 @@ def test_without_steps_a_student_is_calibrated_and_says_so(teachers, pairs, sour
     assert not (output / "training").exists()
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["flags"]["calibration"] == ["sources.jsonl"]
-    assert 10 < manifest["calibration"]["examples"] <= 20  # less those for which the teacher writes nothing
+    assert 0 < manifest["calibration"]["examples"] <= 20  # less those for which the teacher writes nothing
     assert manifest["calibration"]["lost"] < 1
     assert "| calibrated on | " in (output / "README.md").read_text()
     assert dqbart("inspect", str(output)) == 0

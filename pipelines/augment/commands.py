@@ -1,0 +1,94 @@
+"""Flags of `dqbart augment`, each declared once with its default and meaning.
+
+This module imports nothing heavy, so that `--help` is quick; the work is imported when the command runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from compress.commands import early
+from compress.commands.flags import ColumnFlags, Count, Share
+from quant.card import Task
+
+_OF_ONE_TASK: dict[str, tuple[Task, ...]] = {
+    "shuffle": ("question-answering",),
+    "crop": ("question-answering",),
+    "crop_words": ("question-answering",),
+    "questions": ("question-answering",),
+    "question_sentences": ("question-answering",),
+    "gap_sentences": ("summarization",),
+    "prefix": ("summarization",),
+    "prefix_share": ("summarization",),
+    "made_up": ("question-answering", "summarization"),
+    "made_up_words": ("question-answering", "summarization"),
+    "kept_words": ("question-answering", "summarization"),
+}
+"""Flags that not every task has, and which do."""
+
+
+class Augment(ColumnFlags):
+    """Make more training data of the data there is, by rules and without a model; the same again by the same seed."""
+
+    task: Task = Field(description="decides column names, and what is made")
+    source: list[str] = Field(
+        min_length=1, description="data: .jsonl, .csv or .parquet files, or hub ids NAME[:CONFIG][@SPLIT]"
+    )
+    output: Path = Field(description="JSON-lines file that is written, with the task's own column names")
+    seed: int = Field(0, description="seed of all that is drawn")
+    limit: Count | None = Field(None, description="rows used of each source, from its start (default: all)")
+    copies: Count = Field(1, description="rows made of each row, each altered by draws of its own")
+    shuffle: Share = Field(0.0, description="questions: share of rows whose context has its sentences in another order")
+    crop: Share = Field(
+        0.0, description="questions: share of rows whose context is cut to what is around the answer, if that is a phrase"
+    )
+    crop_words: list[Count] = Field(
+        [40, 160], description="questions: least and most words that such a context has", min_length=2, max_length=2
+    )
+    questions: Count | None = Field(
+        None, description="make so many questions of the data's texts, of any column, in place of copies of its rows"
+    )
+    question_sentences: list[Count] = Field(
+        [2, 6], description="least and most sentences of the passages of these", min_length=2, max_length=2
+    )
+    gap_sentences: bool = Field(
+        False, description="summaries: in place of the target, the sentence that says most of the rest and of the target"
+    )
+    prefix: str | None = Field(None, description="summaries: what stands before a share of the sources, as 'title: '")
+    prefix_share: Share = Field(0.5, description="that share")
+    made_up: Share = Field(0.0, description="share of rows that have words made up, the same ones in all their texts")
+    made_up_words: Share = Field(0.6, description="share of the words of such a row that are")
+    kept_words: Annotated[int, Field(ge=0)] = Field(1000, description="most frequent words, which never are")
+
+    def faults(self) -> list[str]:
+        """What can be told before the work."""
+        if self.task == "translation":
+            return ["--task translation: question-answering and summarization are accepted"]
+        names = sorted(self.model_fields_set & _OF_ONE_TASK.keys())
+        return [
+            *(
+                f"--{name.replace('_', '-')} is of {' and '.join(_OF_ONE_TASK[name])}: --task is {self.task}"
+                for name in names
+                if self.task not in _OF_ONE_TASK[name]
+            ),
+            *(
+                f"--{name} = {low},{high}: the least first, then the most"
+                for name, (low, high) in (("crop-words", self.crop_words), ("question-sentences", self.question_sentences))
+                if low > high
+            ),
+            *early.data_faults(self.source, self._columns_of_task(), self.fields()),
+        ]
+
+    def _columns_of_task(self) -> Task | None:
+        """The task whose columns the data must have; None where one of any name will do."""
+        return None if self.questions else self.task
+
+    def cli_cmd(self) -> None:
+        early.stop_at("augment", self.faults())
+        from pipelines.augment.run_augment import run_augment
+
+        sys.exit(run_augment(self))
