@@ -11,22 +11,30 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from transformers import PreTrainedModel
 
 from compress.calibration.calibration import Mapped, calibrate, parts_of
 from compress.calibration.saved import Saved
+from compress.calibration.tuning import TuningSettings, tune
 from compress.data.encoded import Encoded, EncodedFiles, in_chunks, write_encoded
 from compress.data.text_format import Example
 from compress.errors import CompressError
+from compress.manifest import told
 from compress.model.teacher import Teacher
 from compress.training.earlier_run import CALIBRATION
 from compress.training.group import Group
+from compress.training.loop import TrainingSettings
 from compress.training.progress import advancing
+from quant.scheme import WEIGHT_BITS, Scheme
 
 EXAMPLES = 2048
+RECORDS = ("calibration", "tuning")
+"""Of a manifest."""
+TUNE_STEPS = 60
+TuneScales = Literal["auto", "on", "off"]
 NUMBERS = 2**25
 """Tokens times width of a stream of states, at most, where no number of examples is asked for: 128 MiB of float32."""
 _CHUNK = 64
@@ -43,9 +51,24 @@ class CalibrationPlan:
     """None: where there are no steps of training, and something that calibration makes good."""
     examples: int | None = None
     """None: 2,048, or as many as fit in memory."""
+    tune_scales: TuneScales = "auto"
+    """Afterwards, with codes fixed; auto: where it pays, which is with embeddings at 2 bits and with dropped layers."""
+    tune_steps: int = TUNE_STEPS
 
 
 AS_USUAL = CalibrationPlan()
+
+
+def is_tuned(plan: CalibrationPlan, calibrated: bool, steps: bool, dropped: bool, scheme: Scheme | None) -> bool:
+    """Whether to tune the scales of a student; `steps` says that training follows. Raises CalibrationError.
+
+    Of itself, that is done where no training does it as well.
+    """
+    if plan.tune_scales == "on" and scheme is None:
+        raise CalibrationError("tune_scales is on: a student in full precision has no scales to tune")
+    if plan.tune_scales != "auto" or scheme is None:
+        return plan.tune_scales == "on"
+    return calibrated and not steps and (dropped or scheme.embedding_bits == min(WEIGHT_BITS))
 
 
 class CalibrationError(CompressError):
@@ -70,20 +93,46 @@ class Calibrating:
     """Of one run."""
 
     plan: CalibrationPlan
-    sources: Sources
+    sources: Sources | None
+    """None: the student is not calibrated."""
+    tuned: bool
     teacher: Teacher
     layers: Mapped
     output: Path
     console: Console
     group: Group
-    seed: int
+    training: TrainingSettings
     max_target_tokens: int
 
-    def run(self, student: PreTrainedModel, run_plan: Mapping[str, Any]) -> dict[str, Any]:
-        """Calibrate the student in place; returns the record. Raises CalibrationInterrupted, with what was done saved.
+    def run(
+        self, student: PreTrainedModel, encoded: Sequence[Encoded], run_plan: Mapping[str, Any]
+    ) -> dict[str, Mapping[str, Any]]:
+        """Calibrate the student and tune it, as asked for, in place; returns the records by the names in RECORDS.
 
-        The first of a group does it, and the others take it over from its files. `run_plan` is all that decides the result.
+        Raises CalibrationInterrupted, with what was calibrated saved. `encoded` is what a student is tuned on that was not
+        calibrated; `run_plan` is all that decides the result.
         """
+        found: dict[str, Mapping[str, Any]] = {}
+        if self.sources is not None:
+            record = self._calibrate(student, run_plan)
+            self.console.print(f"calibrated on {told(record)}", highlight=False, soft_wrap=True)
+            encoded, found["calibration"] = EncodedFiles(self.output / CALIBRATION / "examples"), record
+        if self.tuned:
+            found["tuning"] = self._tune(student, encoded)
+        return found
+
+    def _tune(self, student: PreTrainedModel, encoded: Sequence[Encoded]) -> Mapping[str, Any]:
+        settings = TuningSettings(self.plan.tune_steps, bf16=self.training.bf16, seed=self.training.seed)
+        try:
+            tune(student, self.teacher.model, encoded, settings, self.console, self.group)
+        except KeyboardInterrupt:
+            if self.sources is None:
+                raise
+            raise CalibrationInterrupted from None
+        return {"steps": self.plan.tune_steps}
+
+    def _calibrate(self, student: PreTrainedModel, run_plan: Mapping[str, Any]) -> dict[str, Any]:
+        """The first of a group does it, and the others take it over from its files."""
         saved = Saved(self.output / CALIBRATION)
         record = self.group.from_first(lambda: self._calibrated(student, saved, run_plan))
         if self.group.rank:
@@ -111,6 +160,7 @@ class Calibrating:
 
     def _examples(self) -> list[Encoded]:
         """The texts that are drawn, with what the teacher writes for them."""
+        assert self.sources is not None, "calibrated"
         chosen = self._chosen(self.sources.load())
         folder = self.output / CALIBRATION / "labelling"
         folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +177,7 @@ class Calibrating:
     def _chosen(self, examples: Sequence[Example]) -> list[Example]:
         """Drawn by the seed: as many as asked for, or as fit into memory."""
         order = list(range(len(examples)))
-        random.Random(f"{self.seed}/calibration").shuffle(order)
+        random.Random(f"{self.training.seed}/calibration").shuffle(order)
         drawn = [examples[index] for index in order[: self.plan.examples or EXAMPLES]]
         if self.plan.examples is not None:
             return drawn

@@ -5,6 +5,7 @@
     versions, device               what it ran on
     teacher, train, valid          sha256 of weights and texts, so that the same can be found or told from another
     calibration                    where there was one: its texts, tokens, seconds, and what of the last states it lost
+    tuning                         where there was one: its steps
     started, finished, steps, …    the course of the run (`compress.training.course`)
 
 Written with each new best, and once more when the run ends: `finished` is null in a run that was interrupted.
@@ -63,6 +64,8 @@ def summary(manifest: Manifest) -> dict[str, str]:
         lines = {"trained on": named["train"], "validated on": named["valid"], "steps": steps, "seed": str(manifest["seed"])}
         if calibration := manifest.get("calibration"):
             lines["calibrated on"] = told(calibration)
+        if tuning := manifest.get("tuning"):
+            lines["scales tuned"] = f"{tuning['steps']:,} steps"
         if manifest["tokens_per_second"]:
             speed = f"{manifest['tokens_per_second']:,} tokens/s"
             lines["trained in"] = f"{manifest['seconds'] / 60:,.1f} min at {speed} ({manifest['device']})"

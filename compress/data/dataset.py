@@ -65,7 +65,7 @@ def load_examples(
 ) -> list[Example]:
     """Read examples, dropping those with an empty source or target, of which `tell` is told. Raises DatasetError.
 
-    Without `labels` a target may be missing, or empty.
+    Without `labels` a target may be missing, or empty: then there is no example of the other direction.
     """
     table = load_table(name, split, fields.reading)
     sources, target = columns_of(name, task, fields, table.columns, labels)

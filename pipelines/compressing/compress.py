@@ -97,6 +97,12 @@ class Compress(TrainingFlags):
     calibration_examples: Count | None = Field(
         None, description="how many of them are drawn (default: 2,048, fewer of long texts and wide models)"
     )
+    tune_scales: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="after it train scales, biases and normalizations for a few steps, with codes fixed; auto: with 2-bit "
+        "embeddings or dropped layers, where no training follows",
+    )
+    tune_steps: Count = Field(60, description="how many steps, of 1,024 tokens")
     measure_batches: Count = Field(16, description="batches that heads and blocks are measured on for these two")
 
     @model_validator(mode="before")

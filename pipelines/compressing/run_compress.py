@@ -77,7 +77,9 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         max_target_tokens=min(settings.max_target_tokens, teacher.architecture.max_position_embeddings),
         scales=WeightScales(settings.scales == "learned", settings.clip, settings.ternary),
         structure=StructureGoals(settings.prune_heads, settings.target_ratio, settings.measure_batches),
-        calibration=CalibrationPlan(settings.calibrate, settings.calibration_examples),
+        calibration=CalibrationPlan(
+            settings.calibrate, settings.calibration_examples, settings.tune_scales, settings.tune_steps
+        ),
     )
     fields, tell = settings.fields(), partial(console.print, markup=False, highlight=False, soft_wrap=True)
 
@@ -104,8 +106,8 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         observation,
         open_student,
         RECIPES[settings.recipe],
-        write_outputs,
         Sources(calibration_texts, written_by),
+        write_outputs,
     )
     tell(told(settings.recipe, settings.model_dump()))
     if code := unsaid_language(card, language_codes(teacher.text_format.tokenizer)):
@@ -113,7 +115,6 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
             f"warning: sources are marked as {code}, and nothing says which language outputs are in: "
             "--source-language and --target-language do"
         )
-
     return compression.run(train, lambda: load(settings.valid, "validation", settings.valid_examples), resume)
 
 
