@@ -166,8 +166,10 @@ class BenchBatch(Command):
 class BenchTraining(Command):
     """Speed of a training step beside the naive loop: all outputs of teacher and student, float32; in turns, on the CPU."""
 
-    teacher: CliPositionalArg[str] = Field(description="folder or hub id of a fine-tuned BART or mBART checkpoint")
-    task: Task = Field(description="decides column names and the source template")
+    teacher: CliPositionalArg[str] = Field(
+        description="folder or hub id of a fine-tuned BART or mBART: a checkpoint, or an artifact"
+    )
+    task: Task | None = Field(None, description="decides column names and the source template; an artifact has its own")
     train: str = Field(description="training data: a .jsonl, .csv or .parquet file, or a hub id NAME[:CONFIG][@SPLIT]")
     source_language: str | None = Field(None, description="language code of the source column, e.g. de_DE (mBART)")
     target_language: str | None = Field(None, description="language code of the target column, e.g. en_XX (mBART)")

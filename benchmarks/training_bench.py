@@ -112,6 +112,7 @@ def _prepare(side: Side, settings: BenchTraining, tell: Callable[[int], None]) -
     from compress.model.quantized_modules import quantize_modules
     from compress.model.student import build_student, spaced_layers
     from compress.model.teacher import load_teacher
+    from compress.model.told import Told
     from compress.training.allocation import keep_freed_memory
     from compress.training.loop import StepReport, Trainer, TrainingSettings
     from compress.training.losses import LayerMap, LossWeights
@@ -120,9 +121,11 @@ def _prepare(side: Side, settings: BenchTraining, tell: Callable[[int], None]) -
 
     torch.set_num_threads(settings.threads)
     pair = settings.source_language, settings.target_language
-    teacher = load_teacher(settings.teacher, settings.task, pair if any(pair) else ())
-    languages = Languages(settings.source_language, settings.target_language)
-    examples = load_examples(settings.train, "train", settings.task, Fields(), languages, settings.examples)
+    told = Told(settings.task, pair if any(pair) else ())
+    teacher = load_teacher(settings.teacher, told)
+    card = teacher.text_format.card
+    languages = Languages.told(told.completed(card))
+    examples = load_examples(settings.train, "train", card.task, Fields(), languages, settings.examples)
     encoded = teacher.text_format.encode(examples, min(128, teacher.architecture.max_position_embeddings))
     layers = Layers.parse(settings.layers)
     student = build_student(teacher.model, layers, "last")

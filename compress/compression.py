@@ -36,6 +36,7 @@ from compress.training.group import Alone, Group
 from compress.training.loop import Trainer, TrainingSettings
 from compress.training.losses import LayerMap
 from compress.training.observers import LOG_ONLY, Observation
+from compress.training.on_policy import Ask
 from compress.training.origin import origin
 from compress.training.progress import advancing
 from compress.training.run import TrainingRun
@@ -54,6 +55,10 @@ Load = Callable[[], Sequence[Example]]
 OpenStudent = Callable[[Path, PreTrainedModel, int], AbstractContextManager[Decoder]]
 """What decodes a student in validation: given the folder that it is packed in, itself, and how many padded tokens times
 beams `generate` may take in a batch."""
+
+
+WriteOutputs = Callable[[Path, Sequence[Ask], torch.device], list[list[int]]]
+"""What has a student write, given the folder that it is packed in and the device that it is trained on."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +91,19 @@ class Compression:
         observation: Observation = LOG_ONLY,
         open_student: OpenStudent | None = None,
         recipe: Mapping[str, Any] | None = None,
+        write_outputs: WriteOutputs | None = None,
     ) -> None:
         """`flags` and `recipe`, what the name of a recipe among them stands for, are for the manifest.
 
-        Without `open_student` a student is validated as a plain one is, by `generate`.
+        Without `open_student` a student is validated as a plain one is, by `generate`; without `write_outputs` it is not
+        trained on its own outputs.
         """
         self.group: Group = group or Alone()
         self.flags = flags or {}
         self.recipe = recipe or {}
         self.observation = observation
         self._open_student = open_student
+        self._write_outputs = write_outputs
         self._says_how = True
         self.teacher = teacher
         self.plan = plan
@@ -140,6 +148,7 @@ class Compression:
             self.plan.training,
             group=self.group,
             bad_batches=self._bad_batches,
+            write=self._write if self._write_outputs else None,
         )
         if trainer.pace.finished:
             if self.group.rank == 0:
@@ -247,12 +256,29 @@ class Compression:
         if self.plan.scheme is None or self._open_student is None:
             yield PlainDecoder(self.student, self.teacher.text_format, self.plan.decoding, tokens)
             return
-        folder = self.output / "training" / "validated"
+        with (
+            self._packed("validated", self.plan.scheme) as folder,
+            self._open_student(folder, self.student, tokens) as decoder,
+        ):
+            yield decoder
+
+    def _write(self, asks: Sequence[Ask]) -> list[list[int]]:
+        """Outputs of the student as it is."""
+        assert self.plan.scheme is not None
+        assert self._write_outputs is not None
+        most = min(self.plan.max_target_tokens, self.teacher.architecture.max_position_embeddings - 1)
+        asks = [ask._replace(most_tokens=min(ask.most_tokens, most)) for ask in asks]
+        with self._packed("writing", self.plan.scheme) as folder:
+            return self._write_outputs(folder, asks, self.student.device)
+
+    @contextmanager
+    def _packed(self, name: str, scheme: Scheme) -> Iterator[Path]:
+        """A folder with the student as it is, for a while."""
+        folder = self.output / "training" / name
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
         try:
-            self._write_artifact(folder, self.plan.scheme)
-            with self._open_student(folder, self.student, tokens) as decoder:
-                yield decoder
+            self._write_artifact(folder, scheme)
+            yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

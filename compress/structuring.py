@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 from compress.data.batches import Batch, collate, epoch_batches
 from compress.data.encoded import Encoded
 from compress.model.bit_budget import spend
-from compress.model.heads import heads_to_keep, keep_heads, score_heads
+from compress.model.heads import heads_to_keep, keep_heads, live_heads, score_heads
 from compress.model.sensitivity import FEWER_BITS, Objective, Sensitivity, losses_measured, measure_sensitivity
 from compress.training.group import Group
 from compress.training.loop import TrainingSettings
@@ -114,13 +114,15 @@ class StructureSearch:
         ]
 
     def _heads(self, student: PreTrainedModel) -> Heads:
-        share = self.goals.prune_heads
+        share, live = self.goals.prune_heads, live_heads(student)
         if share == 0:
-            return {}
+            return live
         batches = self._batches(student)
         with advancing(self.console, "scoring heads", len(batches)) as advance:
             scores = score_heads(student, batches, advance)
         kept = heads_to_keep(scores, share)
+        for block, indices in live.items():  # of which heads of zeros are the first to go, as far as the share reaches
+            kept[block] = [index for index in kept.get(block, indices) if index in indices] or indices[:1]
         self._write(HEADS_FILE, {"share": share, "scores": _lists(scores), "kept": kept})
         self.console.print(_heads_table(scores, kept))
         return kept

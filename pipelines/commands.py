@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg
 
 from compress.commands import early
-from compress.commands.flags import Count, DataFlags
+from compress.commands.flags import Count, TeacherFlags
 from compress.data.dataset import Fields
 from compress.data.tables import Reading
 from dqbart.cli import Command
@@ -25,7 +25,7 @@ class Sweep(Command):
     """Compress one teacher in many ways, evaluate and time each student; repeat the command to continue."""
 
     config: CliPositionalArg[Path] = Field(description="YAML file with the settings below, keys like new_tokens")
-    teacher: str = Field(description="folder or hub id of a fine-tuned BART or mBART checkpoint")
+    teacher: str = Field(description="folder or hub id of a fine-tuned BART or mBART: a checkpoint, or an artifact")
     test: str = Field(description="data that all are scored on: a .jsonl, .csv or .parquet file, or a hub id")
     output: Path = Field(description="folder of the runs, the table and the plot")
     layers: list[str] = Field([], description="layers of the grid, E-D each")
@@ -51,6 +51,12 @@ class Sweep(Command):
         """The grid, then the extra runs. Raises ValueError for settings that `dqbart compress` would refuse."""
         return runs_of(self.compress, self.layers, self.bits, self.extra)
 
+    def task(self) -> Task:
+        """Of all runs, or the teacher's own."""
+        task = early.task_of(self.teacher, self.runs()[0].task)
+        assert task is not None, "a fault otherwise"
+        return task
+
     def faults(self) -> list[str]:
         """What can be told before the work, of all runs."""
         return [
@@ -70,36 +76,27 @@ class Sweep(Command):
         sys.exit(run_sweep(self))
 
 
-class PseudoLabel(DataFlags):
+class PseudoLabel(TeacherFlags):
     """Write a teacher's own outputs for a data set, to train students on; the same command continues a file."""
 
     teacher: CliPositionalArg[str] = Field(
         description="an artifact's folder, or folder or hub id of a fine-tuned BART or mBART checkpoint, packed to 8-8-8"
     )
-    task: Task = Field(description="decides column names and the source template")
     source: str = Field(description="data: a .jsonl, .csv or .parquet file, or a hub id NAME[:CONFIG][@SPLIT]")
     output: Path = Field(description="JSON-lines file of rows with the teacher's output in place of the target")
-    both_directions: bool = Field(False, description="translation: label each pair both ways")
-    source_template: str | None = Field(
-        None, description="text given to a checkpoint's tokenizer, e.g. 'summarize: {source}'"
-    )
-    passage_separator: str | None = Field(
-        None, description="of a checkpoint: what stands between the passages of a context given as a list (default: a space)"
-    )
-    max_source_tokens: Count | None = Field(None, description="longer sources of a checkpoint are truncated")
     limit: Count | None = Field(None, description="rows used, from the start of the data (default: all)")
     workers: Count = Field(1, description="processes that label, each with an engine of its own")
     threads: Count = Field(1, description="CPU threads of each worker")
     batch_rows: Count = Field(128, description="rows that an engine decodes together: beams of all its requests")
 
     def cli_cmd(self) -> None:
+        task = early.task_of(self.teacher, self.task)
         early.stop_at(
             "pseudo-label",
             [
-                *early.model_faults(self.teacher),
-                *early.data_faults([self.source], self.task, self.fields()),
-                *early.direction_faults(self.both_directions, self.languages()),
-                *early.source_faults(self.task, self.source_template, self.passage_separator),
+                *early.told_faults(self.teacher, self.told()),
+                *early.data_faults([self.source], task, self.fields()),
+                *self.source_faults(task),
             ],
         )
         from pipelines.pseudo_label.run_pseudo_label import run_pseudo_label

@@ -17,7 +17,7 @@ from compress.data.dataset import Fields, columns_of
 from compress.data.tables import is_local, load_table
 from compress.data.texts import check_texts
 from compress.errors import CompressError
-from compress.scoring.asked import check_asked
+from compress.model.told import Told, taken_over
 from compress.training.earlier_run import refuse_earlier_run
 from quant.card import Card, CardError, Task, separator_faults, template_faults
 from quant.strange_files import MissingFileError, StrangeFileError, read_json
@@ -80,13 +80,24 @@ def card_of(name: str) -> Card | None:
         return None
 
 
-def scored_faults(name: str, task: Task | None, languages: LanguagePair) -> list[str]:
-    """Of a model that is to be scored: an artifact, or any other one with a task."""
+def task_of(name: str, task: Task | None) -> Task | None:
+    """The task that is said, or an artifact's own."""
+    card = None if task else card_of(name)
+    return card.task if card else task
+
+
+def task_faults(name: str, task: Task | None) -> list[str]:
+    """Of a model that may know its task."""
+    return [] if task_of(name, task) else [f"{name} is no packed artifact, so --task is needed"]
+
+
+def told_faults(name: str, told: Told) -> list[str]:
+    """Of a model and what is said of it: an artifact, whose card may contradict it, or any other one with a task."""
     if faults := model_faults(name):
         return faults
     if (card := card_of(name)) is None:
-        return [] if task else [f"{name} is no packed artifact, so --task is needed"]
-    return _told(partial(check_asked, name, card, task, languages))
+        return task_faults(name, told.task)
+    return _told(partial(taken_over, name, card, told))
 
 
 def direction_faults(both: bool, languages: LanguagePair) -> list[str]:
@@ -97,8 +108,10 @@ def direction_faults(both: bool, languages: LanguagePair) -> list[str]:
     )
 
 
-def source_faults(task: Task, template: str | None, separator: str | None) -> list[str]:
+def source_faults(task: Task | None, template: str | None, separator: str | None) -> list[str]:
     """Of the template and the separator of passages, where they are given."""
+    if task is None:
+        return []
     faults = [] if template is None else template_faults(task, template)
     return faults + ([] if separator is None else separator_faults(task, separator))
 
@@ -112,13 +125,13 @@ def output_faults(output: Path, resume: bool) -> list[str]:
     return _told(partial(refuse_earlier_run, output))
 
 
-def data_faults(names: Sequence[str], task: Task | None, fields: Fields) -> list[str]:
+def data_faults(names: Sequence[str], task: Task | None, fields: Fields, labels: bool = True) -> list[str]:
     """Of local files: whether they are there, can be read, and have the columns of the task, where that is known."""
 
     def check(name: str) -> None:
         columns = load_table(name, "train", fields.reading).columns
         if task is not None:
-            columns_of(name, task, fields, columns)
+            columns_of(name, task, fields, columns, labels)
 
     return [fault for name in names if is_local(name) for fault in _told(partial(check, name))]
 

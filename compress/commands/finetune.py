@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,6 +12,7 @@ from pydantic_settings import CliPositionalArg
 
 from compress.commands import early
 from compress.commands.flags import Count, Share, TrainingFlags
+from compress.model.told import Told
 
 
 class Finetune(TrainingFlags):
@@ -48,14 +50,26 @@ class Finetune(TrainingFlags):
             raise ValueError("give either a checkpoint or --from-config")
         return self
 
+    def told(self) -> Told:
+        """What an artifact's card says, where these flags do not: it may be trained for another use than its own."""
+        told = super().told()
+        card = early.card_of(self.checkpoint) if self.checkpoint else None
+        if card is None or told.task not in (None, card.task):
+            return told
+        completed = told.completed(card)
+        return completed if self.max_positions is None else replace(completed, max_source_tokens=told.max_source_tokens)
+
     def faults(self) -> list[str]:
         """What can be told before the work."""
         data, fields = [*self.train, *self.valid], self.fields()
         denoising = self.objective == "denoising"
+        start = self.checkpoint or str(self.from_config)
+        task = early.task_of(start, self.task)
         return [
             *(early.model_faults(self.checkpoint) if self.checkpoint else []),
-            *(early.text_faults(data, fields) if denoising else early.data_faults(data, self.task, fields)),
-            *self.training_faults(),
+            *early.task_faults(start, self.task),
+            *(early.text_faults(data, fields) if denoising else early.data_faults(data, task, fields)),
+            *self.source_faults(task),
             *early.output_faults(self.output, self.resume),
         ]
 

@@ -16,6 +16,7 @@ from compress.commands import early
 from compress.data.dataset import Fields
 from compress.data.tables import Reading
 from compress.data.text_files import DELIMITERS
+from compress.model.told import Told
 from dqbart.cli import Command
 from quant.card import Task
 
@@ -113,16 +114,55 @@ class DataFlags(ColumnFlags):
         )
 
 
-class TrainingFlags(DataFlags):
-    """What `compress` and `finetune` share: how texts become sources, the optimizer, batches, validation, resuming."""
+class ModelFlags(DataFlags):
+    """What every command has that loads a model to train with or to decode: how a checkpoint is used, as cards say it."""
 
-    task: Task = Field(description="decides column names, the source template and the metric")
-    both_directions: bool = Field(False, description="translation: train on each pair both ways")
-    source_template: str | None = Field(None, description="text given to the tokenizer, e.g. 'summarize: {source}'")
-    passage_separator: str | None = Field(
-        None, description="what stands between the passages of a context given as a list (default: a space)"
+    task: Task | None = Field(
+        None,
+        description="decides column names, template and metric; needed for a checkpoint, an artifact knows its own",
     )
-    max_source_tokens: Count | None = Field(None, description="longer sources are truncated (default: all positions)")
+    source_template: str | None = Field(
+        None, description="of a checkpoint: text given to the tokenizer, e.g. 'summarize: {source}' (default: by task)"
+    )
+    passage_separator: str | None = Field(
+        None, description="of a checkpoint: what stands between the passages of a context given as a list (default: a space)"
+    )
+    max_source_tokens: Count | None = Field(
+        None, description="of a checkpoint: longer sources are truncated (default: all positions)"
+    )
+
+    def told(self) -> Told:
+        """What these flags say of a model."""
+        return Told(
+            task=self.task,
+            languages=self.languages(),
+            source_template=self.source_template,
+            passage_separator=self.passage_separator,
+            max_source_tokens=self.max_source_tokens,
+            max_target_tokens=self.max_target_tokens,
+            allow_pickle=self.allow_pickle,
+        )
+
+
+class TeacherFlags(ModelFlags):
+    """Of commands that use a translator in the directions of a data set, and not in one at a time."""
+
+    both_directions: bool = Field(False, description="translation: use each pair both ways")
+
+    def told(self) -> Told:
+        return replace(super().told(), both_directions=self.both_directions)
+
+    def source_faults(self, task: Task | None) -> list[str]:
+        """Of these flags together, what can be told before the work."""
+        return [
+            *early.direction_faults(self.both_directions, self.languages()),
+            *early.source_faults(task, self.source_template, self.passage_separator),
+        ]
+
+
+class TrainingFlags(TeacherFlags):
+    """What `compress` and `finetune` share: the optimizer, batches, validation, resuming."""
+
     epochs: Positive = Field(20.0, description="passes over the training data")
     max_steps: Annotated[int, Field(ge=0)] | None = Field(
         None, description="optimizer steps, in place of epochs; 0: only pack"
@@ -151,13 +191,6 @@ class TrainingFlags(DataFlags):
         None, description="serve Prometheus metrics on this port while training; 0: any free one (default: none)"
     )
     workers: Count = Field(1, description="processes that share each step by its batches, on the machines of RAY_ADDRESS")
-
-    def training_faults(self) -> list[str]:
-        """Of these flags together, what can be told before the work."""
-        return [
-            *early.direction_faults(self.both_directions, self.languages()),
-            *early.source_faults(self.task, self.source_template, self.passage_separator),
-        ]
 
     @model_validator(mode="after")
     def _whole_shares(self) -> Self:

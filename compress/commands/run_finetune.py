@@ -50,17 +50,7 @@ def _finetune(settings: Finetune, console: Console) -> int:
 
 def _train(settings: Finetune, initial: Path, group: Group, device: torch.device, resume: bool, console: Console) -> int:
     """What each process does."""
-    languages = settings.languages()
-    teacher = load_teacher(
-        str(initial),
-        settings.task,
-        languages,
-        settings.both_directions,
-        settings.source_template,
-        settings.max_source_tokens,
-        passage_separator=settings.passage_separator,
-        max_target_tokens=settings.max_target_tokens,
-    )
+    teacher = load_teacher(str(initial), settings.told())
     plan = FinetunePlan(
         objective=settings.objective,
         training=training_settings(settings, LossWeights(task=1.0, logits=0.0, attention=0.0, hidden=0.0)),
@@ -95,11 +85,10 @@ def _train(settings: Finetune, initial: Path, group: Group, device: torch.device
 def _examples(
     settings: Finetune, names: Sequence[str], split: str, limit: int | None, tell: Callable[[str], None] = lambda _: None
 ) -> list[Example]:
-    languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
-    fields = settings.fields()
-    return [
-        example for name in names for example in load_examples(name, split, settings.task, fields, languages, limit, tell)
-    ]
+    told, fields = settings.told(), settings.fields()
+    assert told.task is not None, "a fault otherwise"
+    languages = Languages.told(told)
+    return [example for name in names for example in load_examples(name, split, told.task, fields, languages, limit, tell)]
 
 
 def _vocabulary_texts(settings: Finetune) -> list[str]:

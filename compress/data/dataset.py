@@ -11,6 +11,7 @@ from typing import Any
 from compress.data.tables import AS_FOUND, Reading, load_table
 from compress.data.text_format import Example
 from compress.errors import DatasetError
+from compress.model.told import Told
 from quant.card import CONTEXT, Task, passages
 
 # Column names tried in turn where no flag names them: those of the data sets people have.
@@ -45,6 +46,12 @@ class Languages:
     target: str | None = None
     both: bool = False
 
+    @classmethod
+    def told(cls, told: Told) -> Languages:
+        """Those that a model is told to be of."""
+        source, target = told.languages or (None, None)
+        return cls(source, target, told.both_directions)
+
 
 def load_examples(
     name: str,
@@ -54,10 +61,15 @@ def load_examples(
     languages: Languages,
     limit: int | None = None,
     tell: Callable[[str], None] = lambda _: None,
+    labels: bool = True,
 ) -> list[Example]:
-    """Read examples, dropping those with an empty source or target, of which `tell` is told. Raises DatasetError."""
+    """Read examples, dropping those with an empty source or target, of which `tell` is told. Raises DatasetError.
+
+    Without `labels` a target may be missing, or empty.
+    """
     table = load_table(name, split, fields.reading)
-    sources, target = columns_of(name, task, fields, table.columns)
+    sources, target = columns_of(name, task, fields, table.columns, labels)
+    needed = (*sources, "target") if labels else tuple(sources)
     examples: list[Example] = []
     empty: Counter[str] = Counter()
     count = dropped = 0
@@ -69,17 +81,17 @@ def load_examples(
             more = _more_references(row, fields.references, answer)
         except _NoTextError as error:
             raise DatasetError(f"{name}: row {count:,} {error}") from error
-        if missing := [field for field, text in {**texts, "target": answer}.items() if not text]:
+        if missing := [field for field in needed if not {**texts, "target": answer}[field]]:
             dropped += 1
             empty.update(missing)
             continue
         examples.append(Example(texts, answer, pair.source, pair.target, more))
-        if pair.both:
+        if pair.both and answer:
             (source,) = passages(texts["source"])
             examples.append(Example({"source": answer}, source, pair.target, pair.source))
     reasons = ", ".join(f"{count:,} with an empty {field}" for field, count in empty.items())
     if not examples:
-        wanted = " and ".join(f"a {field}" for field in (*sources, "target"))
+        wanted = " and ".join(f"a {field}" for field in needed)
         raise DatasetError(f"{name} has no example with {wanted}, of {count:,} rows{reasons and f': {reasons}'}")
     if dropped:
         tell(f"{name}: {dropped:,} of {count:,} rows dropped: {reasons}")
@@ -97,8 +109,10 @@ def _own_languages(name: str, row: Mapping[str, Any], languages: Languages) -> L
     return Languages(source, target)
 
 
-def columns_of(name: str, task: Task, fields: Fields, columns: Sequence[str]) -> tuple[dict[str, str], str]:
-    """Which columns hold the source texts and the target."""
+def columns_of(
+    name: str, task: Task, fields: Fields, columns: Sequence[str], labels: bool = True
+) -> tuple[dict[str, str], str]:
+    """Which columns hold the source texts and the target, which need not be there without `labels`."""
     if fields.references and fields.references not in columns:
         there = ", ".join(columns) or "none at all"
         raise DatasetError(f"{name} has no column {fields.references}: it has {there}; --references-field names another")
@@ -109,12 +123,14 @@ def columns_of(name: str, task: Task, fields: Fields, columns: Sequence[str]) ->
         if task == "translation" and "translation" in columns and not (fields.source or fields.target):
             return {"source": "translation"}, "translation"
         pairs = _SOURCE_TARGET[task]
-        default = next((pair for pair in pairs if set(pair) <= set(columns)), pairs[0])
+        default = next((pair for pair in pairs if set(pair if labels else pair[:1]) <= set(columns)), pairs[0])
         wanted, target = {"source": fields.source or default[0]}, fields.target or default[1]
-    if missing := [column for column in (*wanted.values(), target) if column not in columns]:
-        flags = " and ".join(f"--{field}-field" for field in (*wanted, "target"))
+    needed = {**wanted, "target": target} if labels else wanted
+    if missing := [column for column in needed.values() if column not in columns]:
+        flags = " and ".join(f"--{field}-field" for field in needed)
         there = ", ".join(columns) or "none at all"
-        raise DatasetError(f"{name} has no column {', '.join(missing)}: it has {there}; {flags} name others")
+        verb = "name" if len(needed) > 1 else "names"
+        raise DatasetError(f"{name} has no column {', '.join(missing)}: it has {there}; {flags} {verb} others")
     return wanted, target
 
 

@@ -63,6 +63,24 @@ def keep_heads(model: PreTrainedModel, kept: Mapping[str, Sequence[int]]) -> Non
         attention.num_heads = len(indices)
 
 
+def live_heads(model: PreTrainedModel) -> dict[str, list[int]]:
+    """Indices of the heads that are more than zeros, of each attention with others, which neither add anything nor learn.
+
+    So come back the heads that a packed teacher has lost, as a stock model has no other place for them.
+    """
+    live: dict[str, list[int]] = {}
+    attention: Any
+    for block, attention in attentions(model).items():
+        heads = _heads(attention)
+        value, out = attention.v_proj, attention.out_proj
+        rows = torch.cat([value.weight, value.bias[:, None]], dim=1).view(heads, -1)
+        columns = out.weight.T.reshape(heads, -1)
+        alive = (rows.any(1) | columns.any(1)).nonzero().flatten().tolist()
+        if len(alive) < heads:
+            live[block] = alive or [0]
+    return live
+
+
 def score_heads(
     model: PreTrainedModel, batches: Sequence[Batch], advance: Callable[[int], None] = lambda _: None
 ) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from compress.model.held_codes import HeldCodes
 from compress.model.quantized_attention import ATTENTION
 from compress.model.straight_through import (
     codes_fault,
@@ -82,6 +83,8 @@ class QuantizedWeight(nn.Module):
         self.clip = scales.bound
         self.ternary = scales.ternary
         self.clip_values: nn.Parameter | None = None
+        self.held: HeldCodes | None = None
+        """What stands for the weight while its codes are not to change."""
         if scales.learned:
             self.learn_scales()
         self._evaluated: Quantized | None = None
@@ -129,12 +132,16 @@ class QuantizedWeight(nn.Module):
 
     def quantize(self) -> Quantized:
         """Codes int8 and scale of the weights as they are now."""
+        if self.held is not None:
+            return self.held.quantized()
         if self.clip_values is not None:
             return quantize_with_learned_scale(self.weight, self.clip_values, self.bits)
         return quantize(self.weight, self.bits, self.granularity, self.clip, self.ternary)
 
     def fake_quantize(self) -> Tensor:
         """The values of `quantize`, float32, with a straight-through gradient."""
+        if self.held is not None:
+            return self.held.values()
         return self._fake_quantize(self.weight, self.clip_values)
 
     def _fake_quantize(self, weight: Tensor, clip_values: Tensor | None) -> Tensor:
@@ -197,6 +204,8 @@ class QuantizedEmbedding(QuantizedWeight):
     def look_up(self, input_ids: Tensor) -> Tensor:
         """Dequantized rows [..., width] of `input_ids`."""
         if self.training:
+            if self.held is not None:
+                return self.held.rows(input_ids)
             rows = functional.embedding(input_ids, self.weight, self.padding_idx)
             clip_values = None if self.clip_values is None else self.clip_values[input_ids].flatten()
             return self._fake_quantize(rows.flatten(0, -2), clip_values).view_as(rows)

@@ -30,7 +30,7 @@ class SeenBatch:
 
     @property
     def is_finite(self) -> bool:
-        return bool(self.losses["total"].isfinite())
+        return all(bool(loss.isfinite()) for loss in self.losses.values())
 
 
 def save_bad_batches(folder: Path, step: int, batches: Sequence[SeenBatch]) -> None:

@@ -26,13 +26,17 @@ from compress.errors import CompressError
 from compress.training.bad_batch import SeenBatch, save_bad_batches
 from compress.training.clock import Clock
 from compress.training.group import Alone, Group
+from compress.training.loss_means import LossMeans
 from compress.training.losses import LayerMap, LossWeights, joint_losses, outputs_of
+from compress.training.on_policy import NO_OWN_OUTPUTS, OnPolicy, OnPolicySettings, Write
 from compress.training.order import Order, Place
 from compress.training.pace import Pace, Schedule, TimeLimit
 from compress.training.precision import Bf16
 from compress.training.state import TrainingState
 
 Noise = Callable[[Encoded, random.Random], Encoded]
+
+OWN = "on-policy "
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class TrainingSettings:
     losses: LossWeights
     limit: TimeLimit | None = None
     """Ends the run in place of `epochs` and `max_steps`."""
+    on_policy: OnPolicySettings = NO_OWN_OUTPUTS
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class StepReport:
     step: int
     steps: int
     losses: dict[str, float]
+    """By name; `OWN` before those of batches whose targets the student wrote."""
     learning_rate: float
     tokens: int
     """Source and target tokens seen since the last report by all processes, without padding."""
@@ -95,11 +101,13 @@ class Trainer:
         group: Group | None = None,
         bad_batches: Path | None = None,
         clock: Clock | None = None,
+        write: Write | None = None,
     ) -> None:
         """`teacher` may be None where no loss needs one; `noise` corrupts an example anew in every epoch.
 
         `group` is who shares the steps, by default nobody; its size divides `accumulate`. `bad_batches` is a folder for the
-        batches of a step that is not finite. `clock` times the steps.
+        batches of a step that is not finite. `clock` times the steps. `write` has the student write, where some batches are
+        to have its outputs for targets.
         """
         self.student = student
         self.teacher = teacher
@@ -113,6 +121,10 @@ class Trainer:
         self._bad_batches = bad_batches
         self._clock = clock or Clock()
         self._order = Order(examples, settings.batch_tokens, settings.seed)
+        self._on_policy: OnPolicy | None = None
+        if settings.on_policy.share and write is not None:
+            own = settings.on_policy
+            self._on_policy = OnPolicy(own, examples, settings.batch_tokens, settings.seed, write, self.group)
         self.steps_per_epoch = max(1, len(self._order) // settings.accumulate)
         steps = settings.max_steps if settings.max_steps is not None else round(settings.epochs * self.steps_per_epoch)
         decayed = [parameter for parameter in student.parameters() if parameter.ndim > 1]
@@ -149,21 +161,18 @@ class Trainer:
         `validate`, `save` and `report`.
         """
         self.student.train()
-        sums: dict[str, Tensor] = {}
-        tokens = counted = 0
+        means = LossMeans(self._loss_names, self.group, self.student.device)
         leads = self.group.rank == 0
         with self.group.interruptible() as interrupted:
             while not self.pace.finished:
                 with self._clock.running():
-                    losses, step_tokens = self._train_step()
-                tokens, counted = tokens + step_tokens, counted + 1
-                _add(sums, losses)
+                    for seen in self._train_step():
+                        means.add(seen.losses, seen.batch.tokens)
                 if self.step % report_every == 0 or self.pace.finished:
                     with self._clock.running():  # of a GPU, what is still under way
-                        means, tokens = self._of_the_group(sums, counted, tokens)
+                        losses, tokens = means.take()
                     if leads:
-                        report(StepReport(self.step, self.steps, means, self.pace.rate, tokens, self._clock.take()))
-                    sums, tokens, counted = {}, 0, 0
+                        report(StepReport(self.step, self.steps, losses, self.pace.rate, tokens, self._clock.take()))
                 validates = self.step % self.validate_every == 0 or self.pace.finished
                 if validates and leads:
                     validate(self.step)
@@ -178,7 +187,8 @@ class Trainer:
     def try_step(self, bf16: bool) -> None:
         """The forward and backward pass of the epoch's first batch, for the time they take: nothing of it stays."""
         self.student.train()
-        torch.autograd.backward(self._losses(self._batch(self._order.ahead(1)[0]).to(self.student.device), bf16)["total"])
+        batch = self._batch(self._order.ahead(1)[0])[0]
+        torch.autograd.backward(self._losses(batch.to(self.student.device), bf16, self.settings.losses)["total"])
         if self.student.device.type == "cuda":
             torch.cuda.synchronize(self.student.device)
         self.optimizer.zero_grad(set_to_none=True)
@@ -187,7 +197,14 @@ class Trainer:
         """Everything that a resumed run needs."""
         order, pace = self._order, self.pace
         return TrainingState.capture(
-            self.student, self.optimizer, pace.scheduler, self.step, order.epoch, order.position, pace.seconds
+            self.student,
+            self.optimizer,
+            pace.scheduler,
+            self.step,
+            order.epoch,
+            order.position,
+            pace.seconds,
+            self._on_policy.state() if self._on_policy else {},
         )
 
     def resume(self, state: TrainingState) -> None:
@@ -195,16 +212,17 @@ class Trainer:
         state.restore(self.student, self.optimizer, self.pace.scheduler)
         self.pace.resume(state.step, state.seconds)
         self._order.go_to(state.epoch, state.position)
+        if self._on_policy:
+            self._on_policy.resume(state.outputs)
 
-    def _train_step(self) -> tuple[dict[str, Tensor], int]:
-        """One optimizer step over this process's share of `accumulate` batches: their mean losses, and the tokens seen."""
+    def _train_step(self) -> list[SeenBatch]:
+        """One optimizer step over this process's share of `accumulate` batches."""
         with self.pace.running():
+            if self._on_policy:
+                self._on_policy.look_ahead(self.step, self._order, self.settings.accumulate)
             seen = self._step()
         self.pace.advance()
-        sums: dict[str, Tensor] = {}
-        for each in seen:
-            _add(sums, each.losses)
-        return {name: loss / len(seen) for name, loss in sums.items()}, sum(each.batch.tokens for each in seen)
+        return seen
 
     def _step(self) -> list[SeenBatch]:
         seen: list[SeenBatch] = []
@@ -214,10 +232,13 @@ class Trainer:
                 continue
             # A seed a batch: dropout is the same in whichever process, and after whatever came before.
             torch.manual_seed(random.Random(f"dropout/{self.settings.seed}/{place.epoch}/{place.position}").getrandbits(63))
-            batch = self._batch(place)
-            losses = self._losses(batch.to(self.student.device), self.bf16)
+            batch, own = self._batch(place)
+            weights = self.settings.losses.on_own_outputs if own else self.settings.losses
+            losses = self._losses(batch.to(self.student.device), self.bf16, weights)
             torch.autograd.backward(losses["total"] * (self.group.size / self.settings.accumulate))
             detached = {name: loss.detach() for name, loss in losses.items()}
+            if own:  # the cross-entropy with itself says nothing
+                detached = {f"{OWN}{name}": loss for name, loss in detached.items() if name != "task"}
             seen.append(SeenBatch(number, place.epoch, place.indices, batch, detached))
         self.group.average([parameter.grad for parameter in self.student.parameters() if parameter.grad is not None])
         norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), self.settings.clip_norm)
@@ -226,14 +247,6 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return seen
-
-    def _of_the_group(self, sums: dict[str, Tensor], steps: int, tokens: int) -> tuple[dict[str, float], int]:
-        """Mean losses over so many steps, and the sum of tokens, over all processes."""
-        figures = torch.stack([*sums.values(), torch.tensor(float(tokens), device=self.student.device)])
-        self.group.average([figures])
-        *totals, mean_tokens = figures.tolist()
-        means = {name: total / steps for name, total in zip(sums, totals, strict=True)}
-        return means, round(mean_tokens * self.group.size)
 
     def _not_finite(self, seen: list[SeenBatch]) -> NonFiniteLossError:
         """Keep the step's batches whose loss is not finite; all of them where only the gradient is not."""
@@ -247,8 +260,12 @@ class Trainer:
         losses = "; ".join(str({name: float(loss) for name, loss in each.losses.items()}) for each in bad or seen)
         return NonFiniteLossError(f"step {self.step + 1}: the gradient is not finite; losses are {losses}{kept}")
 
-    def _losses(self, batch: Batch, bf16: bool) -> dict[str, Tensor]:
-        weights = self.settings.losses
+    @property
+    def _loss_names(self) -> list[str]:
+        names = self.settings.losses.names
+        return [*names, *(f"{OWN}{name}" for name in names if name != "task")]
+
+    def _losses(self, batch: Batch, bf16: bool, weights: LossWeights) -> dict[str, Tensor]:
         teacher = None
         if weights.needs_teacher and self.teacher is not None:
             with torch.inference_mode():
@@ -256,17 +273,14 @@ class Trainer:
         student = outputs_of(self.student, batch, weights, bf16)
         return joint_losses(student, teacher, batch, weights, self.layers)
 
-    def _batch(self, place: Place) -> Batch:
-        examples = [self._example(place.epoch, index) for index in place.indices]
-        return collate(examples, self.student.config.pad_token_id)
+    def _batch(self, place: Place) -> tuple[Batch, bool]:
+        """The batch, and whether the student wrote its targets."""
+        own = self._on_policy.examples(place) if self._on_policy else None
+        examples = own or [self._example(place.epoch, index) for index in place.indices]
+        return collate(examples, self.student.config.pad_token_id), own is not None
 
     def _example(self, epoch: int, index: int) -> Encoded:
         if self.noise is None:
             return self.examples[index]
         # A generator an example: a resumed run meets the same noise without replaying what came before.
         return self.noise(self.examples[index], random.Random(f"{self.settings.seed}/{epoch}/{index}"))
-
-
-def _add(sums: dict[str, Tensor], losses: dict[str, Tensor]) -> None:
-    for name, loss in losses.items():
-        sums[name] = sums[name] + loss if name in sums else loss

@@ -17,7 +17,7 @@ position, as query, key or state, never counts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -45,6 +45,17 @@ class LossWeights:
     @property
     def needs_teacher(self) -> bool:
         return bool(self.logits or self.kl or self.attention or self.hidden)
+
+    @property
+    def names(self) -> list[str]:
+        """Those that `joint_losses` gives, where there is a teacher if one is needed."""
+        weighed = [name for name in ("logits", "kl", "attention", "hidden") if getattr(self, name)]
+        return ["total", "task", *weighed]
+
+    @property
+    def on_own_outputs(self) -> LossWeights:
+        """Those of a batch whose targets the student wrote: they are no labels."""
+        return replace(self, task=0.0)
 
     @property
     def of_tokens(self) -> TokenWeights:

@@ -62,9 +62,11 @@ class Lines:
 class TrainingProgress:
     """A context manager around a run: the first observer, which tells the others and closes them at the end."""
 
-    def __init__(self, steps: int, start: int, console: Console, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self, steps: int, start: int, console: Console, observers: Sequence[Observer] = (), what: str = "training"
+    ) -> None:
         self._bar = progress_bar(console)
-        self._task = self._bar.add_task("training", total=steps or None, completed=start)
+        self._task = self._bar.add_task(what, total=steps or None, completed=start)
         self._figures = Text()
         self._live = Live(Group(self._bar, self._figures), console=console)
         self._console = console

@@ -2,6 +2,7 @@
 
 training/last/student.safetensors     full-precision weights of the student
 training/last/optimizer.safetensors   first and second moments, random state
+training/last/outputs.safetensors     the student's own outputs that are still to be trained on (on-policy distillation)
 training/last/state.json              step, place in the epoch, learning-rate schedule, seconds of a run that time limits
 training/best.safetensors             full-precision weights of the best validation
 """
@@ -9,7 +10,7 @@ training/best.safetensors             full-precision weights of the best validat
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ class TrainingState:
     position: int
     seconds: float = 0.0
     """`compress.training.pace.Pace.seconds`."""
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    """`compress.training.on_policy.OnPolicy.state`."""
 
     @classmethod
     def capture(
@@ -49,6 +52,7 @@ class TrainingState:
         epoch: int,
         position: int,
         seconds: float,
+        outputs: dict[str, Tensor],
     ) -> TrainingState:
         moments = {"random_state": torch.get_rng_state()}
         if torch.cuda.is_available():
@@ -58,7 +62,7 @@ class TrainingState:
                 if parameter in optimizer.state:
                     moments[f"{name}.{moment}"] = optimizer.state[parameter][moment]
         schedule = {key: value for key, value in scheduler.state_dict().items() if key in ("last_epoch", "_step_count")}
-        return cls(full_precision_weights(student), moments, schedule, step, epoch, position, seconds)
+        return cls(full_precision_weights(student), moments, schedule, step, epoch, position, seconds, outputs)
 
     def restore(self, student: PreTrainedModel, optimizer: torch.optim.Optimizer, scheduler: Any) -> None:
         """Put everything back in place, in the student's own tensors."""
@@ -85,6 +89,7 @@ class TrainingState:
             weights = {name: tensor.contiguous() for name, tensor in self.weights.items()}
             save_file(weights, partial / "student.safetensors")
             save_file(self.moments, partial / "optimizer.safetensors")
+            save_file(self.outputs, partial / "outputs.safetensors")
             place = {key: getattr(self, key) for key in _PLACE}
             (partial / "state.json").write_text(json.dumps({**record, **place}, indent=2) + "\n")
 
@@ -96,12 +101,13 @@ class TrainingState:
             record = json.loads((folder / "state.json").read_text())
             weights = load_file(folder / "student.safetensors")
             moments = load_file(folder / "optimizer.safetensors")
+            outputs = load_file(folder / "outputs.safetensors")
             place = {key: record.pop(key) for key in _PLACE}
         except FileNotFoundError as error:
             raise ResumeError(f"nothing to resume: {error.filename} does not exist") from error
         except Exception as error:
             raise ResumeError(f"{folder} cannot be resumed from: {error}") from error
-        return cls(weights, moments, **place), record
+        return cls(weights, moments, **place, outputs=outputs), record
 
 
 def _rates(scheduler: Any) -> list[float]:

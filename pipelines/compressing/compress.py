@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg
 
 from compress.commands import early
-from compress.commands.flags import Count, Positive, ScheduleName, TrainingFlags, Weight
+from compress.commands.flags import Count, Positive, ScheduleName, Share, TrainingFlags, Weight
 from pipelines.compressing.recipes import DEFAULT, DEFAULTS, Recipe, with_recipe
 from quant.scheme import Layers, Scheme
 
@@ -29,7 +29,9 @@ Ratio = Annotated[float, BeforeValidator(_without_x), Field(gt=1)]
 class Compress(TrainingFlags):
     """Compress a fine-tuned BART or mBART checkpoint: fewer layers, joint distillation and quantization, packed."""
 
-    teacher: CliPositionalArg[str] = Field(description="folder or hub id of a fine-tuned BART or mBART checkpoint")
+    teacher: CliPositionalArg[str] = Field(
+        description="folder or hub id of a fine-tuned BART or mBART: a checkpoint, or an artifact"
+    )
     train: list[str] = Field(
         min_length=1, description="training data: .jsonl, .csv or .parquet files, or hub ids NAME[:CONFIG][@SPLIT]"
     )
@@ -61,6 +63,12 @@ class Compress(TrainingFlags):
         "forward-kl", description="which: KL(teacher || student), KL(student || teacher), or to the mean of both"
     )
     temperature: Positive = Field(1.0, description="of the softmax of both in that term")
+    on_policy: Share = Field(
+        0.0,
+        description="share of the batches whose targets the student writes, for the teacher to say what should come next; "
+        "with 1, sources are all that --train needs",
+    )
+    on_policy_every: Count = Field(25, description="steps after which the student writes anew")
     scales: Literal["computed", "learned"] = Field(
         DEFAULTS["scales"], description="scales of weights: from the weights (the paper), or trained with them (LSQ)"
     )
@@ -108,12 +116,31 @@ class Compress(TrainingFlags):
             )
         return self
 
+    @model_validator(mode="after")
+    def _own_outputs(self) -> Self:
+        if self.on_policy and self.bits == FULL_PRECISION:
+            raise ValueError(
+                f"bits = {FULL_PRECISION}, on_policy = {self.on_policy:g}: the engine writes, which runs packed students"
+            )
+        if self.on_policy and not (self.kl_weight or self.logits_weight):
+            raise ValueError(
+                f"on_policy = {self.on_policy:g} needs the teacher's word on each token: kl_weight or logits_weight above 0"
+            )
+        return self
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether training data needs targets: not where the student writes them all, and nothing is measured on them."""
+        return self.on_policy < 1 or bool(self.prune_heads or self.target_ratio)
+
     def faults(self) -> list[str]:
         """What can be told before the work, but for the folder of the output."""
+        task = early.task_of(self.teacher, self.task)
         return [
-            *early.model_faults(self.teacher),
-            *early.data_faults([*self.train, self.valid], self.task, self.fields()),
-            *self.training_faults(),
+            *early.told_faults(self.teacher, self.told()),
+            *early.data_faults(self.train, task, self.fields(), self.reads_labels),
+            *early.data_faults([self.valid], task, self.fields()),
+            *self.source_faults(task),
         ]
 
     def cli_cmd(self) -> None:

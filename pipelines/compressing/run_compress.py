@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -20,9 +21,11 @@ from compress.structuring import StructureGoals
 from compress.training.group import Group
 from compress.training.losses import LossWeights
 from compress.training.observers import Observation
+from compress.training.on_policy import OnPolicySettings
 from compress.training.origin import recorded_flags
 from compress.training.workers import train_in_workers
 from pipelines.compressing.compress import FULL_PRECISION, Compress
+from pipelines.compressing.own_outputs import write_outputs
 from pipelines.compressing.recipes import RECIPES, told
 from pipelines.scoring.validation import open_student
 from quant.artifact import read_artifact, sizes
@@ -56,23 +59,18 @@ def _compress(settings: Compress, console: Console) -> int:
 
 def _train(settings: Compress, group: Group, device: torch.device, resume: bool, console: Console) -> int:
     """What each process does."""
-    languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
-    teacher = load_teacher(
-        settings.teacher,
-        settings.task,
-        settings.languages(),
-        settings.both_directions,
-        settings.source_template,
-        settings.max_source_tokens,
-        settings.allow_pickle,
-        settings.passage_separator,
-        settings.max_target_tokens,
-    )
+    of_teacher = settings.told()
+    teacher = load_teacher(settings.teacher, of_teacher)
+    card = teacher.text_format.card
+    languages = Languages.told(of_teacher.completed(card))
     plan = Plan(
         layers=Layers.parse(settings.layers),
         single_layer=settings.single_layer,
         scheme=None if settings.bits == FULL_PRECISION else Scheme.parse(settings.bits),
-        training=training_settings(settings, _losses(settings)),
+        training=replace(
+            training_settings(settings, _losses(settings)),
+            on_policy=OnPolicySettings(settings.on_policy, settings.on_policy_every),
+        ),
         decoding=settings.decoding(),
         max_target_tokens=min(settings.max_target_tokens, teacher.architecture.max_position_embeddings),
         scales=WeightScales(settings.scales == "learned", settings.clip, settings.ternary),
@@ -90,20 +88,22 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         observation,
         open_student,
         RECIPES[settings.recipe],
+        write_outputs,
     )
     fields, tell = settings.fields(), partial(console.print, markup=False, highlight=False, soft_wrap=True)
     tell(told(settings.recipe, settings.model_dump()))
-    if code := unsaid_language(teacher.text_format.card, language_codes(teacher.text_format.tokenizer)):
+    if code := unsaid_language(card, language_codes(teacher.text_format.tokenizer)):
         tell(
             f"warning: sources are marked as {code}, and nothing says which language outputs are in: "
             "--source-language and --target-language do"
         )
 
     def train() -> list[Example]:
-        return [example for name in settings.train for example in load(name, "train", settings.limit)]
+        labels = settings.reads_labels
+        return [example for name in settings.train for example in load(name, "train", settings.limit, labels)]
 
-    def load(name: str, split: str, limit: int | None) -> list[Example]:
-        return load_examples(name, split, settings.task, fields, languages, limit, tell)
+    def load(name: str, split: str, limit: int | None, labels: bool = True) -> list[Example]:
+        return load_examples(name, split, card.task, fields, languages, limit, tell, labels)
 
     return compression.run(train, lambda: load(settings.valid, "validation", settings.valid_examples), resume)
 

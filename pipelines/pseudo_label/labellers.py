@@ -19,6 +19,7 @@ from serving.engine.settings import EngineSettings, RunnerName
 
 if TYPE_CHECKING:
     from serving.engine.engine import Engine
+    from serving.engine.request import Result
 
 CHUNK = 256
 """Requests labelled together; as many are lost at most when a worker is interrupted."""
@@ -70,18 +71,22 @@ def _load(artifact: Path, threads: int, runner: RunnerName, rows: int) -> None:
 
 
 def _label_chunk(requests: Sequence[Request]) -> list[Label]:
+    (engine,) = _ENGINES
+    return [Label(best.token_ids, best.score) for best in (result.sequences[0] for result in decode_all(engine, requests))]
+
+
+def decode_all(engine: Engine, requests: Sequence[Request]) -> list[Result]:
+    """The results in the order of the requests, of which the engine can queue as many. Raises what the engine raises."""
     from serving.engine.engine import Finished
     from serving.engine.request import Result
 
-    (engine,) = _ENGINES
     order = sorted(range(len(requests)), key=lambda index: -len(requests[index].source_ids))
     places = {engine.submit(requests[index]): index for index in order}
-    labels: list[Label | None] = [None] * len(requests)
+    results: list[Result | None] = [None] * len(requests)
     while engine.has_work:
         for event in engine.step():
             if isinstance(event, Finished):
                 if not isinstance(event.outcome, Result):
                     raise event.outcome
-                best = event.outcome.sequences[0]
-                labels[places[event.request_id]] = Label(best.token_ids, best.score)
-    return [each for each in labels if each is not None]
+                results[places[event.request_id]] = event.outcome
+    return [each for each in results if each is not None]

@@ -12,7 +12,6 @@ from compress.model.quantized_modules import full_precision_weights
 from compress.model.teacher import Teacher
 from compress.scoring.decoding import DecodingSettings
 from quant.artifact import write_artifact
-from quant.card import Card, Task
 from quant.scheme import Scheme
 
 SCHEME = Scheme(8, 8, 8)
@@ -29,14 +28,3 @@ def pack_teacher(teacher: Teacher, folder: Path) -> None:
     weights = full_precision_weights(teacher.model)
     write_artifact(folder, weights, config, generation, SCHEME, teacher.digest, teacher.text_format.card)
     teacher.text_format.tokenizer.save_pretrained(folder)
-
-
-def check_artifact(name: str, card: Card, task: Task, directions: list[tuple[str | None, str | None]]) -> None:
-    """Raises PseudoLabelError for a task or a direction that an artifact was not made for."""
-    if card.task != task:
-        raise PseudoLabelError(f"task is {task}, but {name} was made for {card.task}")
-    for direction in directions:
-        if not card.speaks(*direction):
-            known = ", ".join(card.directions) or "no languages"
-            asked = "no languages" if direction == (None, None) else f"{direction[0]}>{direction[1]}"
-            raise PseudoLabelError(f"{name} has {known}, not {asked}")

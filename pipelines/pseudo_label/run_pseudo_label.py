@@ -26,10 +26,11 @@ from compress.data.text_format import TextFormat
 from compress.device import pick_device
 from compress.expected_errors import EXPECTED_ERRORS
 from compress.model.teacher import load_teacher
+from compress.model.told import taken_over
 from pipelines.commands import PseudoLabel
 from pipelines.pseudo_label.items import Item, load_items
 from pipelines.pseudo_label.labellers import label
-from pipelines.pseudo_label.packed_teacher import PseudoLabelError, check_artifact, pack_teacher
+from pipelines.pseudo_label.packed_teacher import PseudoLabelError, pack_teacher
 from quant.artifact import Artifact, is_artifact, read_artifact
 from quant.generation import GenerationConfigError
 from serving.clients.output import OutputError, OutputFile
@@ -62,12 +63,11 @@ def run_pseudo_label(settings: PseudoLabel) -> int:
 
 
 def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int:
-    languages = Languages(settings.source_language, settings.target_language, settings.both_directions)
     runner = _runner(settings.device)
     artifact = _artifact(settings, scratch)
-    items, empty = load_items(settings.source, settings.task, settings.fields(), languages, settings.limit)
-    directions = list(dict.fromkeys((item.example.source_language, item.example.target_language) for item in items))
-    check_artifact(settings.teacher, artifact.card, settings.task, directions)
+    card = artifact.card
+    languages = Languages.told(settings.told().completed(card))
+    items, empty = load_items(settings.source, card.task, settings.fields(), languages, settings.limit)
     requests, longest = _requests(settings, artifact, items)
     file = OutputFile(settings.output, _made_with(settings, artifact, requests[0]), lines_per_input=1)
     left = f", {file.done:,} of them labelled before" if file.done else ""
@@ -98,22 +98,10 @@ def _pseudo_label(settings: PseudoLabel, scratch: Path, console: Console) -> int
 
 def _artifact(settings: PseudoLabel, scratch: Path) -> Artifact:
     if is_artifact(Path(settings.teacher)):
-        if settings.source_template or settings.max_source_tokens or settings.passage_separator is not None:
-            flags = "--source-template, --passage-separator and --max-source-tokens"
-            raise PseudoLabelError(f"{flags} are a checkpoint's: an artifact has its own")
-        return read_artifact(Path(settings.teacher))
-    teacher = load_teacher(
-        settings.teacher,
-        settings.task,
-        settings.languages(),
-        settings.both_directions,
-        settings.source_template,
-        settings.max_source_tokens,
-        settings.allow_pickle,
-        settings.passage_separator,
-        settings.max_target_tokens,
-    )
-    pack_teacher(teacher, scratch)
+        artifact = read_artifact(Path(settings.teacher))
+        taken_over(settings.teacher, artifact.card, settings.told())
+        return artifact
+    pack_teacher(load_teacher(settings.teacher, settings.told()), scratch)
     return read_artifact(scratch)
 
 

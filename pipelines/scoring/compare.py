@@ -10,26 +10,21 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from compress.commands import early
-from compress.commands.flags import Count, DataFlags
-from quant.card import Task
+from compress.commands.flags import Count, ModelFlags
+from compress.model.told import Told
 
 
-class Compare(DataFlags):
+class Compare(ModelFlags):
     """Decode a data set with two models alike: how sure their difference in score is, and the outputs that changed most.
 
-    Artifacts are decoded by the engine, others by `generate`, and all read texts as the service does.
+    Artifacts are decoded by the engine, others by `generate`, and all read texts as the service does. What a checkpoint is
+    not told, it takes from the artifact beside it.
     """
 
     teacher: CliPositionalArg[str] = Field(description="the first model: a folder or hub id, or an artifact's folder")
     student: CliPositionalArg[str] = Field(description="the second model, likewise; decoding is its own unless flags say")
     data: str = Field(description="data: a .jsonl, .csv or .parquet file, or a hub id NAME[:CONFIG][@SPLIT]")
-    task: Task | None = Field(None, description="needed where neither is an artifact; an artifact knows its own")
     limit: Count | None = Field(None, description="examples used, from the start of the data (default: all)")
-    source_template: str | None = Field(None, description="of a teacher (default: the other's, where that is an artifact)")
-    passage_separator: str | None = Field(
-        None, description="of a teacher, between passages (default: the other's, likewise)"
-    )
-    max_source_tokens: Count | None = Field(None, description="of a teacher (default: the other's, likewise)")
     batch_tokens: Count = Field(8192, description="of `generate`: padded source tokens times beams in a batch")
     check_generate: Annotated[int, Field(ge=0)] = Field(
         0, description="of artifacts: decode so many examples with `generate` too, and fail unless all ids are equal"
@@ -39,7 +34,7 @@ class Compare(DataFlags):
     json_file: Path | None = Field(None, description="also write scores, intervals and all changed examples to this file")
 
     def faults(self) -> list[str]:
-        """What can be told before the work. What a model is not told, it takes from the artifact beside it."""
+        """What can be told before the work."""
         models = (self.teacher, self.student)
         cards = [card for card in map(early.card_of, models) if card is not None]
         task = self.task or (cards[0].task if cards else None)
@@ -48,7 +43,7 @@ class Compare(DataFlags):
         unchecked = self.check_generate and not cards
         return [
             *(["--check-generate is for artifacts, and neither model is one"] if unchecked else []),
-            *(fault for name in models for fault in early.scored_faults(name, task, self.languages())),
+            *(fault for name in models for fault in early.told_faults(name, Told(task, self.languages()))),
             *early.data_faults([self.data], task, self.fields()),
             *early.source_faults(task, self.source_template, self.passage_separator),
         ]

@@ -10,11 +10,10 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from compress.commands import early
-from compress.commands.flags import Count, DataFlags
-from quant.card import Task
+from compress.commands.flags import Count, ModelFlags
 
 
-class Evaluate(DataFlags):
+class Evaluate(ModelFlags):
     """Score a teacher folder or a packed artifact on a data set, with the task's own metric.
 
     An artifact is decoded by the engine, a teacher by `generate`, and both read texts as the service does.
@@ -22,17 +21,7 @@ class Evaluate(DataFlags):
 
     model: CliPositionalArg[str] = Field(description="an artifact's folder, or a teacher's folder or hub id")
     data: str = Field(description="data: a .jsonl, .csv or .parquet file, or a hub id NAME[:CONFIG][@SPLIT]")
-    task: Task | None = Field(None, description="needed for a teacher; an artifact knows its own")
     limit: Count | None = Field(None, description="examples used, from the start of the data (default: all)")
-    source_template: str | None = Field(
-        None, description="of a teacher: text given to the tokenizer, e.g. 'summarize: {source}'"
-    )
-    passage_separator: str | None = Field(
-        None, description="of a teacher: what stands between the passages of a context given as a list (default: a space)"
-    )
-    max_source_tokens: Count | None = Field(
-        None, description="of a teacher: longer sources are truncated (default: all positions)"
-    )
     batch_tokens: Count = Field(8192, description="of `generate`: padded source tokens times beams in a batch")
     check_generate: Annotated[int, Field(ge=0)] = Field(
         0, description="of an artifact: decode so many examples with `generate` too, and fail unless all ids are equal"
@@ -46,10 +35,9 @@ class Evaluate(DataFlags):
         """What can be told before the work."""
         card = early.card_of(self.model)
         task = self.task or (card.task if card else None)
-        faults = early.scored_faults(self.model, self.task, self.languages())
+        faults = early.told_faults(self.model, self.told())
         faults += early.data_faults([self.data], task, self.fields())
-        if task is not None:
-            faults += early.source_faults(task, self.source_template, self.passage_separator)
+        faults += early.source_faults(task, self.source_template, self.passage_separator)
         if self.keep and card is None:
             faults.append(f"--keep is for artifacts, and {self.model} is none: --output names a file")
         if self.check_generate and card is None:

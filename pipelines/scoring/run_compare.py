@@ -16,16 +16,16 @@ from rich.table import Table
 from compress.data.dataset import Languages, load_examples
 from compress.device import pick_device
 from compress.expected_errors import EXPECTED_ERRORS
-from compress.scoring.asked import ScoredModelError, spoken_languages
+from compress.model.told import Told, ToldError, spoken_languages
 from compress.scoring.comparison import Change, Comparison, compare
 from compress.scoring.evaluation import Evaluation, data_digest, evaluate
 from compress.scoring.significance import COVERAGE, Difference
 from compress.training.progress import advancing
 from pipelines.scoring.check_generate import Check
 from pipelines.scoring.compare import Compare
-from pipelines.scoring.scored_model import ScoredModel, Told, scored_model
+from pipelines.scoring.scored_model import ScoredModel, scored_model
 from quant.artifact import is_artifact, open_artifact
-from quant.card import Card, passages
+from quant.card import passages
 
 
 def run_compare(settings: Compare) -> int:
@@ -83,26 +83,13 @@ def _load(settings: Compare, tell: Callable[[str], None]) -> list[ScoredModel]:
     """Both models. What a teacher is not told, it takes from the artifact beside it."""
     names = (settings.teacher, settings.student)
     cards = [open_artifact(Path(name)).card for name in reversed(names) if is_artifact(Path(name))]
-    if not cards and settings.task is None:
-        raise ScoredModelError(f"neither {names[0]} nor {names[1]} is a packed artifact, so --task is needed")
-    card: Card | None = cards[0] if cards else None
-    separator = settings.passage_separator
-    if separator is None and card:
-        separator = card.passage_separator
-    languages = settings.languages()
-    if not languages and card and len(card.language_pairs) == 1:
-        (languages,) = card.language_pairs
-    told = Told(
-        settings.task or (card.task if card else None),
-        languages,
-        settings.source_template or (card.source_template if card else None),
-        settings.max_source_tokens or (card.max_source_tokens if card else None),
-        settings.allow_pickle,
-        separator,
-        settings.max_target_tokens,
-        settings.batch_tokens,
-    )
-    return [scored_model(name, told, tell) for name in names]
+    told = settings.told()
+    if cards:
+        told = told.completed(cards[0])
+    elif told.task is None:
+        raise ToldError(f"neither {names[0]} nor {names[1]} is a packed artifact, so --task is needed")
+    packed = Told(told.task, told.languages)
+    return [scored_model(name, packed if is_artifact(Path(name)) else told, tell, settings.batch_tokens) for name in names]
 
 
 def _record(settings: Compare, comparison: Comparison, evaluations: dict[str, Evaluation], digest: str) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from rich.table import Table
 from compress.data.dataset import Languages, load_examples
 from compress.device import pick_device
 from compress.expected_errors import EXPECTED_ERRORS
+from compress.model.told import spoken_languages
 from compress.model_card import write_model_card
-from compress.scoring.asked import spoken_languages
 from compress.scoring.evaluation import Evaluation, data_digest, evaluate
 from compress.scoring.evaluation_file import direction, keep_evaluation
 from compress.training.progress import advancing
 from pipelines.scoring.check_generate import Check
 from pipelines.scoring.evaluate import Evaluate
-from pipelines.scoring.scored_model import Told, scored_model
+from pipelines.scoring.scored_model import scored_model
 from quant.evaluation_file import EVALUATION_FILE, read_evaluations
 
 
@@ -60,17 +60,7 @@ def run_evaluate(settings: Evaluate) -> int:
 def _evaluate(settings: Evaluate, console: Console) -> tuple[Evaluation, Check | None]:
     device = pick_device(settings.device)
     tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    told = Told(
-        settings.task,
-        settings.languages(),
-        settings.source_template,
-        settings.max_source_tokens,
-        settings.allow_pickle,
-        settings.passage_separator,
-        settings.max_target_tokens,
-        settings.batch_tokens,
-    )
-    model = scored_model(settings.model, told, tell)
+    model = scored_model(settings.model, settings.told(), tell, settings.batch_tokens)
     languages = Languages(*spoken_languages(settings.model, model.card, settings.languages()))
     fields, task = settings.fields(), model.card.task
     examples = load_examples(settings.data, "test", task, fields, languages, settings.limit, tell)

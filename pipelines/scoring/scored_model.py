@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,8 +12,7 @@ import torch
 from compress.data.text_format import Example
 from compress.model.servable import ServableError
 from compress.model.teacher import load_teacher
-from compress.model.token_format import LanguagePair
-from compress.scoring.asked import ScoredModelError, check_asked
+from compress.model.told import Told, taken_over
 from compress.scoring.decoder import Decoder, PlainDecoder, Progress
 from compress.scoring.decoding import DecodingSettings, decode_alike, search_settings
 from pipelines.scoring.by_engine import EngineDecoder, engine_decoder
@@ -22,24 +20,11 @@ from pipelines.scoring.by_generate import GenerateDecoder
 from pipelines.scoring.check_generate import Check, check, generate_decoder
 from pipelines.scoring.reading import Reader
 from quant.artifact import is_artifact, open_artifact
-from quant.card import Card, Task
+from quant.card import Card
 
+BATCH_TOKENS = 8192
 Search = Mapping[str, Any]
 """Settings of a search that one model has of another, by the names of generation_config.json."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What is said of models; an artifact knows all but the first two by itself."""
-
-    task: Task | None
-    languages: LanguagePair
-    source_template: str | None = None
-    max_source_tokens: int | None = None
-    allow_pickle: bool = False
-    passage_separator: str | None = None
-    max_target_tokens: int | None = None
-    batch_tokens: int = 8192
 
 
 class ScoredModel(Protocol):
@@ -75,13 +60,13 @@ class ScoredModel(Protocol):
 class ScoredArtifact:
     """Scored as it is served: by the engine."""
 
-    def __init__(self, folder: Path, told: Told) -> None:
-        """Raises ArtifactError, ScoredModelError."""
+    def __init__(self, folder: Path, told: Told, batch_tokens: int = BATCH_TOKENS) -> None:
+        """Raises ArtifactError, ToldError."""
         self.folder = folder
-        self._batch_tokens = told.batch_tokens
+        self._batch_tokens = batch_tokens
         self._artifact = open_artifact(folder)
         self.card = self._artifact.card
-        check_asked(str(folder), self.card, told.task, told.languages)
+        taken_over(str(folder), self.card, told)
 
     @property
     def search(self) -> Search:
@@ -108,22 +93,10 @@ class ScoredArtifact:
 class ScoredTeacher:
     """Scored by `generate`, and read as the service would read for it, so that it differs from a student in nothing else."""
 
-    def __init__(self, name: str, told: Told, tell: Callable[[str], None]) -> None:
-        """Raises ScoredModelError, TeacherError."""
-        if told.task is None:
-            raise ScoredModelError(f"{name} is no packed artifact, so --task is needed")
-        self._teacher = load_teacher(
-            name,
-            told.task,
-            told.languages,
-            False,
-            told.source_template,
-            told.max_source_tokens,
-            told.allow_pickle,
-            told.passage_separator,
-            told.max_target_tokens,
-        )
-        self._batch_tokens = told.batch_tokens
+    def __init__(self, name: str, told: Told, tell: Callable[[str], None], batch_tokens: int) -> None:
+        """Raises ToldError, TeacherError."""
+        self._teacher = load_teacher(name, told)
+        self._batch_tokens = batch_tokens
         self._tell = tell
         self.card = self._teacher.text_format.card
 
@@ -162,6 +135,11 @@ class ScoredTeacher:
         return None
 
 
-def scored_model(name: str, told: Told, tell: Callable[[str], None]) -> ScoredModel:
-    """The model of that name; `tell` is told what is not as it should be. Raises ScoredModelError, and what loading does."""
-    return ScoredArtifact(Path(name), told) if is_artifact(Path(name)) else ScoredTeacher(name, told, tell)
+def scored_model(name: str, told: Told, tell: Callable[[str], None], batch_tokens: int) -> ScoredModel:
+    """The model of that name; `tell` is told what is not as it should be. Raises ToldError, and what loading does.
+
+    `batch_tokens` bounds padded source tokens times beams in a batch of `generate`.
+    """
+    if is_artifact(Path(name)):
+        return ScoredArtifact(Path(name), told, batch_tokens)
+    return ScoredTeacher(name, told, tell, batch_tokens)

@@ -33,7 +33,8 @@ class Run:
     """One student."""
 
     name: str
-    task: Task
+    task: Task | None
+    """None where the teacher knows it."""
     layers: str
     bits: str
     settings: Mapping[str, Any]

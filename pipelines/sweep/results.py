@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from compress.scoring.evaluation_file import direction
-from quant.artifact import WEIGHTS_FILE, is_artifact
-from quant.layout import Architecture, float_bytes
+from pipelines.sweep.grid import TEACHER
+from pipelines.sweep.record import SweepError
+from quant.artifact import WEIGHTS_FILE, is_artifact, open_artifact, sizes
+from quant.layout import Architecture, ArchitectureError, float_bytes
 
 RESULTS_FILE = "results.json"
 
@@ -45,6 +47,23 @@ class Row:
     minutes: float | None = None
     """Of `dqbart compress`, validations included."""
     error: str | None = None
+
+
+def teacher_row(name: str) -> tuple[Row, int]:
+    """The teacher's row without its scores, and the bytes of its weights in float32. Raises SweepError, ArtifactError."""
+    if is_artifact(Path(name)):
+        artifact = open_artifact(Path(name))
+        layers, bits, in_float = str(artifact.architecture.layers), str(artifact.scheme), sizes(artifact).float32
+        packed = sizes(artifact).packed
+        return Row(TEACHER, layers, bits, bytes=packed, ratio=in_float / packed), in_float
+    from transformers import AutoConfig
+
+    try:
+        architecture = Architecture.from_config(AutoConfig.from_pretrained(name).to_dict())
+    except (OSError, ValueError, ArchitectureError) as error:
+        raise SweepError(f"teacher {name} cannot be loaded: {error}") from error
+    in_float = float_bytes(architecture)
+    return Row(TEACHER, str(architecture.layers), "full", bytes=in_float, ratio=1.0), in_float
 
 
 def scored(row: Row, result: Mapping[str, Any], metric: str) -> Row:

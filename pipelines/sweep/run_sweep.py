@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,10 @@ from pipelines.sweep.children import Children, CommandFailed, Interrupted
 from pipelines.sweep.grid import NO_ENVIRONMENT, TEACHER, Run, normalized
 from pipelines.sweep.plot import write_plots
 from pipelines.sweep.record import MODEL_FOLDER, Record, SweepError
-from pipelines.sweep.results import RESULTS_FILE, Row, compared, scored, sized, write_results
+from pipelines.sweep.results import RESULTS_FILE, Row, compared, scored, sized, teacher_row, write_results
 from pipelines.sweep.speed import SPEED_FILE, SpeedSettings, measure_speeds
 from pipelines.sweep.student_run import complete, evaluations
 from pipelines.sweep.table import TABLE_FILE, markdown, note, terminal_table
-from quant.layout import Architecture, ArchitectureError, float_bytes
 
 EXIT_INTERRUPTED = 130
 
@@ -82,9 +81,9 @@ class _Sweep:
         """Checks everything that can be checked before hours of work. Raises SweepError, DatasetError."""
         self.settings = settings
         self.console = console
-        self.architecture = _architecture(settings.teacher)
+        self.teacher, self.teacher_bytes = teacher_row(settings.teacher)
         self.entries = self._entries(load_table(settings.test, "test", settings.reading()).columns)
-        self.metric = settings.metric or SELECTION[settings.runs()[0].task]
+        self.metric = settings.metric or SELECTION[settings.task()]
         self.children = Children(settings.threads)
 
     def run(self) -> int:
@@ -99,8 +98,7 @@ class _Sweep:
         return 1 if any(entry.record.error for entry in self.entries) else 0
 
     def _entries(self, columns: list[str]) -> list[_Entry]:
-        settings, root = self.settings, self.settings.output / "runs"
-        task = settings.runs()[0].task
+        settings, root, task = self.settings, self.settings.output / "runs", self.settings.task()
         entries = []
         for run in (None, *settings.runs()):
             name = run.name if run else TEACHER
@@ -167,17 +165,13 @@ class _Sweep:
 
     def _row(self, entry: _Entry) -> Row:
         record, run = entry.record, entry.run
-        if run is None:
-            teacher_bytes = float_bytes(self.architecture)
-            row = Row(TEACHER, str(self.architecture.layers), "full", bytes=teacher_bytes, ratio=1.0)
-        else:
-            row = Row(run.name, run.layers, run.bits, run.own, run.extra)
+        row = Row(run.name, run.layers, run.bits, run.own, run.extra) if run else replace(self.teacher)
         row.error = record.error
         if record.result is None:
             row.error = row.error or "not run yet"
             return row
         row = scored(row, record.result, self.metric)
-        return sized(row, entry.folder / MODEL_FOLDER, float_bytes(self.architecture)) if run else row
+        return sized(row, entry.folder / MODEL_FOLDER, self.teacher_bytes) if run else row
 
     def _speeds(self) -> dict[str, dict[str, Any]]:
         given = self.settings
@@ -227,15 +221,6 @@ class _Sweep:
 
     def _say(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
-
-
-def _architecture(teacher: str) -> Architecture:
-    from transformers import AutoConfig
-
-    try:
-        return Architecture.from_config(AutoConfig.from_pretrained(teacher).to_dict())
-    except (OSError, ValueError, ArchitectureError) as error:
-        raise SweepError(f"teacher {teacher} cannot be loaded: {error}") from error
 
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:

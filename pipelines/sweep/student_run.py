@@ -13,11 +13,12 @@ from compress.commands.flags import DataFlags
 from pipelines.scoring.evaluate import Evaluate
 from pipelines.sweep.children import Children
 from pipelines.sweep.record import MODEL_FOLDER, Record
+from quant.artifact import is_artifact
 from quant.card import Task
 from quant.evaluation_file import EVALUATION_FILE, read_evaluations
 from quant.whole_files import latest
 
-TEACHER_ONLY = ("source_template", "passage_separator", "max_source_tokens")
+CHECKPOINT_ONLY = ("source_template", "passage_separator", "max_source_tokens")
 """Settings of `evaluate` that an artifact knows itself, and a plain checkpoint has to be told."""
 
 ARTIFACT_ONLY = ("check_generate",)
@@ -31,7 +32,7 @@ def evaluations(
 
     `columns` are those of the test data: a `translation` column has both languages, else columns change places.
     """
-    shared = {key: settings[key] for key in (*DataFlags.model_fields, *TEACHER_ONLY) if key in settings}
+    shared = {key: settings[key] for key in (*DataFlags.model_fields, *CHECKPOINT_ONLY) if key in settings}
     forward = {**shared, "task": task, "data": test, **overrides}
     if not settings.get("both_directions"):
         return [forward]
@@ -59,13 +60,12 @@ def complete(record: Record, folder: Path, children: Children) -> None:
     scores_file = model / EVALUATION_FILE if compress is not None else folder / EVALUATION_FILE
     scores_file.unlink(missing_ok=True)  # of an attempt that was stopped between two directions
     for settings in record.asked["evaluate"]:
-        given = {key: value for key, value in settings.items() if key in Evaluate.model_fields}
+        packed = is_artifact(scored)
+        others = CHECKPOINT_ONLY if packed else ARTIFACT_ONLY
+        given = {key: value for key, value in settings.items() if key in Evaluate.model_fields and key not in others}
         place: dict[str, Any] = {"output": str(scores_file)}
-        if compress is not None and compress.get("bits") != "full":
-            given = {key: value for key, value in given.items() if key not in TEACHER_ONLY}
+        if packed and compress is not None:
             place = {"keep": True}  # in the same file, and in the card
-        else:
-            given = {key: value for key, value in given.items() if key not in ARTIFACT_ONLY}
         arguments = ["evaluate", str(scored), *flags({**given, **place})]
         children.run(arguments, folder / "evaluate.log")
     scores = read_evaluations(scores_file)

@@ -18,6 +18,7 @@ from compress.model.bit_budget import BudgetError
 from compress.model.heads import PruningError, attentions
 from compress.model.packed_student import load_student
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from compress.scoring.decoding import DecodingSettings
 from compress.structuring import StructureGoals
 from compress.training.loop import TrainingSettings
@@ -48,7 +49,7 @@ class Run:
     """A compression of the tiny mBART into `folder`: 2-1 layers, 4 attentions of 2 heads."""
 
     def __init__(self, teachers, pairs: str, folder: Path, goals: StructureGoals = BOTH, steps: int = 4) -> None:
-        teacher = load_teacher(teachers["mbart50"], "translation", ("de_DE", "en_XX"))
+        teacher = load_teacher(teachers["mbart50"], Told("translation", ("de_DE", "en_XX")))
         decoding = DecodingSettings(num_beams=1, max_new_tokens=8)
         training = replace(TRAINING, max_steps=steps)
         plan = Plan(Layers(2, 1), "last", Scheme.parse("2-2-8"), training, decoding, 32, structure=goals)

@@ -5,6 +5,7 @@ import pytest
 
 from compress.commands import early
 from compress.data.dataset import Fields
+from compress.model.told import Told
 
 SHIPPED = Path(__file__).parents[3] / "models" / "mbart-de-en-2-2-8"
 
@@ -29,15 +30,15 @@ def test_a_model_that_is_none_is_told(name: str, fault: str) -> None:
 
 def test_an_artifact_knows_its_task_and_directions() -> None:
     name = str(SHIPPED)
-    assert early.scored_faults(name, None, ("de_DE", "en_XX")) == []
-    (fault,) = early.scored_faults(name, None, ())
+    assert early.told_faults(name, Told(None, ("de_DE", "en_XX"))) == []
+    (fault,) = early.told_faults(name, Told())
     assert fault == (
         f"{name} takes --source-language de_DE --target-language en_XX or --source-language en_XX --target-language de_DE; "
         "none of them is given"
     )
-    (fault,) = early.scored_faults(name, None, ("fr_XX", "en_XX"))
+    (fault,) = early.told_faults(name, Told(None, ("fr_XX", "en_XX")))
     assert fault.endswith("; fr_XX to en_XX is given")
-    (fault,) = early.scored_faults(name, "summarization", ())
+    (fault,) = early.told_faults(name, Told("summarization"))
     assert "--task is summarization" in fault
 
 

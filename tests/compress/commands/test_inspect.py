@@ -9,6 +9,7 @@ from compress.commands.run_inspect import run_inspect
 from compress.model.heads import resize_heads
 from compress.model.quantized_modules import full_precision_weights
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from dqbart.cli import run_command
 from quant.artifact import WEIGHTS_FILE, write_artifact
 from quant.scheme import Scheme
@@ -23,7 +24,7 @@ def test_a_structure_is_shown(
         {"encoder.layers.0.self_attn": 8, "decoder.layers.2.feed_forward": 8, "decoder.layers.1.self_attn": 4},
         {"encoder.layers.1.self_attn": 1, "decoder.layers.0.encoder_attn": 1},
     )
-    teacher = load_teacher(teachers["bart"], "summarization")
+    teacher = load_teacher(teachers["bart"], Told("summarization"))
     resize_heads(teacher.model, structure.heads)
     config = {key: value for key, value in teacher.model.config.to_dict().items() if value is not None}
     weights, card = full_precision_weights(teacher.model), teacher.text_format.card
@@ -49,7 +50,7 @@ def test_a_structure_is_shown(
 def test_how_it_decodes_is_shown(
     teachers: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    teacher = load_teacher(teachers["mbart50"], "translation", ("de_DE", "en_XX"))
+    teacher = load_teacher(teachers["mbart50"], Told("translation", ("de_DE", "en_XX")))
     config = {key: value for key, value in teacher.model.config.to_dict().items() if value is not None}
     generation = {"num_beams": 4, "max_length": 49, "early_stopping": "never", "temperature": 0.5, "min_length": 3}
     weights, card = full_precision_weights(teacher.model), teacher.text_format.card

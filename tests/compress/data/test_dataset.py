@@ -20,6 +20,33 @@ def load(name: str, task="translation", fields=None, languages=None, limit=None)
     return load_examples(name, "train", task, fields or Fields(), languages or Languages(), limit)
 
 
+def test_without_labels_sources_are_enough(tmp_path: Path) -> None:
+    rows = [{"source": "ein"}, {"source": "zwei", "target": "two"}, {"target": "none"}]
+    name = write_jsonl(tmp_path / "rows.jsonl", rows)
+    languages = Languages("de_DE", "en_XX", both=True)
+    examples = load_examples(name, "train", "translation", Fields(), languages, labels=False)
+    assert as_pairs(examples) == [("ein", ""), ("zwei", "two"), ("two", "zwei")]
+    assert as_pairs(load(name)) == [("zwei", "two")]
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "source"),
+    [
+        ("summarization", {"article": "long"}, "long"),
+        ("question-answering", {"question": "what", "context": "long"}, "long"),
+    ],
+)
+def test_a_file_of_sources_alone_is_refused_where_labels_are_read(tmp_path: Path, task: str, row: dict, source: str) -> None:
+    name = write_jsonl(tmp_path / "rows.jsonl", [row])
+    (example,) = load_examples(name, "train", task, Fields(), Languages(), labels=False)
+    assert source in example.texts.values()
+    with pytest.raises(DatasetError, match="has no column"):
+        load(name, task)
+    other = write_jsonl(tmp_path / "other.jsonl", [{"other": "text"}])
+    with pytest.raises(DatasetError, match="has no column source: it has other; --source-field names others"):
+        load_examples(other, "train", "summarization", Fields(), Languages(), labels=False)
+
+
 def as_pairs(examples) -> list[tuple[str, str]]:
     return [(example.texts["source"], example.target) for example in examples]
 

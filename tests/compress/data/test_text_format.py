@@ -7,6 +7,7 @@ import pytest
 from compress.data.text_format import Example
 from compress.model.packed_student import load_student
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from dqbart.cli import run_command
 from pipelines.compressing.compress import Compress
 from serving.service.text import TextCodec
@@ -45,7 +46,7 @@ def test_training_and_service_write_the_same_ids(teachers, pairs: str, tmp_path:
 
 
 def test_targets_are_normalized_as_sources_are(teachers: dict[str, str]) -> None:
-    text_format = load_teacher(teachers["bart"], "summarization").text_format
+    text_format = load_teacher(teachers["bart"], Told("summarization")).text_format
     odd, plain = (Example({"source": text}, text) for text in ("\ufeffein\u00a0hu\u00adnd", "ein hund"))
     assert text_format.encode([odd], 32) == text_format.encode([plain], 32)
 
@@ -59,7 +60,7 @@ def test_training_and_service_pack_and_cut_passages_alike(
     teachers: dict[str, str], template: str, passages: tuple[str, ...], truncated: bool
 ) -> None:
     text_format = load_teacher(
-        teachers["bart"], "question-answering", source_template=template, passage_separator=" ? "
+        teachers["bart"], Told("question-answering", source_template=template, passage_separator=" ? ")
     ).text_format
     texts = {"question": "was", "context": passages}
     (trained,) = text_format.encode([Example(texts, "ja")], 32)
@@ -71,7 +72,7 @@ def test_training_and_service_pack_and_cut_passages_alike(
 
 
 def test_a_source_without_room_for_its_context_loses_its_end(teachers: dict[str, str]) -> None:
-    text_format = load_teacher(teachers["bart"], "question-answering", max_source_tokens=8).text_format
+    text_format = load_teacher(teachers["bart"], Told("question-answering", max_source_tokens=8)).text_format
     (encoded,) = text_format.encode([Example({"question": "was", "context": ("ein hund",)}, "ja")], 32)
     assert text_format.decode(encoded.source_ids) == "questi"
 
@@ -90,6 +91,6 @@ def test_a_source_without_room_for_its_context_loses_its_end(teachers: dict[str,
     ],
 )
 def test_what_is_cut_off_is_counted_with_the_limit(teachers: dict[str, str], sources: list[str], shown: str) -> None:
-    text_format = load_teacher(teachers["bart"], "summarization", max_source_tokens=8).text_format
+    text_format = load_teacher(teachers["bart"], Told("summarization", max_source_tokens=8)).text_format
     encoded = text_format.encode([Example({"source": source}, "") for source in sources], 16)
     assert text_format.summary("train", encoded, 16) == shown

@@ -6,6 +6,7 @@ import pytest
 from compress.data.texts import load_texts, segments
 from compress.errors import DatasetError
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 
 
 def test_lines_of_a_text_file_each_once(tmp_path: Path) -> None:
@@ -31,7 +32,7 @@ def test_a_missing_column_names_those_that_are_there(tmp_path: Path) -> None:
 
 
 def test_segments_are_whole_sources_and_targets(teachers: dict[str, str]) -> None:
-    text_format = load_teacher(teachers["bart"], "summarization").text_format
+    text_format = load_teacher(teachers["bart"], Told("summarization")).text_format
     letters = "abcdefghijklmnopqrstuvwxyz" * 2
     first, second = segments([letters[:40]], text_format, 22)
     assert (len(first.source_ids), len(second.source_ids)) == (22, 22)

@@ -15,6 +15,7 @@ from compress.model.embeddings import save_checkpoint
 from compress.model.packed_student import dequantized_student
 from compress.model.quantized_modules import full_precision_weights
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from compress.scoring.decoding import DecodingSettings
 from quant.artifact import ArtifactError, read_artifact, write_artifact
 from quant.scheme import Scheme
@@ -187,7 +188,7 @@ def test_a_strange_tokenizer_is_refused(folder: Path, content: str) -> None:
 
 def pack(checkpoint: str | Path, folder: Path, scheme: str = "8-8-8") -> Path:
     """The checkpoint as an artifact of all its layers."""
-    teacher = load_teacher(str(checkpoint), "summarization")
+    teacher = load_teacher(str(checkpoint), Told("summarization"))
     config = {key: value for key, value in teacher.model.config.to_dict().items() if value is not None}
     generation = DecodingSettings().recorded(teacher.model, teacher.text_format)
     weights, card = full_precision_weights(teacher.model), teacher.text_format.card

@@ -13,6 +13,7 @@ from compress.model.export_int8 import export_int8
 from compress.model.packed_student import dequantized_student, load_student
 from compress.model.student import build_student
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from compress.scoring.decoding import DecodingSettings, generate
 from quant.artifact import Artifact, read_artifact, write_artifact
 from quant.scheme import Layers, Scheme
@@ -23,7 +24,7 @@ DIRECTION = ("de_DE", "en_XX")
 
 
 def artifact_of(teacher_folder: str, folder: Path, languages: tuple[str, ...] = (), scheme: str = "2-4-8") -> Artifact:
-    teacher = load_teacher(teacher_folder, "translation" if languages else "summarization", languages)
+    teacher = load_teacher(teacher_folder, Told("translation" if languages else "summarization", languages))
     student = build_student(teacher.model, Layers(1, 2))
     config = {key: value for key, value in student.config.to_dict().items() if value is not None}
     generation = student.generation_config.to_diff_dict()
@@ -118,7 +119,7 @@ def test_transformers_reads_an_int8_folder_to_the_same_values(tmp_path: Path) ->
 def test_removed_heads_are_zeros_in_stock_shapes(teachers: dict[str, str], tmp_path: Path, export) -> None:
     from safetensors.torch import load_file
 
-    teacher = load_teacher(teachers["bart"], "summarization")
+    teacher = load_teacher(teachers["bart"], Told("summarization"))
     name = "model.encoder.layers.0.self_attn"
     weights = teacher.model.state_dict()
     for projection in ("q_proj", "k_proj", "v_proj"):

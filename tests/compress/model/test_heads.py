@@ -9,6 +9,7 @@ from compress.model.heads import (
     attentions,
     heads_to_keep,
     keep_heads,
+    live_heads,
     prune_heads,
     resize_heads,
     score_heads,
@@ -109,3 +110,19 @@ def test_lowest_scores_go_first_and_the_best_head_of_an_attention_stays() -> Non
 def test_a_share_that_would_empty_an_attention_is_refused() -> None:
     with pytest.raises(PruningError, match=r"prune_heads is 0.8, 4 of 5 heads: 0.6 is the most"):
         heads_to_keep({"a": torch.ones(2), "b": torch.ones(3)}, 0.8)
+
+
+def test_heads_of_zeros_are_not_alive() -> None:
+    model = tiny("bart")
+    assert live_heads(model) == {}
+    for block, heads in (("encoder.layers.0.self_attn", [0]), ("decoder.layers.0.encoder_attn", [0, 1, 2, 3])):
+        attention = attentions(model)[block]
+        for head in heads[: attention.num_heads]:
+            silence(model, block, head)
+            rows = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
+            with torch.no_grad():
+                attention.v_proj.weight[rows] = 0.0
+                attention.v_proj.bias[rows] = 0.0
+    silence(model, "decoder.layers.0.self_attn", 1)  # what it adds is nothing, and it can still learn
+    left = list(range(1, attentions(model)["encoder.layers.0.self_attn"].num_heads))
+    assert live_heads(model) == {"encoder.layers.0.self_attn": left, "decoder.layers.0.encoder_attn": [0]}

@@ -7,6 +7,7 @@ from compress.model.packed_student import dequantized_student, load_student
 from compress.model.quantized_modules import full_precision_weights, quantize_modules
 from compress.model.student import build_student
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from quant.artifact import read_artifact, write_artifact
 from quant.numerics import dequantize
 from quant.scheme import Layers, Scheme
@@ -29,7 +30,7 @@ def test_a_dequantized_student_has_the_artifacts_values() -> None:
 
 def test_a_student_of_a_structure_comes_back_bit_for_bit(teachers: dict[str, str], tmp_path: Path) -> None:
     """And its dequantized form is close, as its activations alone are not quantized."""
-    teacher = load_teacher(teachers["bart"], "summarization")
+    teacher = load_teacher(teachers["bart"], Told("summarization"))
     model = build_student(teacher.model, Layers(2, 1)).eval()
     resize_heads(model, STRUCTURE.heads)
     scheme = Scheme.parse("2-8-8")

@@ -16,6 +16,7 @@ from compress.model.quantized_modules import (
 from compress.model.straight_through import SMALLEST_SCALE
 from compress.model.student import build_student
 from compress.model.teacher import Teacher, load_teacher
+from compress.model.told import Told
 from quant.artifact import write_artifact
 from quant.layout import EMBEDDING, TOKEN_MATRICES
 from quant.numerics import dequantize, round_to_half
@@ -29,8 +30,8 @@ TARGET = torch.tensor([[2, 0, 7, 9], [2, 0, 8, 6]])
 
 def load(teachers: dict[str, str], name: str) -> Teacher:
     if name == "bart":
-        return load_teacher(teachers[name], "summarization")
-    return load_teacher(teachers[name], "translation", ("de_DE", "en_XX"))
+        return load_teacher(teachers[name], Told("summarization"))
+    return load_teacher(teachers[name], Told("translation", ("de_DE", "en_XX")))
 
 
 def logits(model) -> torch.Tensor:

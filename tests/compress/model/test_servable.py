@@ -9,11 +9,12 @@ from tokenizers import Regex, normalizers
 
 from compress.model.servable import ServableError, check_servable
 from compress.model.teacher import Teacher, load_teacher
+from compress.model.told import Told
 
 
 @pytest.fixture
 def teacher(teachers: dict[str, str]) -> Teacher:
-    return load_teacher(teachers["bart"], "summarization")
+    return load_teacher(teachers["bart"], Told("summarization"))
 
 
 def check(teacher: Teacher) -> None:
@@ -22,7 +23,7 @@ def check(teacher: Teacher) -> None:
 
 @pytest.mark.parametrize("name", ["bart", "mbart50", "mbart-cc25"])
 def test_the_tokenizers_of_bart_and_mbart(teachers: dict[str, str], name: str) -> None:
-    check(load_teacher(teachers[name], "summarization"))
+    check(load_teacher(teachers[name], Told("summarization")))
 
 
 def test_a_tokenizer_that_the_service_does_not_open(teacher: Teacher) -> None:

@@ -5,6 +5,7 @@ import torch
 
 from compress.model.student import StudentError, build_student, spaced_layers
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from quant.scheme import Layers
 
 
@@ -35,7 +36,7 @@ def test_a_student_that_does_not_fit_is_refused(student: int) -> None:
 
 
 def test_weights_are_those_of_the_mapped_layers(teachers: dict[str, str]) -> None:
-    teacher = load_teacher(teachers["mbart50"], "translation", ("de_DE", "en_XX")).model
+    teacher = load_teacher(teachers["mbart50"], Told("translation", ("de_DE", "en_XX"))).model
     student = build_student(teacher, Layers(2, 1)).state_dict()
     source = teacher.state_dict()
     assert torch.equal(student["model.encoder.layers.1.fc1.weight"], source["model.encoder.layers.2.fc1.weight"])
@@ -48,7 +49,7 @@ def test_weights_are_those_of_the_mapped_layers(teachers: dict[str, str]) -> Non
 
 
 def test_a_student_of_all_layers_computes_what_the_teacher_does(teachers: dict[str, str]) -> None:
-    teacher = load_teacher(teachers["bart"], "summarization").model
+    teacher = load_teacher(teachers["bart"], Told("summarization")).model
     student = build_student(teacher, Layers(3, 3)).eval()
     ids = torch.tensor([[0, 6, 7, 8, 2]])
     assert torch.equal(student(input_ids=ids).logits, teacher(input_ids=ids).logits)

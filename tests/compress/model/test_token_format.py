@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from compress.model.teacher import load_teacher
 from compress.model.token_format import TokenFormatError, language_codes, read_token_format, unsaid_language
+from compress.model.told import Told
 from quant.card import Task
 
 
@@ -45,7 +46,7 @@ def test_without_languages_an_mbart_is_as_its_tokenizer_is_set(teachers: dict[st
 def test_the_language_of_outputs_may_be_unsaid(
     teachers: dict[str, str], marks: tuple[str, ...], starts: dict[str, str], expected: str | None
 ) -> None:
-    card = load_teacher(teachers["bart"], "summarization").text_format.card
+    card = load_teacher(teachers["bart"], Told("summarization")).text_format.card
     card = replace(card, source_prefix=marks, decoder_start="</s>", forced_bos=None)
     assert unsaid_language(replace(card, **starts), ["de_DE", "en_XX"]) == expected
 

@@ -3,6 +3,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from compress.model.vocabulary import extend_positions, sinusoidal_positions, train_tokenizer, transferred, use_vocabulary
 
 TEXTS = ["ab cab abba", "cab ab ab", "cabbage bag"] * 4
@@ -35,7 +36,7 @@ def test_the_model_goes_on_in_the_new_vocabulary(mbart, tmp_path) -> None:
     use_vocabulary(model, old, new)
     model.save_pretrained(tmp_path)
     new.save_pretrained(tmp_path)
-    teacher = load_teacher(str(tmp_path), "summarization")
+    teacher = load_teacher(str(tmp_path), Told("summarization"))
     assert teacher.architecture.vocab_size == len(new)
     card = teacher.text_format.card
     assert (card.source_prefix, card.source_suffix, card.decoder_start) == (("<s>",), ("</s>",), "</s>")

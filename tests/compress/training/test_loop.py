@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +13,16 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from compress.compression import Compression, Plan
+from compress.compression import Compression, Plan, WriteOutputs
 from compress.data.dataset import Fields, Languages, load_examples
 from compress.model.quantized_modules import COMPUTED, WeightScales
 from compress.model.straight_through import initial_clip_values, quantize_with_learned_scale
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from compress.scoring.decoding import DecodingSettings
 from compress.training.loop import NonFiniteLossError, Trainer, TrainingSettings
 from compress.training.losses import LossWeights
+from compress.training.on_policy import Ask, OnPolicySettings
 from compress.training.run import EXIT_INTERRUPTED
 from compress.training.state import ResumeError
 from quant.artifact import read_artifact
@@ -51,12 +55,13 @@ class Run:
         folder: Path,
         training: TrainingSettings = TRAINING,
         scales: WeightScales = COMPUTED,
+        write_outputs: WriteOutputs | None = None,
     ) -> None:
-        teacher = load_teacher(teachers["mbart50"], "translation", ("de_DE", "en_XX"))
+        teacher = load_teacher(teachers["mbart50"], Told("translation", ("de_DE", "en_XX")))
         decoding = DecodingSettings(num_beams=1, max_new_tokens=8)
         self.plan = Plan(Layers(2, 1), "last", Scheme.parse("2-2-8"), training, decoding, 32, scales)
         console = Console(quiet=True)
-        self.compression = Compression(teacher, self.plan, folder, torch.device("cpu"), console)
+        self.compression = Compression(teacher, self.plan, folder, torch.device("cpu"), console, write_outputs=write_outputs)
         languages = Languages("de_DE", "en_XX", both=True)
         self.train = load_examples(pairs, "train", "translation", Fields(), languages)
         self.valid = load_examples(pairs, "train", "translation", Fields(), languages, limit=4)
@@ -67,6 +72,16 @@ class Run:
     @property
     def weights(self) -> dict[str, torch.Tensor]:
         return self.compression.student.state_dict()
+
+
+def interrupt_while_it_validates(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    validate = run.compression._validate
+
+    def interrupting(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        return validate(*arguments)
+
+    monkeypatch.setattr(run.compression, "_validate", interrupting)
 
 
 def test_training_lowers_the_loss_and_keeps_the_best(teachers, pairs, tmp_path: Path) -> None:
@@ -88,13 +103,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
 
     torch.manual_seed(99)  # what happened before a run must not matter
     interrupted = Run(teachers, pairs, tmp_path / "parts", scales=scales)
-    validate = interrupted.compression._validate
-
-    def interrupting(*arguments):
-        os.kill(os.getpid(), signal.SIGINT)
-        return validate(*arguments)
-
-    monkeypatch.setattr(interrupted.compression, "_validate", interrupting)
+    interrupt_while_it_validates(interrupted, monkeypatch)
     assert interrupted() == EXIT_INTERRUPTED
 
     resumed = Run(teachers, pairs, tmp_path / "parts", scales=scales)
@@ -102,6 +111,37 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
     assert all(torch.equal(resumed.weights[name], tensor) for name, tensor in whole.weights.items())
     packed, resumed_packed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(resumed_packed[name], tensor) for name, tensor in packed.items())
+
+
+def written(folder: Path, asks: Sequence[Ask], device: torch.device) -> list[list[int]]:
+    """Outputs of unequal lengths that depend on the student as it is packed, and on the draws."""
+    weights = read_artifact(folder).quantized("model.shared.weight").codes
+    student = int(weights.long().remainder(97).sum())
+    outputs = []
+    for ask in asks:
+        draws = random.Random(student + ask.seed)
+        length = draws.randint(1, ask.most_tokens)
+        outputs.append([ask.example.label_ids[0], *(draws.randint(5, 20) for _ in range(length))][: ask.most_tokens])
+    return outputs
+
+
+def test_a_run_on_its_own_outputs_resumes_to_the_same_weights(teachers, pairs, tmp_path: Path, monkeypatch) -> None:
+    """It is interrupted after step 6; outputs are written at steps 0, 4 and 8."""
+    training = replace(TRAINING, on_policy=OnPolicySettings(0.5, 4))
+    whole = Run(teachers, pairs, tmp_path / "whole", training, write_outputs=written)
+    assert whole() == 0
+    interrupted = Run(teachers, pairs, tmp_path / "parts", training, write_outputs=written)
+    interrupt_while_it_validates(interrupted, monkeypatch)
+    assert interrupted() == EXIT_INTERRUPTED
+    resumed = Run(teachers, pairs, tmp_path / "parts", training, write_outputs=written)
+    assert resumed(resume=True) == 0
+    assert all(torch.equal(resumed.weights[name], tensor) for name, tensor in whole.weights.items())
+    entries = [json.loads(line) for line in (tmp_path / "whole" / "training" / "log.jsonl").read_text().splitlines()]
+    assert {"task", "total", "on-policy total", "on-policy logits"} <= set(entries[-2])
+    assert "on-policy task" not in entries[-2], "what the student writes is no label"
+    assert not (tmp_path / "whole" / "training" / "writing").exists()
+    with pytest.raises(ResumeError, match=r"training\.on_policy\.share was 0\.5, is 0\.25$"):
+        Run(teachers, pairs, tmp_path / "parts", replace(TRAINING, on_policy=OnPolicySettings(0.25, 4)))(resume=True)
 
 
 def test_learned_scales_move_and_the_best_of_them_are_packed(teachers, pairs, tmp_path: Path) -> None:

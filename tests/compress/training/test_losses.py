@@ -11,6 +11,7 @@ from compress.model.quantized_modules import quantize_modules
 from compress.model.student import build_student
 from compress.model.teacher import load_teacher
 from compress.model.token_losses import Head
+from compress.model.told import Told
 from compress.training.losses import LayerMap, LossWeights, Outputs, joint_losses, masked_mse, outputs_of
 from quant.scheme import Layers, Scheme
 
@@ -65,7 +66,7 @@ def test_terms_of_weight_zero_are_left_out() -> None:
 
 
 def test_padding_never_counts(teachers: dict[str, str]) -> None:
-    teacher = load_teacher(teachers["mbart50"], "translation", ("de_DE", "en_XX")).model
+    teacher = load_teacher(teachers["mbart50"], Told("translation", ("de_DE", "en_XX"))).model
     student = build_student(teacher, Layers(2, 1)).train()
     for module in student.modules():
         if isinstance(getattr(module, "dropout", None), float):

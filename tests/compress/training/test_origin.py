@@ -6,6 +6,7 @@ import torch
 from compress.data.encoded import Encoded
 from compress.data.text_format import Example
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from compress.training.origin import origin, recorded_flags
 from pipelines.scoring.evaluate import Evaluate
 
@@ -31,7 +32,7 @@ def test_a_hub_id_is_no_path() -> None:
 
 
 def test_the_origin_tells_other_texts_apart(teachers: dict[str, str]) -> None:
-    teacher = load_teacher(teachers["bart"], "summarization")
+    teacher = load_teacher(teachers["bart"], Told("summarization"))
 
     def given(train):
         return origin("compress", {"limit": 3}, 7, torch.device("cpu"), teacher, train, EXAMPLES)
@@ -48,7 +49,7 @@ def test_the_origin_tells_other_texts_apart(teachers: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("other", [[4, 6], [4]])
 def test_segments_have_a_digest_of_their_ids(teachers: dict[str, str], other: list[int]) -> None:
-    teacher = load_teacher(teachers["bart"], "summarization")
+    teacher = load_teacher(teachers["bart"], Told("summarization"))
     digests = [
         origin("finetune", {}, 0, torch.device("cpu"), teacher, [Encoded(ids, [0], [4], False)], [])["train"]["digest"]
         for ids in ([4, 5], [4, 5], other)

@@ -19,6 +19,7 @@ import compress.training.run
 from compress.data.encoded import Encoded
 from compress.manifest import summary
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from compress.training.clock import Clock
 from compress.training.group import Alone
 from compress.training.loop import Trainer, TrainingSettings
@@ -62,7 +63,7 @@ class Run:
     ) -> None:
         self.folder = folder
         torch.manual_seed(0)
-        model = load_teacher(teachers["bart"], "summarization").model
+        model = load_teacher(teachers["bart"], Told("summarization")).model
         examples = [Encoded([0, 5 + index % 20, 2], [2, 0], [0, 2], False) for index in range(60)]
         self.trainer = Trainer(model, None, LayerMap([], []), examples, SETTINGS, clock=clock)
         self.run = TrainingRun(folder, {"seed": 3}, Console(), observation)

@@ -8,6 +8,7 @@ import pytest
 from compress.data.dataset import Fields, Languages, load_examples
 from compress.model.packed_student import load_student
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from compress.scoring.decoding import DecodingSettings, generate
 from dqbart.cli import run_command
 from pipelines.commands import PseudoLabel
@@ -31,7 +32,7 @@ def test_labels_are_what_generate_gives_and_a_file_is_continued(teachers, pairs,
     rows = [json.loads(line) for line in whole.decode().splitlines()]
 
     packed = tmp_path / "packed"
-    pack_teacher(load_teacher(teachers["mbart50"], "translation", PAIR, both_directions=True), packed)
+    pack_teacher(load_teacher(teachers["mbart50"], Told("translation", PAIR, both_directions=True)), packed)
     model, text_format, _ = load_student(packed)
     examples = load_examples(pairs, "train", "translation", Fields(), Languages(*PAIR, both=True), 5)
     encoded = text_format.encode(examples, 64)
@@ -61,7 +62,8 @@ def test_labels_are_what_generate_gives_and_a_file_is_continued(teachers, pairs,
 
 def test_a_direction_that_an_artifact_has_not_is_refused(teachers, pairs, tmp_path: Path, capsys) -> None:
     packed = tmp_path / "packed"
-    pack_teacher(load_teacher(teachers["mbart50"], "translation", PAIR), packed)
+    pack_teacher(load_teacher(teachers["mbart50"], Told("translation", PAIR)), packed)
     assert pseudo_label(str(packed), "--source", pairs, "--output", str(tmp_path / "x.jsonl")) == 1
-    assert "has de_DE>en_XX, not en_XX>de_DE" in capsys.readouterr().err
+    told = "takes --source-language de_DE --target-language en_XX; en_XX to de_DE is given"
+    assert told in capsys.readouterr().err
     assert not (tmp_path / "x.jsonl").exists()

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from compress.data.text_format import Example
+from compress.model.told import Told
 from compress.scoring.decoder import Decoded
 from compress.scoring.decoding import DecodingSettings, search_settings
 from pipelines.scoring.by_engine import engine_decoder
 from pipelines.scoring.check_generate import CheckError, check, generate_decoder, sample
-from pipelines.scoring.scored_model import ScoredArtifact, Told
+from pipelines.scoring.scored_model import ScoredArtifact
 from pipelines.scoring.validation import by_itself
 from quant.artifact import open_artifact
 from quant.generation import GenerationSettings

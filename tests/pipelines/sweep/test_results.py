@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.sweep.results import Row, compared, scored, sized
+from pipelines.sweep.results import Row, compared, scored, sized, teacher_row
 
 SIGNATURE = {"BLEU": "nrefs:1"}
 
@@ -59,3 +59,13 @@ def test_a_checkpoint_counts_as_its_weights_in_float32(teachers) -> None:
     row = sized(Row("full", "3-3", "full"), Path(teachers["bart"]), 1000)
     assert row.bytes == 4 * sum(parameter.numel() for parameter in model.parameters())
     assert row.ratio == pytest.approx(1000 / row.bytes)
+
+
+def test_the_row_of_a_teacher_of_either_kind(teachers) -> None:
+    row, in_float = teacher_row(teachers["bart"])
+    assert (row.layers, row.bits, row.bytes, row.ratio) == ("3-3", "full", in_float, 1.0)
+    packed = Path(__file__).parents[3] / "models" / "mbart-de-en-2-2-8"
+    row, in_float = teacher_row(str(packed))
+    assert (row.layers, row.bits) == ("6-3", "2-2-8")
+    assert row.bytes == (packed / "model.safetensors").stat().st_size
+    assert row.ratio == in_float / row.bytes > 15  # a third smaller than the teacher of 6-6 layers
