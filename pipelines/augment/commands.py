@@ -21,6 +21,7 @@ _OF_ONE_TASK: dict[str, tuple[Task, ...]] = {
     "crop_words": ("question-answering",),
     "questions": ("question-answering",),
     "question_sentences": ("question-answering",),
+    "fragment_words": ("question-answering",),
     "gap_sentences": ("summarization",),
     "prefix": ("summarization",),
     "prefix_share": ("summarization",),
@@ -55,6 +56,12 @@ class Augment(ColumnFlags):
     question_sentences: list[Count] = Field(
         [2, 6], description="least and most sentences of the passages of these", min_length=2, max_length=2
     )
+    fragment_words: list[Count] | None = Field(
+        None,
+        description="passages of pieces of sentences, of least and most so many words, of different texts: to learn copying",
+        min_length=2,
+        max_length=2,
+    )
     gap_sentences: bool = Field(
         False, description="summaries: in place of the target, the sentence that says most of the rest and of the target"
     )
@@ -77,8 +84,17 @@ class Augment(ColumnFlags):
             ),
             *(
                 f"--{name} = {low},{high}: the least first, then the most"
-                for name, (low, high) in (("crop-words", self.crop_words), ("question-sentences", self.question_sentences))
+                for name, (low, high) in (
+                    ("crop-words", self.crop_words),
+                    ("question-sentences", self.question_sentences),
+                    ("fragment-words", self.fragment_words or (1, 1)),
+                )
                 if low > high
+            ),
+            *(
+                f"--{name.replace('_', '-')} is of made questions: give --questions too"
+                for name in ("question_sentences", "fragment_words")
+                if name in names and self.questions is None
             ),
             *early.data_faults(self.source, self._columns_of_task(), self.fields()),
         ]
