@@ -169,9 +169,9 @@ class Calibrating:
                 written = self.sources.label(self.teacher, folder, chosen, advance)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        labelled = [replace(example, target=text) for example, text in zip(chosen, written, strict=True) if text]
-        if not labelled:
-            raise CalibrationError(f"the teacher writes nothing for any of {len(chosen):,} texts: nothing to calibrate on")
+        answered = [replace(example, target=text) for example, text in zip(chosen, written, strict=True)]
+        # Where all are empty, as an untrained teacher's may be, what begins and ends them is calibrated on.
+        labelled = [example for example in answered if example.target] or answered
         return self.teacher.text_format.encode(labelled, self.max_target_tokens)
 
     def _chosen(self, examples: Sequence[Example]) -> list[Example]:

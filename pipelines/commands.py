@@ -30,6 +30,9 @@ class Sweep(Command):
     output: Path = Field(description="folder of the runs, the table and the plot")
     layers: list[str] = Field([], description="layers of the grid, E-D each")
     bits: list[str] = Field([], description="bits of the grid, W-E-A each, or full")
+    minutes: list[Annotated[float, Field(ge=0)]] = Field(
+        [], description="of training, each for all of the grid, in place of steps and epochs; 0: without training"
+    )
     compress: dict[str, Any] = Field({}, description="settings of `dqbart compress` for all runs")
     evaluate: dict[str, Any] = Field({}, description="settings of `dqbart evaluate` for all runs, beside those of compress")
     extra: list[dict[str, Any]] = Field(
@@ -49,7 +52,7 @@ class Sweep(Command):
 
     def runs(self) -> list[Run]:
         """The grid, then the extra runs. Raises ValueError for settings that `dqbart compress` would refuse."""
-        return runs_of(self.compress, self.layers, self.bits, self.extra)
+        return runs_of(self.compress, self.layers, self.bits, self.extra, self.minutes)
 
     def task(self) -> Task:
         """Of all runs, or the teacher's own."""

@@ -16,6 +16,8 @@ from torch import Tensor
 
 RIDGE = 0.03
 """Of the mean variance of the inputs."""
+_ROUNDING = 1e-6
+"""Of the mean square of the inputs: what rounding in float32 products may make of a variance of 0."""
 
 
 class Moments:
@@ -40,8 +42,10 @@ class Moments:
     def regressions(self, centred: bool) -> list[Regression]:
         """One for each layer; all have one `moment`."""
         mean = self._x / self.count if centred else torch.zeros_like(self._x)
-        covariance = (self._xx / self.count).addr_(mean, mean, alpha=-1)
-        ridge = RIDGE * float(covariance.diagonal().mean().clamp(min=1e-12))
+        squares = self._xx / self.count
+        least = max(_ROUNDING * float(squares.diagonal().mean()), 1e-12)
+        covariance = squares.addr_(mean, mean, alpha=-1)
+        ridge = RIDGE * max(float(covariance.diagonal().mean()), 0.0) + least
         covariance.diagonal().add_(ridge)
         factor = torch.linalg.cholesky(covariance)
         moment = covariance.float()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from compress.model.straight_through import SMALLEST_SCALE
-from quant.numerics import Quantized, levels, quantize, round_to_half
+from quant.numerics import Quantized, levels, quantize, quantize_with_scale, round_to_half
 from quant.scheme import Granularity
 
 STARTS: Mapping[int, tuple[float, ...]] = {2: (0.75, 0.9, 1.05, 1.25), 4: (0.7, 0.8, 0.9, 1.0), 8: (1.0,)}
@@ -42,6 +42,7 @@ def solve(target: Tensor, moment: Tensor, bits: int, granularity: Granularity = 
     Deterministic. Raises ValueError for other bits than 2, 4 and 8.
     """
     rows, columns = target.shape
+    levels(bits)  # refuses others
     diagonal = moment.diagonal()
     damped = moment.double() + _DAMPING * diagonal.mean().clamp(min=1e-12) * torch.eye(columns, device=moment.device)
     order = torch.argsort(diagonal, descending=True, stable=True)  # the columns that matter most have most to come after
@@ -68,12 +69,12 @@ class _Piece:
         self._most = levels(bits)
         self._shared = granularity == "matrix"
         self._starts = STARTS[bits]
-        self._nearest = quantize(target, bits, granularity, torch.inf)
+        self._nearest = _nearest(target, bits, granularity)
         self._target = target.T.contiguous()
         self._weighed = moment @ self._target
 
     def solved(self) -> Quantized:
-        nearest = self._nearest.scale.T.clamp(min=SMALLEST_SCALE).expand(1, self._target.shape[1])
+        nearest = self._nearest.scale.T.expand(1, self._target.shape[1])
         first = [self._improved(nearest * multiple) for multiple in self._starts]
         codes, scale, product = _best(first)
         codes, scale, product = _best([(codes, scale, product, self._lost(codes, scale, product)), self._improved(scale)])
@@ -85,7 +86,7 @@ class _Piece:
         # Codes are for the scale that is stored, not for one that is near it.
         scale = round_to_half(scale).clamp_(min=SMALLEST_SCALE)
         self._sweep(codes, scale, product)
-        rounded = self._nearest.codes.T.float(), round_to_half(nearest)
+        rounded = self._nearest.codes.T.float(), nearest
         codes, scale, _ = _best([(*each, codes, self._exactly_lost(*each)) for each in ((codes, scale), rounded)])
         return Quantized(codes.T, scale[:, :1] if self._shared else scale.T)
 
@@ -157,6 +158,15 @@ class _Piece:
         """Sums of products for what shares a scale, [1, rows]."""
         sums = (one * other).sum(0, keepdim=True)
         return sums.sum().expand_as(sums) if self._shared else sums
+
+
+def _nearest(target: Tensor, bits: int, granularity: Granularity) -> Quantized:
+    """Rounding to the nearest, with no scale below the smallest that a learned one may have."""
+    nearest = quantize(target, bits, granularity, torch.inf)
+    if bool((nearest.scale >= SMALLEST_SCALE).all()):
+        return nearest
+    small = quantize_with_scale(target, nearest.scale.clamp(min=SMALLEST_SCALE), bits)
+    return Quantized(torch.where(nearest.scale < SMALLEST_SCALE, small.codes, nearest.codes), small.scale)
 
 
 def _best(candidates: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,6 +4,7 @@ so that a run that was interrupted counts as one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +13,8 @@ from compress.training.loop import StepReport
 
 
 class Course:
-    """Counts tokens and seconds of training, validations and saving left out. Times are in UTC.
+    """Counts tokens and seconds of training, validations and saving left out, and those of the processor, in all that this
+    process and the ones that it waited for did. Times are in UTC.
 
     Steps between the last report and an interruption count as steps, but not as tokens and seconds.
     """
@@ -22,6 +24,7 @@ class Course:
         self._finished: str | None = None
         self._step = self._tokens = 0
         self._seconds = 0.0
+        self._cpu_before = -_cpu_seconds()
         self._best: dict[str, Any] | None = None
 
     def report(self, report: StepReport) -> None:
@@ -53,6 +56,7 @@ class Course:
             "best": self._best,
             "tokens": self._tokens,
             "seconds": round(self._seconds, 1),
+            "cpu_seconds": round(self._cpu_before + _cpu_seconds(), 1),
             "tokens_per_second": round(self._tokens / self._seconds) if self._seconds else None,
         }
 
@@ -60,6 +64,12 @@ class Course:
         """Go on from the record of the interrupted part."""
         self._started, self._step, self._best = record["started"], record["steps"], record["best"]
         self._tokens, self._seconds = record["tokens"], record["seconds"]
+        self._cpu_before += record["cpu_seconds"]
+
+
+def _cpu_seconds() -> float:
+    """Of this process since its start, and of its children."""
+    return sum(os.times()[:4])
 
 
 def _now() -> str:

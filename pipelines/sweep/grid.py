@@ -1,4 +1,4 @@
-"""Which students a sweep makes: every pair of layers and bits, and named runs with settings of their own.
+"""Which students a sweep makes: every pair of layers and bits, in each time, and named runs with settings of their own.
 
 Each run's settings are read by the class of `dqbart compress` before any run starts, so that a misspelt key is found at once
 and not after hours. The settings are kept as they were written; what they leave out has the command's own defaults.
@@ -43,6 +43,8 @@ class Run:
     """Those of the settings, besides layers and bits, that an extra run has and the grid has not."""
     extra: bool = False
     """Whether the run stands outside the grid."""
+    minutes: float | None = None
+    """Those of the grid that it is trained for; None where the grid has none."""
 
     def compress(self, teacher: str) -> Compress:
         """Its settings, read as `dqbart compress` reads them. Raises ValidationError."""
@@ -65,14 +67,25 @@ def normalized(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def runs_of(
-    common: Mapping[str, Any], layers: Sequence[str], bits: Sequence[str], extra: Sequence[Mapping[str, Any]]
+    common: Mapping[str, Any],
+    layers: Sequence[str],
+    bits: Sequence[str],
+    extra: Sequence[Mapping[str, Any]],
+    minutes: Sequence[float] = (),
 ) -> list[Run]:
-    """The grid, bits by bits, then the extra runs. Raises ValueError that says every fault."""
+    """The grid, bits by bits and from the least time to the most, then the extra runs.
+
+    Of the grid, `minutes` end a run in place of steps and epochs; 0 makes a student without training. Raises ValueError that
+    says every fault.
+    """
     faults: list[str] = []
     runs: list[Run] = []
+    times: Sequence[float | None] = sorted(minutes) or [None]
     for width in bits:
         for depth in layers:
-            runs += _run(f"{depth} {width}", common, {"layers": depth, "bits": width}, faults, extra=False)
+            for time in times:
+                name = f"{depth} {width}" if time is None else f"{depth} {width} {time:g} min"
+                runs += _run(name, common, {"layers": depth, "bits": width}, faults, extra=False, minutes=time)
     for number, settings in enumerate(extra):
         given = dict(settings)
         name = given.pop("name", None)
@@ -82,6 +95,8 @@ def runs_of(
             faults.append(f"extra.{number}: name = {name!r}: a text is required, which names the run in table and plot")
     if (layers and not bits) or (bits and not layers):
         faults.append("layers and bits make the grid together: give both, or neither and only extra runs")
+    if minutes and not (layers and bits):
+        faults.append("minutes are of the grid, which layers and bits make")
     if not runs and not faults:
         faults.append("there is no run: layers and bits make a grid, extra has runs by name")
     taken: dict[str, str] = {file_name(TEACHER): TEACHER}
@@ -96,10 +111,20 @@ def runs_of(
     return runs
 
 
-def _run(name: str, common: Mapping[str, Any], own: Mapping[str, Any], faults: list[str], extra: bool) -> list[Run]:
+def _run(
+    name: str,
+    common: Mapping[str, Any],
+    own: Mapping[str, Any],
+    faults: list[str],
+    extra: bool,
+    minutes: float | None = None,
+) -> list[Run]:
     """The run, or none where its settings are at fault."""
     own = normalized(own)
     settings = {**normalized(common), **own}
+    if minutes is not None:
+        settings = {key: value for key, value in settings.items() if key not in ("max_steps", "max_minutes")}
+        settings |= {"max_minutes": minutes} if minutes else {"max_steps": 0}
     if given := [key for key in settings if key in OWN]:
         faults.append(f"{name}: {', '.join(given)}: the sweep sets it itself")
         return []
@@ -109,4 +134,4 @@ def _run(name: str, common: Mapping[str, Any], own: Mapping[str, Any], faults: l
         faults += [f"{name}: {line}" for line in describe(error, Compress).splitlines()]
         return []
     shown = {key: value for key, value in own.items() if key not in ("layers", "bits")}
-    return [Run(name, read.task, read.layers, read.bits, settings, shown, extra)]
+    return [Run(name, read.task, read.layers, read.bits, settings, shown, extra, minutes)]

@@ -28,6 +28,8 @@ class Row:
     """Settings in which an extra run differs from the grid."""
     extra: bool = False
     """Whether it stands outside the grid."""
+    grid_minutes: float | None = None
+    """Of training, as the grid asked for."""
     bytes: int | None = None
     """Of the weights' file; of a model in full precision, of its weights in float32."""
     ratio: float | None = None
@@ -46,6 +48,8 @@ class Row:
     steps: int | None = None
     minutes: float | None = None
     """Of `dqbart compress`, validations included."""
+    cpu_minutes: float | None = None
+    """Of the processor, by the model's manifest: of all threads, and whatever else the machine did."""
     error: str | None = None
 
 
@@ -70,7 +74,7 @@ def scored(row: Row, result: Mapping[str, Any], metric: str) -> Row:
     """The row with the scores, steps and minutes of a finished run."""
     row.scores = {direction(record): dict(record["scores"]) for record in result["evaluations"]}
     row.signatures = {name: text for record in result["evaluations"] for name, text in record["signatures"].items()}
-    row.steps, row.minutes = result.get("steps"), result.get("minutes")
+    row.steps, row.minutes, row.cpu_minutes = (result.get(name) for name in ("steps", "minutes", "cpu_minutes"))
     chosen = [scores[metric] for scores in row.scores.values() if metric in scores]
     if len(chosen) == len(row.scores):
         row.score = sum(chosen) / len(chosen)

@@ -165,7 +165,8 @@ class _Sweep:
 
     def _row(self, entry: _Entry) -> Row:
         record, run = entry.record, entry.run
-        row = Row(run.name, run.layers, run.bits, run.own, run.extra) if run else replace(self.teacher)
+        own = run and Row(run.name, run.layers, run.bits, run.own, run.extra, run.minutes)
+        row = own or replace(self.teacher)
         row.error = record.error
         if record.result is None:
             row.error = row.error or "not run yet"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.commands.flags import DataFlags
+from compress.manifest import read_manifest
 from compress.training.earlier_run import begun
 from pipelines.scoring.evaluate import Evaluate
 from pipelines.sweep.children import Children
@@ -71,7 +72,9 @@ def complete(record: Record, folder: Path, children: Children) -> None:
     scores = read_evaluations(scores_file)
     record.result = {"evaluations": scores}
     if compress is not None:
-        record.result |= {"steps": _steps(model), "minutes": round(record.seconds / 60, 1)}
+        cpu_seconds = (read_manifest(model) or {}).get("cpu_seconds", 0.0)
+        minutes = {"minutes": round(record.seconds / 60, 1), "cpu_minutes": round(cpu_seconds / 60, 3)}
+        record.result |= {"steps": _steps(model), **minutes}
     record.save()
 
 

@@ -21,7 +21,14 @@ def cells(teacher: Row, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]
     batches = list(dict.fromkeys(batch for row in every for batch in row.tokens_per_second))
     headings = ["model", "layers", "bits", "settings of its own", "MB", "smaller"]
     headings += [f"{each} {metric}".strip() for each in directions for metric in metrics]
-    headings += ["of the teacher's", *(f"tokens/s, batch {batch}" for batch in batches), "steps", "minutes", "failed"]
+    headings += [
+        "of the teacher's",
+        *(f"tokens/s, batch {batch}" for batch in batches),
+        "steps",
+        "minutes",
+        "CPU minutes",
+        "failed",
+    ]
     lines = []
     for row in every:
         line = [row.name, row.layers, row.bits, ", ".join(f"{key} {value}" for key, value in row.own.items())]
@@ -29,7 +36,7 @@ def cells(teacher: Row, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]
         line += [_figure(row.scores.get(each, {}).get(metric), ".1f") for each in directions for metric in metrics]
         line += [_figure(row.share, ".1f", " %")]
         line += [_figure(row.tokens_per_second.get(batch), ",.0f") for batch in batches]
-        line += [_figure(row.steps, ",d"), _figure(row.minutes, ".1f"), row.error or ""]
+        line += [_figure(row.steps, ",d"), _figure(row.minutes, ".1f"), _figure(row.cpu_minutes, ".1f"), row.error or ""]
         lines.append(line)
     filled = [index for index in range(len(headings)) if any(line[index] for line in lines)]
     return [headings[index] for index in filled], [[line[index] for index in filled] for line in lines]

@@ -30,6 +30,17 @@ def test_a_run_of_two_parts_counts_as_one() -> None:
     assert (record["steps"], record["tokens"], record["seconds"]) == (40, 2_000, 6.0)
 
 
+def test_the_processor_s_time_is_that_of_all_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    # user, system, and both of children, as `os.times` has them before the time of day
+    times = [(1.0, 0.5, 0.0, 0.0, 9.0), (4.0, 1.0, 2.0, 0.5, 9.0), (10.0, 0.0, 0.0, 0.0, 9.0), (11.0, 0.0, 0.0, 0.0, 9.0)]
+    monkeypatch.setattr("compress.training.course.os.times", lambda: times.pop(0))
+    first = Course().record()
+    assert first["cpu_seconds"] == 6.0
+    second = Course()
+    second.resume(first)
+    assert second.record()["cpu_seconds"] == 7.0
+
+
 def test_a_best_before_the_first_report_has_been_trained(tmp_path) -> None:
     course = Course()
     course.best(5, {"BLEU": 1.0})

@@ -205,7 +205,7 @@ def test_an_artifact_teaches_as_its_teacher_does(teachers, pairs, tmp_path: Path
     """And what its card says need not be said again."""
     packed, of_packed, of_float = (tmp_path / name for name in ("packed", "of-packed", "of-float"))
     told = ["--task", "translation", "--both-directions", "--max-source-tokens", "40", *DIRECTION]
-    whole = ["--layers", "3-3", "--bits", "8-8-8", "--max-steps", "0"]
+    whole = ["--layers", "3-3", "--bits", "8-8-8", "--max-steps", "0", "--no-calibrate"]
     assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, packed, *told, *whole)) == 0
     training = ["--max-steps", "2", "--bf16", "off", "--layers", "2-1", "--bits", "4-8-8"]
     assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, of_float, *told, *training)) == 0

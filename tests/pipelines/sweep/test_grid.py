@@ -17,6 +17,23 @@ def test_the_grid_goes_bits_by_bits_and_the_extra_runs_follow() -> None:
     assert runs[-1].settings == {**COMMON, "bits": "8-8-8", "logits_weight": 0}
 
 
+def test_the_grid_in_each_time_and_without_training() -> None:
+    common = {**COMMON, "max_steps": 100}
+    runs = runs_of(common, ["6-6", "6-3"], ["2-4-8"], [{"name": "by steps"}], minutes=[5, 0, 0.5])
+    assert [run.name for run in runs[:3]] == ["6-6 2-4-8 0 min", "6-6 2-4-8 0.5 min", "6-6 2-4-8 5 min"]
+    assert [run.minutes for run in runs] == [0, 0.5, 5, 0, 0.5, 5, None]
+    untrained, short, *_, extra = runs
+    assert untrained.settings == {**COMMON, "layers": "6-6", "bits": "2-4-8", "max_steps": 0}
+    assert short.settings == {**COMMON, "layers": "6-6", "bits": "2-4-8", "max_minutes": 0.5}
+    assert short.own == {}
+    assert extra.settings["max_steps"] == 100
+
+
+def test_minutes_without_a_grid_are_refused() -> None:
+    with pytest.raises(ValueError, match="minutes are of the grid, which layers and bits make"):
+        runs_of(COMMON, [], [], [{"name": "x"}], minutes=[1])
+
+
 def test_what_an_extra_run_sets_wins_however_it_is_spelt() -> None:
     (run,) = runs_of(COMMON, [], [], [{"name": "slow", "learning-rate": 1e-5}])
     assert run.settings["learning_rate"] == 1e-5

@@ -25,6 +25,11 @@ def test_everyone_off_the_front_is_beaten_by_someone_on_it(points: list[tuple[fl
         assert beaten == (index not in front)
 
 
+def drawn(folder: Path, teacher: Row, rows: list[Row]) -> str:
+    write_plots(folder, teacher, rows, "BLEU")
+    return (folder / "plot.svg").read_text()
+
+
 def test_the_same_results_make_the_same_figure(tmp_path: Path) -> None:
     teacher = Row("teacher", "6-6", "full", bytes=53_000_000, score=42.0, tokens_per_second={"1": 78.0})
     rows = [
@@ -41,11 +46,17 @@ def test_the_same_results_make_the_same_figure(tmp_path: Path) -> None:
         Row("failed", "6-1", "2-2-8", error="out of memory"),
     ]
     files = []
+    assert "time to make it" not in drawn(tmp_path, teacher, rows)
+    for minutes in (0.0, 5.0):
+        more = Row("timed", "6-3", "2-4-8", bytes=3_000_000, score=40.0 + minutes / 5, grid_minutes=minutes)
+        more.cpu_minutes = 1.0 + minutes
+        rows.append(more)
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        write_plots(tmp_path / name, teacher, rows, "BLEU")
-        files.append((tmp_path / name / "plot.svg").read_text())
+        files.append(drawn(tmp_path / name, teacher, rows))
     assert files[0] == files[1]
     assert "no KL" in files[0]
     assert "failed" not in files[0]
+    for text in ("time to make it", "6-3, 0 min", "6-3, 5 min"):
+        assert text in files[0]
     assert (tmp_path / "first" / "plot.png").stat().st_size > 10_000

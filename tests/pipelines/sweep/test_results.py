@@ -18,13 +18,13 @@ def result(*scores: float, signature: str = "nrefs:1") -> dict:
         }
         for score, (source, target) in zip(scores, languages, strict=False)
     ]
-    return {"evaluations": evaluations, "steps": 5, "minutes": 0.1}
+    return {"evaluations": evaluations, "steps": 5, "minutes": 0.1, "cpu_minutes": 0.2}
 
 
 def test_the_score_is_the_mean_over_directions() -> None:
     row = scored(Row("a", "6-3", "2-2-8"), result(20, 40), "BLEU")
     assert row.scores == {"de → en": {"BLEU": 20, "chrF": 40}, "en → de": {"BLEU": 40, "chrF": 80}}
-    assert (row.score, row.steps, row.minutes, row.error) == (30, 5, 0.1, None)
+    assert (row.score, row.steps, row.minutes, row.cpu_minutes, row.error) == (30, 5, 0.1, 0.2, None)
     assert scored(Row("a", "6-3", "2-2-8"), result(20, 40), "chrF").score == 60
 
 

@@ -47,6 +47,7 @@ def test_a_sweep_runs_each_student_once_and_ends_in_table_and_plot(teachers, pai
     assert set(results["teacher"]["scores"][""]) == set(student["scores"][""])
     assert (student["layers"], student["bits"], student["steps"], student["error"]) == ("1-1", "2-2-8", 1, None)
     assert student["timed_by"].startswith("engine")
+    assert student["cpu_minutes"] > 0
     assert set(student["tokens_per_second"]) == {"1", "8"}
     assert "7 layers" in failed["error"]
     table = (tmp_path / "sweep" / "table.md").read_text()

@@ -18,14 +18,15 @@ def test_the_table_by_hand() -> None:
         3800,
         12.34,
     )
+    student.cpu_minutes = 8.0
     failed = Row("a | b", "6-1", "4-4-8", {"logits_weight": 0}, error="out of\nmemory")
     assert markdown(teacher, [student, failed], ABOUT) == (
         "| model | layers | bits | settings of its own | MB | smaller | BLEU | of the teacher's | tokens/s, batch 1 | steps "
-        "| minutes | failed |\n"
-        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n"
-        "| teacher | 6-6 | full |  | 53.00 |  | 40.0 | 100.0 % | 78 |  |  |  |\n"
-        "| 6-3 2-2-8 | 6-3 | 2-2-8 |  | 2.36 | 22.5x | 39.0 | 97.4 % | 1,915 | 3,800 | 12.3 |  |\n"
-        "| a \\| b | 6-1 | 4-4-8 | logits_weight 0 |  |  |  |  |  |  |  | out of memory |\n"
+        "| minutes | CPU minutes | failed |\n"
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n"
+        "| teacher | 6-6 | full |  | 53.00 |  | 40.0 | 100.0 % | 78 |  |  |  |  |\n"
+        "| 6-3 2-2-8 | 6-3 | 2-2-8 |  | 2.36 | 22.5x | 39.0 | 97.4 % | 1,915 | 3,800 | 12.3 | 8.0 |  |\n"
+        "| a \\| b | 6-1 | 4-4-8 | logits_weight 0 |  |  |  |  |  |  |  |  | out of memory |\n"
         "\n"
         "Scores on test.jsonl; the teacher's share is of BLEU, mean over directions. Tokens a second: 16 tokens generated "
         "greedily for sources of 32, encoding included, 1 CPU thread, medians of 5 turns; runs on engine, native, teacher "
