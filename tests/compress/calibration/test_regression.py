@@ -48,3 +48,16 @@ def test_layers_of_one_input_share_its_moment() -> None:
     first, second = moments.regressions(centred=True)
     assert first.moment is second.moment
     assert tuple(second.target(torch.zeros(1, 2)).shape) == (1, 2)
+
+
+def test_inputs_that_never_change_leave_the_weights_and_move_the_bias() -> None:
+    """What rounding makes of their variance is no direction to fit in."""
+    inputs = torch.full((7, 40), 1 / 3) * torch.linspace(0.1, 3, 40)
+    weight = torch.ones(2, 40) / 40
+    moments = Moments(40, [2], inputs.device)
+    for part in inputs.split(3):
+        moments.add(part, [part @ weight.T + 5.0])
+    (regression,) = moments.regressions(centred=True)
+    target = regression.target(weight)
+    torch.testing.assert_close(target, weight, rtol=0, atol=0.02)
+    torch.testing.assert_close(inputs @ target.T + regression.bias(target), inputs @ weight.T + 5.0, rtol=1e-4, atol=1e-2)
