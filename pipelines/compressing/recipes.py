@@ -18,8 +18,8 @@ Recipe = Literal["dq-bart", "tbt", "ours"]
 DEFAULT: Recipe = "ours"
 
 HIGHEST_RATE, RATE_BY_WIDTH = 1e-3, 0.256
-"""Learning rate, and rate times the model's width: the lower of the two is taken where a recipe names none. 1e-3 was better than
-3e-4 at width 256; of BART's and mBART's, 768 and 1,024, TBT reports 1e-4 to 3e-4."""
+"""Learning rate, and rate times the model's width: where a recipe names none, the lower of the two is taken. 1e-3 was better
+than 3e-4 at width 256; of BART's and mBART's, 768 and 1,024, TBT reports 1e-4 to 3e-4."""
 
 RECIPES: Mapping[Recipe, Mapping[str, Any]] = {
     "dq-bart": {
