@@ -13,21 +13,31 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel, set_seed
 
+from compress.calibrating import (
+    AS_USUAL,
+    RECORDS,
+    Calibrating,
+    CalibrationInterrupted,
+    CalibrationPlan,
+    Sources,
+    clear,
+    is_tuned,
+    is_wanted,
+)
+from compress.calibration.calibration import Mapped, expect_calibrated
 from compress.data.encoded import Encoded
 from compress.data.text_format import Example
-from compress.manifest import Manifest, write_manifest
-from compress.model.embeddings import save_checkpoint
+from compress.manifest import Manifest
 from compress.model.quantized_modules import (
     COMPUTED,
     WeightScales,
     full_precision_weights,
-    packable_weights,
     quantize_modules,
 )
-from compress.model.servable import check_servable
-from compress.model.student import StudentError, build_student, spaced_layers
+from compress.model.student import build_student, spaced_layers
 from compress.model.teacher import Teacher
 from compress.model_card import write_model_card
+from compress.packing import Packing
 from compress.scoring.decoder import Decoder, PlainDecoder
 from compress.scoring.decoding import DecodingSettings
 from compress.scoring.evaluation import Evaluation, evaluate
@@ -39,15 +49,12 @@ from compress.training.observers import LOG_ONLY, Observation
 from compress.training.on_policy import Ask
 from compress.training.origin import origin
 from compress.training.progress import advancing
-from compress.training.run import TrainingRun
+from compress.training.run import EXIT_INTERRUPTED, TrainingRun
 from compress.training.shared_examples import shared_examples
-from quant.artifact import is_artifact, write_artifact
-from quant.checking import card_faults, weight_faults
-from quant.evaluation_file import EVALUATION_FILE
-from quant.layout import Architecture, model_layout
+from quant.artifact import is_artifact
 from quant.scheme import Layers, Scheme
 from quant.structure import UNIFORM
-from quant.whole_files import save_tensors, whole_files
+from quant.whole_files import save_tensors
 
 Load = Callable[[], Sequence[Example]]
 """Reads the examples of a split."""
@@ -74,6 +81,7 @@ class Plan:
     max_target_tokens: int
     scales: WeightScales = COMPUTED
     structure: StructureGoals = NO_GOALS
+    calibration: CalibrationPlan = AS_USUAL
 
 
 class Compression:
@@ -91,18 +99,20 @@ class Compression:
         observation: Observation = LOG_ONLY,
         open_student: OpenStudent | None = None,
         recipe: Mapping[str, Any] | None = None,
+        calibration_sources: Sources | None = None,
         write_outputs: WriteOutputs | None = None,
     ) -> None:
         """`flags` and `recipe`, what the name of a recipe among them stands for, are for the manifest.
 
-        Without `open_student` a student is validated as a plain one is, by `generate`; without `write_outputs` it is not
-        trained on its own outputs.
+        Without `open_student` a student is validated as a plain one is, by `generate`; without `calibration_sources` none is
+        calibrated, and without `write_outputs` none is trained on its own outputs.
         """
         self.group: Group = group or Alone()
         self.flags = flags or {}
         self.recipe = recipe or {}
         self.observation = observation
         self._open_student = open_student
+        self._calibration_sources = calibration_sources
         self._write_outputs = write_outputs
         self._says_how = True
         self.teacher = teacher
@@ -114,6 +124,7 @@ class Compression:
         self.student = build_student(teacher.model, plan.layers, plan.single_layer)
         self.student.to(device)
         teacher.model.to(device)
+        self._packing = Packing(self.student, teacher, plan.scheme, plan.decoding)
 
     def run(self, train: Load, valid: Load, resume: bool) -> int:
         """Returns the exit code: 0 when trained to the end, 130 when interrupted (and saved).
@@ -122,7 +133,7 @@ class Compression:
         """
         run = self._training_run()
         run.check(resume)
-        self._check()
+        self._packing.check()
         scored = valid() if self.group.rank == 0 else []
         folder = self.output / "training" / "examples"
         with shared_examples(folder, lambda: self._encoded(train(), scored, run), self.group) as encoded:
@@ -140,6 +151,11 @@ class Compression:
 
     def _train(self, encoded: Sequence[Encoded], valid: Sequence[Example], run: TrainingRun) -> int:
         layers = self._quantize(encoded, run)
+        try:
+            self._calibrate(layers, encoded, run)
+        except CalibrationInterrupted:
+            self.console.print("interrupted in the calibration, saved; continue with --resume")
+            return EXIT_INTERRUPTED
         trainer = Trainer(
             self.student,
             self.teacher.model,
@@ -153,6 +169,7 @@ class Compression:
         if trainer.pace.finished:
             if self.group.rank == 0:
                 self.pack(run.manifest)
+                clear(self.output)
             made = "saved in full precision" if self.plan.scheme is None else "packed"
             self.console.print(f"{made} without training (--max-steps 0)")
             return 0
@@ -170,44 +187,15 @@ class Compression:
             )
 
         code = run.train(trainer, len(valid), validate, keep_best)
+        if self.group.rank == 0:
+            clear(self.output)
         if self.group.rank == 0 and is_artifact(self.output):
             write_model_card(self.output)  # with the manifest as it is at the end
         return code
 
     def pack(self, manifest: Manifest) -> None:
         """Write the student as it is: the artifact, in full precision a plain checkpoint. Scores of what was there go."""
-        (self.output / EVALUATION_FILE).unlink(missing_ok=True)
-        if self.plan.scheme is None:
-            self.student.generation_config = self.plan.decoding.resolved(self.student, self.teacher.text_format)
-            with whole_files(self.output) as partial:
-                save_checkpoint(self.student, partial)
-                self.teacher.text_format.tokenizer.save_pretrained(partial)
-            write_manifest(self.output, manifest)
-            return
-        self._write_artifact(self.output, self.plan.scheme)
-        write_manifest(self.output, manifest)
-        write_model_card(self.output)
-
-    def _write_artifact(self, folder: Path, scheme: Scheme) -> None:
-        generation = self.plan.decoding.recorded(self.student, self.teacher.text_format)
-        config = {key: value for key, value in self.student.config.to_dict().items() if value is not None}
-        config.pop("_name_or_path", None)  # where the teacher lay on this machine
-        weights = packable_weights(self.student)
-        card = self.teacher.text_format.card
-        write_artifact(folder, weights, config, generation, scheme, self.teacher.digest, card, self.structure)
-        self.teacher.text_format.tokenizer.save_pretrained(folder)
-
-    def _check(self) -> None:
-        """That the student can be packed and served, before anything is computed. Raises CompressError, ArtifactError."""
-        self.plan.decoding.over(self.student)
-        if self.plan.scheme is None:
-            return
-        check_servable(self.teacher.text_format, self.teacher.architecture.vocab_size)
-        architecture = Architecture.from_config(self.student.config.to_dict())
-        layout = list(model_layout(architecture, self.plan.scheme))
-        faults = weight_faults(architecture, layout, packable_weights(self.student))
-        if faults := faults + card_faults(self.teacher.text_format.card, architecture):
-            raise StudentError(f"teacher {self.teacher.name} cannot be packed: {'; '.join(faults)}")
+        self._packing.keep(self.output, self.structure, manifest)
 
     @property
     def _bad_batches(self) -> Path:
@@ -235,11 +223,48 @@ class Compression:
             console=self.console,
             clip=plan.scales.bound,
             ternary=plan.scales.ternary,
+            compensates=self._made_good()[0],
         )
         found = search.structure(self.student, self.teacher.model, layers, self.group, run.found)
         run.found, self.structure = {**run.found, **found.to_dict()}, found.structure
         quantize_modules(self.student, plan.scheme, self.structure, plan.scales)
         return replace(layers, kept_heads=found.kept_heads)
+
+    def _made_good(self) -> tuple[bool, bool]:
+        """Whether the student is calibrated, and whether it is tuned. Raises CalibrationError."""
+        plan, layers = self.plan, self.teacher.architecture.layers
+        steps, dropped = plan.training.max_steps != 0, str(plan.layers) != str(layers)
+        calibrated = self._calibration_sources is not None and is_wanted(
+            plan.calibration, steps, dropped, plan.scheme is not None
+        )
+        return calibrated, is_tuned(plan.calibration, calibrated, steps, dropped, plan.scheme)
+
+    def _calibrate(self, layers: LayerMap, encoded: Sequence[Encoded], run: TrainingRun) -> None:
+        """And tune, where these are wanted; both are told in the manifest and kept in the state.
+
+        Raises CalibrationInterrupted.
+        """
+        plan = self.plan
+        calibrated, tuned = self._made_good()
+        if not (calibrated or tuned):
+            return
+        if run.resumed:
+            expect_calibrated(self.student)
+        else:
+            found = Calibrating(
+                plan=plan.calibration,
+                sources=self._calibration_sources if calibrated else None,
+                tuned=tuned,
+                teacher=self.teacher,
+                layers=Mapped(layers.encoder, layers.decoder, layers.kept_heads),
+                output=self.output,
+                console=self.console,
+                group=self.group,
+                training=plan.training,
+                max_target_tokens=plan.max_target_tokens,
+            ).run(self.student, encoded, run.plan)
+            run.found = {**run.found, **found}
+        run.origin = {**run.origin, **{name: run.found[name] for name in RECORDS if name in run.found}}
 
     def _validate(self, valid: Sequence[Example], advance: Callable[[int], None]) -> Evaluation:
         with self._decoder() as decoder:
@@ -257,7 +282,7 @@ class Compression:
             yield PlainDecoder(self.student, self.teacher.text_format, self.plan.decoding, tokens)
             return
         with (
-            self._packed("validated", self.plan.scheme) as folder,
+            self._packed("validated") as folder,
             self._open_student(folder, self.student, tokens) as decoder,
         ):
             yield decoder
@@ -268,16 +293,16 @@ class Compression:
         assert self._write_outputs is not None
         most = min(self.plan.max_target_tokens, self.teacher.architecture.max_position_embeddings - 1)
         asks = [ask._replace(most_tokens=min(ask.most_tokens, most)) for ask in asks]
-        with self._packed("writing", self.plan.scheme) as folder:
+        with self._packed("writing") as folder:
             return self._write_outputs(folder, asks, self.student.device)
 
     @contextmanager
-    def _packed(self, name: str, scheme: Scheme) -> Iterator[Path]:
+    def _packed(self, name: str) -> Iterator[Path]:
         """A folder with the student as it is, for a while."""
         folder = self.output / "training" / name
         shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
         try:
-            self._write_artifact(folder, scheme)
+            self._packing.write_artifact(folder, self.structure)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)

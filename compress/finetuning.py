@@ -28,7 +28,7 @@ from compress.model.checkpoint import CheckpointError, check_architecture, load_
 from compress.model.embeddings import save_checkpoint, settle_embeddings
 from compress.model.teacher import Teacher
 from compress.model.token_losses import TokenWeights, token_losses
-from compress.model.vocabulary import extend_positions, train_tokenizer, use_vocabulary
+from compress.model.vocabulary import extend_positions, sinusoidal_positions, train_tokenizer, use_vocabulary
 from compress.scoring.decoder import PlainDecoder
 from compress.scoring.decoding import DecodingSettings
 from compress.scoring.evaluation import evaluate
@@ -66,6 +66,7 @@ def write_initial(
     config: Path | None,
     vocabulary: int | None,
     positions: int | None,
+    sinusoidal: bool,
     texts: Callable[[], Sequence[str]],
     seed: int,
     allow_pickle: bool = False,
@@ -73,7 +74,8 @@ def write_initial(
     """Write what training starts from as a plain checkpoint folder.
 
     `checkpoint` is a folder or hub id; without one, weights are random in the shape of the file `config`, with the tokenizer
-    beside it. Where there is no tokenizer, or `vocabulary` asks for one of so many tokens, one is trained on `texts`.
+    beside it; `sinusoidal` positions take the place of learned ones. Where there is no tokenizer, or `vocabulary` asks for
+    one of so many tokens, one is trained on `texts`.
     Raises FinetuneError and WriteError.
     """
     set_seed(seed)
@@ -85,6 +87,8 @@ def write_initial(
     settle_embeddings(model, missing=())
     if positions is not None:
         extend_positions(model, positions)
+    if sinusoidal:
+        sinusoidal_positions(model)
     if vocabulary is not None or tokenizer is None:
         size = vocabulary or model.config.vocab_size
         new = train_tokenizer(texts(), size, model.config.max_position_embeddings)

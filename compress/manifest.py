@@ -4,6 +4,8 @@
     recipe                         of `compress`: the flags that the recipe named in `flags` stands for
     versions, device               what it ran on
     teacher, train, valid          sha256 of weights and texts, so that the same can be found or told from another
+    calibration                    where there was one: its texts, tokens, seconds, and what of the last states it lost
+    tuning                         where there was one: its steps
     started, finished, steps, …    the course of the run (`compress.training.course`)
 
 Written with each new best, and once more when the run ends: `finished` is null in a run that was interrupted.
@@ -60,6 +62,10 @@ def summary(manifest: Manifest) -> dict[str, str]:
         }
         steps = f"{manifest['steps']:,}" + (f", best at {best['step']:,}" if best else "")
         lines = {"trained on": named["train"], "validated on": named["valid"], "steps": steps, "seed": str(manifest["seed"])}
+        if calibration := manifest.get("calibration"):
+            lines["calibrated on"] = told(calibration)
+        if tuning := manifest.get("tuning"):
+            lines["scales tuned"] = f"{tuning['steps']:,} steps"
         if manifest["tokens_per_second"]:
             speed = f"{manifest['tokens_per_second']:,} tokens/s"
             lines["trained in"] = f"{manifest['seconds'] / 60:,.1f} min at {speed} ({manifest['device']})"
@@ -67,6 +73,15 @@ def summary(manifest: Manifest) -> dict[str, str]:
     except (KeyError, TypeError, ValueError) as error:
         raise ManifestError(f"{MANIFEST_FILE} is no manifest of a run: {error!r}") from error
     return lines
+
+
+def told(calibration: Mapping[str, Any]) -> str:
+    """The record of a calibration as a line."""
+    tokens = calibration["source_tokens"] + calibration["target_tokens"]
+    return (
+        f"{calibration['examples']:,} texts of {tokens:,} tokens with the teacher's outputs, "
+        f"{calibration['seconds'] / 60:,.1f} min, {calibration['lost']:.1%} of the last states lost"
+    )
 
 
 def _names(value: str | list[str]) -> str:

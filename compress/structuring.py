@@ -23,11 +23,12 @@ from rich.table import Table
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from compress.calibration.compensation import compensated
 from compress.data.batches import Batch, collate, epoch_batches
 from compress.data.encoded import Encoded
 from compress.model.bit_budget import spend
 from compress.model.heads import heads_to_keep, keep_heads, live_heads, score_heads
-from compress.model.sensitivity import FEWER_BITS, Objective, Sensitivity, losses_measured, measure_sensitivity
+from compress.model.sensitivity import FEWER_BITS, AtBits, Objective, Sensitivity, losses_measured, measure_sensitivity
 from compress.training.group import Group
 from compress.training.loop import TrainingSettings
 from compress.training.losses import LayerMap, LossWeights, joint_losses, outputs_of
@@ -89,6 +90,8 @@ class StructureSearch:
     console: Console
     clip: float = CLIP
     ternary: Ternary = "twn"
+    compensates: bool = False
+    """Whether the student is calibrated afterwards: then what counts is the loss that error compensation leaves."""
 
     def structure(
         self, student: PreTrainedModel, teacher: PreTrainedModel, layers: LayerMap, group: Group, known: Mapping[str, Any]
@@ -135,17 +138,29 @@ class StructureSearch:
         # Once before the measurement, which takes a while: an unreachable ratio is refused at once.
         spend({block: dict.fromkeys(FEWER_BITS, 0.0) for block in blocks(architecture)}, *self._budget(architecture, heads))
         batches = self._batches(student)
+        at_bits: AtBits | None = None
+        if self.compensates:
+            layers = architecture.encoder_layers + architecture.decoder_layers
+            with advancing(self.console, "compensating layers", layers) as advance:
+                at_bits = compensated(student, batches, self.scheme.granularity, advance)
         total = losses_measured(len(blocks(architecture)), len(batches))
         with advancing(self.console, "measuring blocks", total) as advance:
-            measured = measure_sensitivity(student, self.scheme, batches, objective, advance, self.clip, self.ternary)
+            measured = measure_sensitivity(
+                student, self.scheme, batches, objective, advance, self.clip, self.ternary, at_bits
+            )
         structure = spend(measured.increase, *self._budget(architecture, heads))
         size = file_bytes(architecture, self.scheme, structure)
         bits = {block: structure.block_bits.get(block, self.scheme.weight_bits) for block in measured.increase}
-        figures = {"target_ratio": ratio, "ratio": round(self.teacher_bytes / size, 2), "bytes": size}
+        figures = {
+            "target_ratio": ratio,
+            "compensated": self.compensates,
+            "ratio": round(self.teacher_bytes / size, 2),
+            "bytes": size,
+        }
         self._write(
             SENSITIVITY_FILE, {**figures, "loss_at_8_bits": measured.loss, "increase": measured.increase, "bits": bits}
         )
-        self.console.print(_sensitivity_table(measured, bits))
+        self.console.print(_sensitivity_table(measured, bits, self.compensates))
         return structure.block_bits
 
     def _budget(
@@ -192,8 +207,9 @@ def _heads_table(scores: Mapping[str, Tensor], kept: Heads) -> Table:
     return table
 
 
-def _sensitivity_table(measured: Sensitivity, bits: Mapping[str, int]) -> Table:
-    title = f"Sensitivity: loss added by one block at fewer bits, to {measured.loss:.4f} with all at 8"
+def _sensitivity_table(measured: Sensitivity, bits: Mapping[str, int], compensated: bool) -> Table:
+    how = "fewer bits, compensated" if compensated else "fewer bits"
+    title = f"Sensitivity: loss added by one block at {how}, to {measured.loss:.4f} with all at 8"
     table = Table(title=title, title_justify="left")
     for name in ("block", *(f"at {fewer} bits" for fewer in FEWER_BITS), "bits it gets"):
         table.add_column(name, no_wrap=True)

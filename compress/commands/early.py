@@ -126,7 +126,10 @@ def output_faults(output: Path, resume: bool) -> list[str]:
 
 
 def data_faults(names: Sequence[str], task: Task | None, fields: Fields, labels: bool = True) -> list[str]:
-    """Of local files: whether they are there, can be read, and have the columns of the task, where that is known."""
+    """Of local files: whether they are there, can be read, and have the columns of the task, where that is known.
+
+    Without `labels` targets may be missing.
+    """
 
     def check(name: str) -> None:
         columns = load_table(name, "train", fields.reading).columns

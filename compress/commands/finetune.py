@@ -38,6 +38,9 @@ class Finetune(TrainingFlags):
     max_positions: Annotated[int, Field(ge=16)] | None = Field(
         None, description="longest source and target in tokens (default: the checkpoint's); new positions repeat the old"
     )
+    sinusoidal_positions: bool = Field(
+        False, description="positions begin anew, as sines and cosines: for longer texts than the checkpoint was trained on"
+    )
     segment_tokens: Annotated[int, Field(ge=16)] = Field(256, description="denoising: length that texts are cut to")
     learning_rate: Positive = Field(3e-5, description="peak learning rate of AdamW")
     dropout: Share = Field(0.1, description="dropout of the layers' outputs while training")

@@ -40,7 +40,7 @@ def _finetune(settings: Finetune, console: Console) -> int:
     initial = settings.output / "training" / "initial"
     if not settings.resume:
         checkpoint, config = settings.checkpoint, settings.from_config
-        sizes = settings.new_vocabulary, settings.max_positions
+        sizes = settings.new_vocabulary, settings.max_positions, settings.sinusoidal_positions
         write_initial(
             initial, checkpoint, config, *sizes, lambda: _vocabulary_texts(settings), settings.seed, settings.allow_pickle
         )

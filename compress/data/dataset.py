@@ -65,7 +65,7 @@ def load_examples(
 ) -> list[Example]:
     """Read examples, dropping those with an empty source or target, of which `tell` is told. Raises DatasetError.
 
-    Without `labels` a target may be missing, or empty.
+    Without `labels` a target may be missing, or empty: then there is no example of the other direction.
     """
     table = load_table(name, split, fields.reading)
     sources, target = columns_of(name, task, fields, table.columns, labels)
@@ -123,7 +123,9 @@ def columns_of(
         if task == "translation" and "translation" in columns and not (fields.source or fields.target):
             return {"source": "translation"}, "translation"
         pairs = _SOURCE_TARGET[task]
-        default = next((pair for pair in pairs if set(pair if labels else pair[:1]) <= set(columns)), pairs[0])
+        whole = [pair for pair in pairs if set(pair) <= set(columns)]
+        begun = [pair for pair in pairs if not labels and pair[0] in columns]
+        default = next(iter([*whole, *begun, *pairs]))
         wanted, target = {"source": fields.source or default[0]}, fields.target or default[1]
     needed = {**wanted, "target": target} if labels else wanted
     if missing := [column for column in needed.values() if column not in columns]:

@@ -118,6 +118,10 @@ class QuantizedWeight(nn.Module):
     def share_scales(self, other: QuantizedWeight) -> None:
         """Have the learned scales of another module of the same weight."""
         self.clip_values = other.clip_values
+        self.forget_evaluated()
+
+    def forget_evaluated(self) -> None:
+        """Free the quantized form."""
         self._evaluated = None
 
     def train(self, mode: bool = True) -> QuantizedWeight:
@@ -291,12 +295,24 @@ def quantized_weights(model: PreTrainedModel) -> dict[str, QuantizedWeight]:
 
 def set_codes(model: PreTrainedModel, name: str, codes: Tensor, scale: Tensor, latent: Tensor) -> None:
     """`QuantizedWeight.set_codes` of the module with the weight `name`, and of all whose weight is the same matrix."""
+    quantized_weights(model)[name].set_codes(codes, scale, latent)
+    share_scales(model, name)
+
+
+def share_scales(model: PreTrainedModel, name: str) -> None:
+    """Have all whose weight is the same matrix as `name` use its learned scales."""
     modules = quantized_weights(model)
     module = modules[name]
-    module.set_codes(codes, scale, latent)
     for other in modules.values():
         if other is not module and other.weight is module.weight:
             other.share_scales(module)
+
+
+def forget_evaluated(module: nn.Module) -> None:
+    """Free what quantized modules keep for evaluation; it is computed anew when it is asked for."""
+    for each in module.modules():
+        if isinstance(each, QuantizedWeight):
+            each.forget_evaluated()
 
 
 def full_precision_weights(model: PreTrainedModel) -> dict[str, Tensor]:

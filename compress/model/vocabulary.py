@@ -1,4 +1,4 @@
-"""A checkpoint for other texts than it was trained on: a new vocabulary, more positions.
+"""A checkpoint for other texts than it was trained on: a new vocabulary, more positions, positions anew.
 
 *Vocabulary transfer* (Gee et al., EMNLP 2022, "Fast Vocabulary Transfer for Language Model Compression"): the embedding of a
 new token is the mean of the embeddings of the old tokens that spell it, so that training need not start from nothing. Tokens
@@ -8,6 +8,7 @@ that the old vocabulary cannot spell get random embeddings of the same spread.
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +23,8 @@ from quant.layout import DECODER_EMBEDDING, HEAD, TOKEN_MATRICES, Architecture
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 POSITION_OFFSET = 2
+_LONGEST_WAVE = 1000.0
+"""In positions, over 2 pi: with the paper's 10,000 half of the width would hardly differ within the positions of a BART."""
 
 
 def train_tokenizer(texts: Iterable[str], size: int, positions: int) -> BartTokenizer:
@@ -117,3 +120,23 @@ def extend_positions(model: PreTrainedModel, positions: int) -> None:
         stack.embed_positions.weight = nn.Parameter(old[rows].clone())
         stack.embed_positions.num_embeddings = positions + POSITION_OFFSET
     model.config.max_position_embeddings = positions
+
+
+def sinusoidal_positions(model: PreTrainedModel) -> None:
+    """Begin the positions anew, in place, as sines and cosines (Vaswani et al. 2017, section 3.5), to be trained on from.
+
+    Positions that were repeated, or that no text was long enough to train, tell attention nothing: it cannot find the token
+    after another one, which is what copying is made of. Here the neighbour is the same rotation away everywhere.
+    Their spread is half that of the scaled token embeddings; wave lengths end at a multiple of the positions there are.
+    """
+    tokens = model.get_input_embeddings().weight.detach().float().std() * (
+        math.sqrt(model.config.d_model) if model.config.scale_embedding else 1.0
+    )
+    for stack in (model.model.encoder, model.model.decoder):
+        old = stack.embed_positions.weight
+        count, width = old.shape
+        speeds = _LONGEST_WAVE ** -(torch.arange(0, width, 2) / width)
+        angles = torch.arange(count)[:, None] * speeds
+        table = torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)[:, :width]
+        table -= table.mean(0)
+        stack.embed_positions.weight = nn.Parameter((table * (tokens / 2 / table.std())).to(old.dtype))

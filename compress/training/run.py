@@ -17,12 +17,13 @@ from rich.console import Console
 
 from compress.manifest import Manifest, write_manifest
 from compress.training.course import Course
-from compress.training.earlier_run import ResumeError, changes, refuse_earlier_run
+from compress.training.earlier_run import CALIBRATION, ResumeError, calibration_plan, changes, refuse_earlier_run
 from compress.training.loop import Trainer
 from compress.training.observers import LOG_ONLY, Observation, observers
 from compress.training.precision import bf16_by_device, faster_at_bf16
 from compress.training.progress import TrainingProgress
 from compress.training.state import TrainingState
+from quant.whole_files import latest
 
 EXIT_INTERRUPTED = 130
 
@@ -48,11 +49,16 @@ class TrainingRun:
         self.found: Mapping[str, Any] = {}
         """What was found out before the first step, as JSON: kept in the state; `check` of a resumed run brings it back."""
         self._saved: tuple[TrainingState, dict[str, Any]] | None = None
-        self._plan: dict[str, Any] = json.loads(json.dumps(plan))
+        self.plan: dict[str, Any] = json.loads(json.dumps(plan))
         self._observation = observation
         self._course = Course()
         self._training = output / "training"
         self._last = self._training / "last"
+
+    @property
+    def resumed(self) -> bool:
+        """Whether steps of an earlier part of the run are there."""
+        return self._saved is not None
 
     @property
     def manifest(self) -> Manifest:
@@ -61,11 +67,14 @@ class TrainingRun:
 
     def check(self, resume: bool) -> None:
         """Raises ResumeError where an earlier run lies in the folder and is not to be resumed, or the other way round."""
-        if resume:
-            self._saved = self._load()
-            self.found = self._saved[1]["found"]
-        else:
+        if not resume:
             refuse_earlier_run(self.output)
+            return
+        if not latest(self._last).exists() and (calibrated := calibration_plan(self.output)) is not None:
+            self._check_plan(self.output / CALIBRATION, calibrated)
+            return
+        self._saved = self._load()
+        self.found = self._saved[1]["found"]
 
     def train(self, trainer: Trainer, examples: int, validate: Validate, keep_best: Callable[[int], None]) -> int:
         """Returns the exit code: 0 when trained to the end, 130 when interrupted (and saved). `check` comes first.
@@ -92,7 +101,7 @@ class TrainingRun:
                 progress.validated(step, scores, best)
 
             def save() -> None:
-                record = {"best": self.best, "course": self._course.record(), "plan": self._plan, "found": dict(self.found)}
+                record = {"best": self.best, "course": self._course.record(), "plan": self.plan, "found": dict(self.found)}
                 trainer.state().save(self._last, record)
 
             finished = trainer.train(validated, save, progress.report)
@@ -117,11 +126,13 @@ class TrainingRun:
 
     def _load(self) -> tuple[TrainingState, dict[str, Any]]:
         state, record = TrainingState.load(self._last)
-        saved = record["plan"]
-        if saved != self._plan:
-            differing = "; ".join(changes(saved, self._plan))
-            raise ResumeError(f"{self._last} is of a run with other settings: {differing}")
+        self._check_plan(self._last, record["plan"])
         return state, record
+
+    def _check_plan(self, place: Path, saved: Mapping[str, Any]) -> None:
+        if saved != self.plan:
+            differing = "; ".join(changes(saved, self.plan))
+            raise ResumeError(f"{place} is of a run with other settings: {differing}")
 
     def _resume(self, trainer: Trainer) -> None:
         if self._saved is None:

@@ -15,6 +15,8 @@ from quant.card import passages
 
 _ANSWER_WORDS = range(5, 46)
 """Words of a sentence that is asked about: what has fewer is no sentence, what has more is a table or a list."""
+_AT_ENDS = " .,;:!?()\"'"
+"""Taken from the ends of pieces of sentences."""
 _DRAWS_PER_QUESTION = 50
 """Passages tried for each question before the texts are given up."""
 
@@ -47,10 +49,10 @@ def _questions(settings: Augment, count: int) -> Iterator[Mapping[str, str]]:
     for place in range(count):
         generator = draws(settings, place)
         for _ in range(_DRAWS_PER_QUESTION):
-            passage = _part(sentences_of(generator.choice(texts)), generator.randint(low, high), generator)
+            passage = _passage(texts, generator.randint(low, high), settings.fragment_words, generator)
             at = generator.randrange(len(passage))
             answer, others = passage[at], passage[:at] + passage[at + 1 :]
-            if len(answer.split()) not in _ANSWER_WORDS or not others:
+            if not others or (settings.fragment_words is None and len(answer.split()) not in _ANSWER_WORDS):
                 continue
             question = question_about(answer, others, words, generator)
             if question is not None:
@@ -60,9 +62,21 @@ def _questions(settings: Augment, count: int) -> Iterator[Mapping[str, str]]:
             raise DatasetError(f"{', '.join(settings.source)}: no question can be made of texts like these")
 
 
-def _part(sentences: list[str], length: int, generator: Random) -> list[str]:
-    start = generator.randint(0, max(0, len(sentences) - length))
-    return sentences[start : start + length]
+def _passage(texts: Sequence[str], length: int, fragment: Sequence[int] | None, generator: Random) -> list[str]:
+    """So many sentences that follow each other in a text, or pieces of sentences of different ones."""
+    if fragment is None:
+        return _part(sentences_of(generator.choice(texts)), length, generator)
+    pieces = []
+    for _ in range(length):
+        sentence = generator.choice(sentences_of(generator.choice(texts)))
+        piece = " ".join(_part(sentence.split(), generator.randint(*fragment), generator))
+        pieces.append(piece.strip(_AT_ENDS) + ".")
+    return pieces
+
+
+def _part(pieces: list[str], length: int, generator: Random) -> list[str]:
+    start = generator.randint(0, max(0, len(pieces) - length))
+    return pieces[start : start + length]
 
 
 def _around(question: str, context: str, answer: str, most: Sequence[int], words: Words, generator: Random) -> str:

@@ -5,6 +5,7 @@ This module imports nothing heavy, so that `--help` is quick; the work is import
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -21,12 +22,21 @@ _OF_ONE_TASK: dict[str, tuple[Task, ...]] = {
     "crop_words": ("question-answering",),
     "questions": ("question-answering",),
     "question_sentences": ("question-answering",),
+    "fragment_words": ("question-answering",),
     "gap_sentences": ("summarization",),
     "prefix": ("summarization",),
     "prefix_share": ("summarization",),
     "made_up": ("question-answering", "summarization"),
     "made_up_words": ("question-answering", "summarization"),
     "kept_words": ("question-answering", "summarization"),
+    "source_language": ("translation",),
+    "target_language": ("translation",),
+    "rename": ("translation",),
+    "renumber": ("translation",),
+    "unended": ("translation",),
+    "joined": ("translation",),
+    "joined_words": ("translation",),
+    "composed": ("translation",),
 }
 """Flags that not every task has, and which do."""
 
@@ -55,6 +65,12 @@ class Augment(ColumnFlags):
     question_sentences: list[Count] = Field(
         [2, 6], description="least and most sentences of the passages of these", min_length=2, max_length=2
     )
+    fragment_words: list[Count] | None = Field(
+        None,
+        description="passages of pieces of sentences, of least and most so many words, of different texts: to learn copying",
+        min_length=2,
+        max_length=2,
+    )
     gap_sentences: bool = Field(
         False, description="summaries: in place of the target, the sentence that says most of the rest and of the target"
     )
@@ -63,11 +79,23 @@ class Augment(ColumnFlags):
     made_up: Share = Field(0.0, description="share of rows that have words made up, the same ones in all their texts")
     made_up_words: Share = Field(0.6, description="share of the words of such a row that are")
     kept_words: Annotated[int, Field(ge=0)] = Field(1000, description="most frequent words, which never are")
+    source_language: str = Field("de_DE", description="translations: language of the sources, German or English")
+    target_language: str = Field("en_XX", description="translations: language of the targets, the other one")
+    rename: Share = Field(
+        0.0, description="translations: share of pairs with other names of people and places, if they have any"
+    )
+    renumber: Share = Field(0.0, description="translations: share of pairs with other numbers, if they have any")
+    unended: Share = Field(0.0, description="translations: share of pairs that lose the full stop at their end")
+    joined: Annotated[int, Field(ge=0)] = Field(
+        0, description="translations: longer texts made beside the copies, each joined from one to four pairs"
+    )
+    joined_words: Count = Field(48, description="translations: most words of these, on either side")
+    composed: Annotated[int, Field(ge=0)] = Field(
+        0, description="translations: everyday sentences made beside the copies, by a grammar of both languages"
+    )
 
     def faults(self) -> list[str]:
         """What can be told before the work."""
-        if self.task == "translation":
-            return ["--task translation: question-answering and summarization are accepted"]
         names = sorted(self.model_fields_set & _OF_ONE_TASK.keys())
         return [
             *(
@@ -77,10 +105,32 @@ class Augment(ColumnFlags):
             ),
             *(
                 f"--{name} = {low},{high}: the least first, then the most"
-                for name, (low, high) in (("crop-words", self.crop_words), ("question-sentences", self.question_sentences))
+                for name, (low, high) in (
+                    ("crop-words", self.crop_words),
+                    ("question-sentences", self.question_sentences),
+                    ("fragment-words", self.fragment_words or (1, 1)),
+                )
                 if low > high
             ),
+            *(
+                f"--{name.replace('_', '-')} is of made questions: give --questions too"
+                for name in ("question_sentences", "fragment_words")
+                if name in names and self.questions is None
+            ),
+            *self._language_faults(),
             *early.data_faults(self.source, self._columns_of_task(), self.fields()),
+        ]
+
+    def source_is_english(self) -> bool:
+        """Whether pairs are from English to German."""
+        return _language(self.source_language) == "en"
+
+    def _language_faults(self) -> list[str]:
+        if {_language(self.source_language), _language(self.target_language)} == {"de", "en"}:
+            return []
+        return [
+            f"--source-language {self.source_language}, --target-language {self.target_language}: "
+            "German and English are known, as de and en or de_DE and en_XX, one of them the source"
         ]
 
     def _columns_of_task(self) -> Task | None:
@@ -92,3 +142,7 @@ class Augment(ColumnFlags):
         from pipelines.augment.run_augment import run_augment
 
         sys.exit(run_augment(self))
+
+
+def _language(code: str) -> str:
+    return re.split("[-_]", code)[0].lower()

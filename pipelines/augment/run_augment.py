@@ -10,12 +10,14 @@ from compress.expected_errors import EXPECTED_ERRORS
 from pipelines.augment.answers import answers
 from pipelines.augment.commands import Augment
 from pipelines.augment.summaries import summaries
+from pipelines.augment.translations import translations
 from quant.card import Task
 from quant.whole_files import whole_files
 
 _MAKERS: dict[Task, Callable[[Augment], Iterator[Mapping[str, str]]]] = {
     "question-answering": answers,
     "summarization": summaries,
+    "translation": translations,
 }
 
 

@@ -89,6 +89,23 @@ class Compress(TrainingFlags):
     target_ratio: Ratio | None = Field(
         None, description="bits by block so that weights are so many times smaller than the teacher's in float32, e.g. 20x"
     )
+    calibrate: bool | None = Field(
+        None,
+        description="fit the student to the teacher's outputs for unlabelled texts, without steps: lost bits and dropped "
+        "layers are made good (default: with --max-steps 0)",
+    )
+    calibration: list[str] = Field(
+        [], description="texts for it, like --train; only sources are read (default: the first file of --train)"
+    )
+    calibration_examples: Count | None = Field(
+        None, description="how many of them are drawn (default: 2,048, fewer of long texts and wide models)"
+    )
+    tune_scales: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="after it train scales, biases and normalizations for a few steps, with codes fixed; auto: with 2-bit "
+        "embeddings or dropped layers, where no training follows",
+    )
+    tune_steps: Count = Field(60, description="how many steps, of 1,024 tokens")
     measure_batches: Count = Field(16, description="batches that heads and blocks are measured on for these two")
 
     @model_validator(mode="before")
@@ -96,7 +113,7 @@ class Compress(TrainingFlags):
     def _recipe(cls, given: Any) -> Any:
         return with_recipe(given)
 
-    @field_validator("train", mode="before")
+    @field_validator("train", "calibration", mode="before")
     @classmethod
     def _one_file(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
@@ -143,6 +160,7 @@ class Compress(TrainingFlags):
             *early.told_faults(self.teacher, self.told()),
             *early.data_faults(self.train, task, self.fields(), self.reads_labels),
             *early.data_faults([self.valid], task, self.fields()),
+            *early.data_faults(self.calibration, task, self.fields(), labels=False),
             *self.source_faults(task),
         ]
 

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from rich.console import Console
 
+from compress.calibrating import CalibrationPlan, Sources
 from compress.commands.outcome import exit_code
 from compress.commands.training_settings import training_settings
 from compress.compression import Compression, Plan
@@ -25,6 +26,7 @@ from compress.training.on_policy import OnPolicySettings
 from compress.training.origin import recorded_flags
 from compress.training.workers import train_in_workers
 from pipelines.compressing.compress import FULL_PRECISION, Compress
+from pipelines.compressing.labelling import written_by
 from pipelines.compressing.own_outputs import write_outputs
 from pipelines.compressing.recipes import flags_of, told
 from pipelines.scoring.validation import open_student
@@ -78,7 +80,23 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         max_target_tokens=min(settings.max_target_tokens, teacher.architecture.max_position_embeddings),
         scales=WeightScales(settings.scales == "learned", settings.clip, settings.ternary),
         structure=StructureGoals(settings.prune_heads, settings.target_ratio, settings.measure_batches),
+        calibration=CalibrationPlan(
+            settings.calibrate, settings.calibration_examples, settings.tune_scales, settings.tune_steps
+        ),
     )
+    fields, tell = settings.fields(), partial(console.print, markup=False, highlight=False, soft_wrap=True)
+
+    def load(name: str, split: str, limit: int | None, labels: bool = True) -> list[Example]:
+        return load_examples(name, split, card.task, fields, languages, limit, tell, labels)
+
+    def train() -> list[Example]:
+        labels = settings.reads_labels
+        return [example for name in settings.train for example in load(name, "train", settings.limit, labels)]
+
+    def calibration_texts() -> list[Example]:
+        names = settings.calibration or settings.train[:1]
+        return [example for name in names for example in load(name, "train", settings.limit, labels=False)]
+
     observation = Observation(settings.tensorboard, settings.metrics_port)
     compression = Compression(
         teacher,
@@ -91,23 +109,15 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         observation,
         open_student,
         preset,
+        Sources(calibration_texts, written_by),
         write_outputs,
     )
-    fields, tell = settings.fields(), partial(console.print, markup=False, highlight=False, soft_wrap=True)
     tell(told(settings.recipe, preset, settings.model_dump()))
     if code := unsaid_language(card, language_codes(teacher.text_format.tokenizer)):
         tell(
             f"warning: sources are marked as {code}, and nothing says which language outputs are in: "
             "--source-language and --target-language do"
         )
-
-    def train() -> list[Example]:
-        labels = settings.reads_labels
-        return [example for name in settings.train for example in load(name, "train", settings.limit, labels)]
-
-    def load(name: str, split: str, limit: int | None, labels: bool = True) -> list[Example]:
-        return load_examples(name, split, card.task, fields, languages, limit, tell, labels)
-
     return compression.run(train, lambda: load(settings.valid, "validation", settings.valid_examples), resume)
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from compress.commands.flags import DataFlags
 from compress.manifest import read_manifest
+from compress.training.earlier_run import begun
 from pipelines.scoring.evaluate import Evaluate
 from pipelines.sweep.children import Children
 from pipelines.sweep.record import MODEL_FOLDER, Record
 from quant.artifact import is_artifact
 from quant.card import Task
 from quant.evaluation_file import EVALUATION_FILE, read_evaluations
-from quant.whole_files import latest
 
 CHECKPOINT_ONLY = ("source_template", "passage_separator", "max_source_tokens")
 """Settings of `evaluate` that an artifact knows itself, and a plain checkpoint has to be told."""
@@ -79,7 +79,7 @@ def complete(record: Record, folder: Path, children: Children) -> None:
 
 
 def _compress(record: Record, folder: Path, model: Path, settings: Mapping[str, Any], children: Children) -> None:
-    saved = latest(model / "training" / "last").exists()
+    saved = begun(model)
     arguments = ["compress", record.asked["teacher"], *flags({**settings, "output": str(model), "resume": saved})]
     if not saved:
         shutil.rmtree(model, ignore_errors=True)  # begun, and stopped before its first save

@@ -4,7 +4,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from compress.model.teacher import load_teacher
 from compress.model.told import Told
-from compress.model.vocabulary import extend_positions, train_tokenizer, transferred, use_vocabulary
+from compress.model.vocabulary import extend_positions, sinusoidal_positions, train_tokenizer, transferred, use_vocabulary
 
 TEXTS = ["ab cab abba", "cab ab ab", "cabbage bag"] * 4
 
@@ -59,3 +59,18 @@ def test_new_positions_repeat_the_old(mbart, positions: int) -> None:
     assert model.config.max_position_embeddings == positions
     source = torch.full((1, positions), 5)
     assert model(input_ids=source, decoder_input_ids=source).logits.shape[1] == positions
+
+
+def test_sinusoidal_positions_are_the_same_rotation_apart_everywhere(mbart) -> None:
+    model, _ = mbart
+    extend_positions(model, 100)
+    sinusoidal_positions(model)
+    spread = model.get_input_embeddings().weight.std() * (model.config.d_model**0.5 if model.config.scale_embedding else 1)
+    for stack in (model.model.encoder, model.model.decoder):
+        table = stack.embed_positions.weight.detach()
+        assert table.shape[0] == 102
+        torch.testing.assert_close(table.std(), spread / 2)
+        distances = [(table[apart:] - table[:-apart]).norm(dim=1) for apart in (1, 7)]
+        for each in distances:
+            torch.testing.assert_close(each, each[:1].expand_as(each))
+        assert distances[1][0] > 2 * distances[0][0]

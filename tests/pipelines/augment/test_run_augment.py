@@ -80,6 +80,11 @@ def test_questions_are_made_of_texts_of_any_column(answers, tmp_path: Path) -> N
     assert len(rows) == 20
     whole = " ".join([*(row["context"] for row in ROWS), json.loads(texts.read_text())["source"]])
     assert all(row["answer"] in row["context"] and row["context"] in whole for row in rows)
+    assert augment(*arguments, "--questions", "20", "--question-sentences", "2,3", "--fragment-words", "3,4") == 0
+    for row in written(output):
+        assert row["answer"] in row["context"]
+        assert 3 <= len(row["answer"].split()) <= 4
+        assert len(row["context"].split()) <= 12
 
 
 def test_what_no_question_can_be_made_of_is_said(tmp_path: Path, capsys) -> None:
@@ -109,8 +114,11 @@ def test_summaries_with_prefixes_and_of_sentences(tmp_path: Path) -> None:
 
 def test_flags_of_another_task_are_refused_all_at_once(answers, tmp_path: Path, capsys) -> None:
     arguments = ["--task", "question-answering", "--source", answers, "--output", str(tmp_path / "out.jsonl")]
-    assert augment(*arguments, "--prefix", "tldr: ", "--gap-sentences", "--crop-words", "9,3") == 1
+    assert (
+        augment(*arguments, "--prefix", "tldr: ", "--gap-sentences", "--crop-words", "9,3", "--fragment-words", "2,3") == 1
+    )
     error = capsys.readouterr().err
     assert "--prefix is of summarization: --task is question-answering" in error
     assert "--gap-sentences is of summarization" in error
+    assert "--fragment-words is of made questions: give --questions too" in error
     assert "--crop-words = 9,3: the least first" in error

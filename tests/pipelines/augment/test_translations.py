@@ -1,39 +1,56 @@
-"""Pairs made of pairs: as many as are asked for, the same again by the same seed, whatever else is made."""
+"""Pairs of German and English, in either direction, as a user asks for them."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from pipelines.augment.german_english.pairs import Pair
-from pipelines.augment.translations import Shares, composed, copies, joined
+from tests.pipelines.augment.test_run_augment import augment, written
 
-CORPUS = [
-    Pair("Tom hat 3 Hunde.", "Tom has 3 dogs."),
-    Pair("Der Mann schläft.", "The man sleeps."),
-    Pair("Wer ist da?", "Who is there?"),
+ROWS = [
+    {"source": "Tom hat drei Hunde.", "target": "Tom has three dogs."},
+    {"source": "Der Mann schläft.", "target": "The man sleeps."},
 ]
-ALL, NONE = Shares(rename=1, renumber=1, unended=1), Shares(rename=0, renumber=0, unended=0)
 
 
-def test_copies() -> None:
-    made = list(copies(CORPUS, 3, ALL, seed=1))
-    assert made == list(copies(CORPUS, 3, ALL, seed=1)) != list(copies(CORPUS, 3, ALL, seed=2))
-    assert len(set(made[::3])) == 3
-    assert not any("Tom" in pair.german or pair.german.endswith(".") for pair in made)
-    assert made[1::3] == [Pair("Der Mann schläft", "The man sleeps")] * 3
-    assert list(copies(CORPUS, 2, NONE, seed=1)) == CORPUS * 2
+@pytest.fixture
+def pairs(tmp_path: Path) -> str:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return str(path)
 
 
-def test_a_row_does_not_depend_on_the_others() -> None:
-    assert list(copies(CORPUS, 1, ALL, seed=1)) == list(copies(CORPUS, 2, ALL, seed=1))[:3]
-    assert list(joined(CORPUS, 3, 20, ALL, seed=1)) == list(joined(CORPUS, 9, 20, ALL, seed=1))[:3]
-    assert list(composed(3, NONE, seed=1)) == list(composed(9, NONE, seed=1))[:3]
+def test_copies_joined_texts_and_sentences(pairs: str, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    arguments = ["--task", "translation", "--source", pairs, "--output", str(output)]
+    assert augment(*arguments) == 0
+    assert written(output) == ROWS
+    altering = ["--rename", "1", "--renumber", "1", "--unended", "1", "--joined", "5", "--composed", "7", "--seed", "3"]
+    assert augment(*arguments, "--copies", "2", *altering) == 0
+    rows = written(output)
+    assert len(rows) == 2 * 2 + 5 + 7
+    assert not any("Tom" in row["source"] or "drei" in row["source"] for row in rows[:4])
+    assert rows[1] == {"source": "Der Mann schläft", "target": "The man sleeps"}
+    assert augment(*arguments, "--copies", "2", *altering) == 0
+    assert written(output) == rows
 
 
-def test_joined_texts_are_bounded() -> None:
-    made = list(joined(CORPUS, 200, 12, NONE, seed=0))
-    assert len(made) == 200
-    assert max(len(side.split()) for pair in made for side in pair) <= 12
-    assert any("hat 3 Hunde" in pair.german and "Der Mann schläft" in pair.german for pair in made)
-    with pytest.raises(ValueError, match="at most 1 words"):
-        list(joined(CORPUS, 1, 1, NONE, seed=0))
+def test_from_english(pairs: str, tmp_path: Path) -> None:
+    there, back = tmp_path / "there.jsonl", tmp_path / "back.jsonl"
+    making = ["--task", "translation", "--source", pairs, "--rename", "1", "--joined", "3", "--composed", "3"]
+    assert augment(*making, "--output", str(there)) == 0
+    columns = ["--source-field", "target", "--target-field", "source", "--source-language", "en", "--target-language", "de"]
+    assert augment(*making, *columns, "--output", str(back)) == 0
+    assert [{"source": row["target"], "target": row["source"]} for row in written(back)] == written(there)
+
+
+def test_what_is_refused(pairs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--task", "translation", "--source", pairs, "--output", str(tmp_path / "out.jsonl")]
+    assert augment(*arguments, "--source-language", "fr_XX", "--shuffle", "1") == 1
+    error = capsys.readouterr().err
+    assert "--source-language fr_XX, --target-language en_XX: German and English are known" in error
+    assert "--shuffle is of question-answering: --task is translation" in error
+    assert augment(*arguments, "--joined", "1", "--joined-words", "1") == 1
+    assert "no texts of at most 1 words can be joined" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Compressing, evaluating and inspecting as a user types it, on tiny teachers of every format."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,11 +157,56 @@ def test_fewer_heads_and_bits_by_block_for_a_ratio(teachers, pairs, tmp_path: Pa
     assert "2 of 6 heads removed, other bits in" in (output / "README.md").read_text()
 
 
+def test_without_training_scales_are_tuned_and_bits_spent_by_what_compensation_leaves(
+    teachers, pairs, tmp_path: Path, capsys
+) -> None:
+    output = tmp_path / "student"
+    untrained = ["--task", "translation", "--max-steps", "0", "--tune-steps", "3", "--bf16", "off", *DIRECTION]
+    goals = ["--layers", "2-1", "--target-ratio", "9x", "--measure-batches", "1", "--calibration-examples", "16"]
+    assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, output, *goals, *untrained)) == 0
+    assert "Sensitivity: loss added by one block at fewer bits, compensated" in " ".join(capsys.readouterr().out.split())
+    assert json.loads((output / "sensitivity.json").read_text())["compensated"]
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert 0 < manifest["calibration"]["examples"] <= 16  # this teacher has nothing to say of some
+    assert manifest["tuning"] == {"steps": 3}
+    assert sizes(read_artifact(output)).ratio >= 9
+    assert dqbart("inspect", str(output)) == 0
+    assert "scales tuned" in capsys.readouterr().out
+    as_it_is = tmp_path / "as-it-is"
+    plain = [*goals, *untrained, "--tune-scales", "off", "--no-calibrate"]
+    assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, as_it_is, *plain)) == 0
+    assert not {"calibration", "tuning"} & json.loads((as_it_is / "manifest.json").read_text()).keys()
+
+
+def test_scales_may_be_tuned_before_training(teachers, pairs, tmp_path: Path) -> None:
+    """And a resumed run has them, too."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trained = [
+        "--task",
+        "summarization",
+        "--tune-scales",
+        "on",
+        "--tune-steps",
+        "2",
+        "--bf16",
+        "off",
+        "--validate-every",
+        "1",
+    ]
+    assert dqbart("compress", *compress_arguments(teachers["bart"], pairs, whole, *trained, "--max-steps", "2")) == 0
+    assert json.loads((whole / "manifest.json").read_text())["tuning"] == {"steps": 2}
+    shutil.copytree(whole, parts)
+    again = [*trained, "--max-steps", "2", "--resume"]
+    assert dqbart("compress", *compress_arguments(teachers["bart"], pairs, parts, *again)) == 0
+    assert json.loads((parts / "manifest.json").read_text())["tuning"] == {"steps": 2}
+    assert dqbart("compress", *compress_arguments(teachers["bart"], pairs, tmp_path / "x", *trained, "--bits", "full")) == 1
+
+
 def test_an_artifact_teaches_as_its_teacher_does(teachers, pairs, tmp_path: Path, capsys) -> None:
     """And what its card says need not be said again."""
     packed, of_packed, of_float = (tmp_path / name for name in ("packed", "of-packed", "of-float"))
     told = ["--task", "translation", "--both-directions", "--max-source-tokens", "40", *DIRECTION]
-    whole = ["--layers", "3-3", "--bits", "8-8-8", "--max-steps", "0"]
+    whole = ["--layers", "3-3", "--bits", "8-8-8", "--max-steps", "0", "--no-calibrate"]
     assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, packed, *told, *whole)) == 0
     training = ["--max-steps", "2", "--learning-rate", "3e-5", "--bf16", "off", "--layers", "2-1", "--bits", "4-8-8"]
     assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, of_float, *told, *training)) == 0
