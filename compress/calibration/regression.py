@@ -23,8 +23,15 @@ _ROUNDING = 1e-6
 class Moments:
     """Sums over tokens, in float64, of inputs [columns] and of the outputs of several layers that share them."""
 
-    def __init__(self, columns: int, rows: Sequence[int], device: torch.device) -> None:
+    def __init__(self, columns: int, rows: Sequence[int], device: torch.device, centred: bool) -> None:
+        """`centred` where the layers have a bias.
+
+        Then sums are of what lies around the mean of the first tokens, so that what float32 products round is small beside
+        the variance even where the mean is large.
+        """
         self.count = 0
+        self._centred = centred
+        self._origin: tuple[Tensor, list[Tensor]] | None = None
         self._x = _zeros(columns, device=device)
         self._xx = _zeros(columns, columns, device=device)
         self._y = [_zeros(each, device=device) for each in rows]
@@ -32,6 +39,12 @@ class Moments:
 
     def add(self, inputs: Tensor, outputs: Sequence[Tensor]) -> None:
         """Float32 [tokens, columns] and, of each layer, [tokens, rows]."""
+        if self._centred:
+            if self._origin is None:
+                self._origin = inputs.mean(0), [output.mean(0) for output in outputs]
+            of_inputs, of_outputs = self._origin
+            inputs = inputs - of_inputs
+            outputs = [output - origin for output, origin in zip(outputs, of_outputs, strict=True)]
         self.count += len(inputs)
         self._x += inputs.sum(0, dtype=torch.float64)
         self._xx += inputs.T @ inputs
@@ -39,9 +52,9 @@ class Moments:
             self._y[index] += output.sum(0, dtype=torch.float64)
             self._yx[index] += output.T @ inputs
 
-    def regressions(self, centred: bool) -> list[Regression]:
+    def regressions(self) -> list[Regression]:
         """One for each layer; all have one `moment`."""
-        mean = self._x / self.count if centred else torch.zeros_like(self._x)
+        mean = self._x / self.count if self._centred else torch.zeros_like(self._x)
         squares = self._xx / self.count
         least = max(_ROUNDING * float(squares.diagonal().mean()), 1e-12)
         covariance = squares.addr_(mean, mean, alpha=-1)
@@ -50,10 +63,11 @@ class Moments:
         factor = torch.linalg.cholesky(covariance)
         moment = covariance.float()
         regressions = []
-        for y, yx in zip(self._y, self._yx, strict=True):
-            wanted = y / self.count if centred else torch.zeros_like(y)
+        of_inputs, of_outputs = self._origin or (torch.zeros_like(self._x), [torch.zeros_like(y) for y in self._y])
+        for y, yx, origin in zip(self._y, self._yx, of_outputs, strict=True):
+            wanted = y / self.count if self._centred else torch.zeros_like(y)
             cross = (yx / self.count).addr_(wanted, mean, alpha=-1)
-            regressions.append(Regression(moment, factor, mean, wanted, cross, ridge))
+            regressions.append(Regression(moment, factor, mean + of_inputs, wanted + origin, cross, ridge))
         return regressions
 
 

@@ -119,7 +119,7 @@ class _LayerCalibration:
                 wanted = [each[..., kept] for each in wanted]
             real = self._real(site, batch)
             moments.add(Inputs(modules[0], inputs).values[real], [each[real] for each in wanted])
-        for module, regression in zip(modules, moments.regressions(_centred(modules)), strict=True):
+        for module, regression in zip(modules, moments.regressions(), strict=True):
             fit(module, regression)
 
     def _writing(self, site: Site, at_end: bool) -> None:
@@ -136,7 +136,7 @@ class _LayerCalibration:
             real = self._real(site, batch)
             moments.add(kept_inputs[-1].values[real], [(wanted - stream)[real]])
             self._theirs[index], self._ours[index] = wanted, stream
-        (regression,) = moments.regressions(_centred([module]))
+        (regression,) = moments.regressions()
         fit(module, regression)
         for index, inputs in enumerate(kept_inputs):
             self._ours[index] = self._ours[index] + inputs.through(module)
@@ -170,9 +170,5 @@ class _LayerCalibration:
 
 def _moments(modules: Sequence[Any]) -> Moments:
     weight = modules[0].weight
-    return Moments(weight.shape[1], [module.weight.shape[0] for module in modules], weight.device)
-
-
-def _centred(modules: Sequence[Any]) -> bool:
-    """Layers without a bias have no constant to give."""
-    return all(module.bias is not None for module in modules)
+    biases = all(module.bias is not None for module in modules)  # without them layers have no constant to give
+    return Moments(weight.shape[1], [module.weight.shape[0] for module in modules], weight.device, centred=biases)

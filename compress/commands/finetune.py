@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg
 
 from compress.commands import early
-from compress.commands.flags import Count, Share, TrainingFlags
+from compress.commands.flags import Count, Positive, Share, TrainingFlags
 from compress.model.told import Told
 
 
@@ -42,6 +42,7 @@ class Finetune(TrainingFlags):
         False, description="positions begin anew, as sines and cosines: for longer texts than the checkpoint was trained on"
     )
     segment_tokens: Annotated[int, Field(ge=16)] = Field(256, description="denoising: length that texts are cut to")
+    learning_rate: Positive = Field(3e-5, description="peak learning rate of AdamW")
     dropout: Share = Field(0.1, description="dropout of the layers' outputs while training")
 
     @model_validator(mode="after")

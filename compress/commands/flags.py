@@ -173,7 +173,6 @@ class TrainingFlags(TeacherFlags):
     minutes_of: Literal["wall", "cpu"] = Field(
         "wall", description="what these minutes are of: cpu is the processor's time by threads, whatever else it does"
     )
-    learning_rate: Positive = Field(3e-5, description="peak learning rate of AdamW")
     schedule: ScheduleName = Field("linear", description="decay of the learning rate after warm-up")
     warmup: Share = Field(0.05, description="share of the steps in which the learning rate rises")
     weight_decay: Weight = Field(0.0, description="weight decay of AdamW, on matrices only")

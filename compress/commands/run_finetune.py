@@ -53,7 +53,9 @@ def _train(settings: Finetune, initial: Path, group: Group, device: torch.device
     teacher = load_teacher(str(initial), settings.told())
     plan = FinetunePlan(
         objective=settings.objective,
-        training=training_settings(settings, LossWeights(task=1.0, logits=0.0, attention=0.0, hidden=0.0)),
+        training=training_settings(
+            settings, LossWeights(task=1.0, logits=0.0, attention=0.0, hidden=0.0), settings.learning_rate
+        ),
         decoding=settings.decoding(),
         max_target_tokens=min(settings.max_target_tokens, teacher.architecture.max_position_embeddings),
         dropout=settings.dropout,

@@ -8,12 +8,12 @@ from compress.training.losses import LossWeights
 from compress.training.pace import TimeLimit
 
 
-def training_settings(settings: TrainingFlags, losses: LossWeights) -> TrainingSettings:
-    """What the flags shared by all training commands say."""
+def training_settings(settings: TrainingFlags, losses: LossWeights, learning_rate: float) -> TrainingSettings:
+    """What the flags shared by all training commands say, with what each has of its own."""
     return TrainingSettings(
         epochs=settings.epochs,
         max_steps=settings.max_steps,
-        learning_rate=settings.learning_rate,
+        learning_rate=learning_rate,
         schedule=settings.schedule,
         warmup=settings.warmup,
         weight_decay=settings.weight_decay,

@@ -47,7 +47,10 @@ class Compress(TrainingFlags):
         DEFAULT,
         description="how students are trained, a set of flags: those given beside it win; dq-bart and tbt are the papers'",
     )
-    learning_rate: Positive = Field(DEFAULTS["learning_rate"], description="peak learning rate of AdamW")
+    learning_rate: Positive | None = Field(
+        DEFAULTS["learning_rate"],
+        description="peak learning rate of AdamW (default: 0.256 / the model's width, 1e-3 at most)",
+    )
     schedule: ScheduleName = Field(DEFAULTS["schedule"], description="decay of the learning rate after warm-up")
     task_weight: Weight = Field(DEFAULTS["task_weight"], description="weight of the cross-entropy with the labels")
     logits_weight: Weight = Field(

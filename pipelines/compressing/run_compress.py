@@ -28,7 +28,7 @@ from compress.training.workers import train_in_workers
 from pipelines.compressing.compress import FULL_PRECISION, Compress
 from pipelines.compressing.labelling import written_by
 from pipelines.compressing.own_outputs import write_outputs
-from pipelines.compressing.recipes import RECIPES, told
+from pipelines.compressing.recipes import flags_of, told
 from pipelines.scoring.validation import open_student
 from quant.artifact import read_artifact, sizes
 from quant.scheme import Layers, Scheme
@@ -64,13 +64,16 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
     of_teacher = settings.told()
     teacher = load_teacher(settings.teacher, of_teacher)
     card = teacher.text_format.card
+    preset = flags_of(settings.recipe, teacher.architecture.d_model)
+    learning_rate: float = settings.learning_rate or preset["learning_rate"]
+    settings = settings.model_copy(update={"learning_rate": learning_rate})  # the manifest has it
     languages = Languages.told(of_teacher.completed(card))
     plan = Plan(
         layers=Layers.parse(settings.layers),
         single_layer=settings.single_layer,
         scheme=None if settings.bits == FULL_PRECISION else Scheme.parse(settings.bits),
         training=replace(
-            training_settings(settings, _losses(settings)),
+            training_settings(settings, _losses(settings), learning_rate),
             on_policy=OnPolicySettings(settings.on_policy, settings.on_policy_every),
         ),
         decoding=settings.decoding(),
@@ -105,11 +108,11 @@ def _train(settings: Compress, group: Group, device: torch.device, resume: bool,
         recorded_flags(settings),
         observation,
         open_student,
-        RECIPES[settings.recipe],
+        preset,
         Sources(calibration_texts, written_by),
         write_outputs,
     )
-    tell(told(settings.recipe, settings.model_dump()))
+    tell(told(settings.recipe, preset, settings.model_dump()))
     if code := unsaid_language(card, language_codes(teacher.text_format.tokenizer)):
         tell(
             f"warning: sources are marked as {code}, and nothing says which language outputs are in: "

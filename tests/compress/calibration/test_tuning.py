@@ -47,7 +47,8 @@ def loss(student, teacher: Teacher, examples) -> float:
     student.eval()
     trainer = Trainer(student, teacher.model, LayerMap([], []), examples, SETTINGS.training)
     with torch.no_grad():
-        return sum(float(trainer._losses(trainer._batch(place), False)["kl"]) for place in trainer._order.ahead(4))
+        batches = (trainer._batch(place)[0] for place in trainer._order.ahead(4))
+        return sum(float(trainer._losses(batch, False, trainer.settings.losses)["kl"]) for batch in batches)
 
 
 @pytest.mark.parametrize("learned", [False, True], ids=["computed", "learned"])

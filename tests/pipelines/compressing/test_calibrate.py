@@ -9,13 +9,14 @@ import torch
 from compress import calibrating
 from compress.calibration.calibration import calibrate
 from compress.model.teacher import load_teacher
+from compress.model.told import Told
 from pipelines.compressing.labelling import written_by
 from quant.artifact import read_artifact
 from quant.numerics import quantize
 
 from .test_compress import DIRECTION, compress_arguments, dqbart
 
-NO_STEPS = ["--task", "translation", *DIRECTION, "--max-steps", "0"]
+NO_STEPS = ["--task", "translation", *DIRECTION, "--max-steps", "0", "--bf16", "off"]
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_without_steps_a_student_is_calibrated_and_says_so(teachers, pairs, sour
 def test_without_calibration_weights_are_rounded_to_the_nearest(teachers, pairs, tmp_path: Path) -> None:
     arguments = compress_arguments(teachers["bart"], pairs, tmp_path, "--task", "summarization", "--max-steps", "0")
     assert dqbart("compress", *arguments, "--no-calibrate", "--layers", "3-3") == 0
-    teacher, artifact = load_teacher(teachers["bart"], "summarization"), read_artifact(tmp_path)
+    teacher, artifact = load_teacher(teachers["bart"], Told("summarization")), read_artifact(tmp_path)
     name = "model.encoder.layers.1.fc1.weight"
     assert torch.equal(artifact.quantized(name).codes, quantize(teacher.model.get_parameter(name), 2, "row").codes)
     assert "calibration" not in json.loads((tmp_path / "manifest.json").read_text())
@@ -79,7 +80,7 @@ def test_texts_of_other_columns_are_told_at_once(teachers, pairs, tmp_path: Path
     (tmp_path / "other.jsonl").write_text('{"text": "guten tag"}\n')
     arguments = compress_arguments(teachers["mbart50"], pairs, tmp_path / "student", *NO_STEPS)
     assert dqbart("compress", *arguments, "--calibration", str(tmp_path / "other.jsonl")) == 1
-    assert "has no column source: it has text; --source-field name others" in " ".join(capsys.readouterr().err.split())
+    assert "has no column source: it has text; --source-field names others" in " ".join(capsys.readouterr().err.split())
 
 
 def test_one_that_is_interrupted_goes_on_where_it_was(teachers, pairs, tmp_path: Path, monkeypatch, capsys) -> None:
@@ -132,7 +133,7 @@ def test_steps_that_come_after_it_can_be_resumed(teachers, pairs, tmp_path: Path
 def test_the_teacher_writes_greedily_whatever_its_settings(teachers, tmp_path: Path) -> None:
     from compress.data.text_format import Example
 
-    teacher = load_teacher(teachers["bart"], "summarization")
+    teacher = load_teacher(teachers["bart"], Told("summarization"))
     done: list[int] = []
     examples = [Example({"source": text}, "") for text in ("guten tag", "wie geht es dir", "ja")]
     written = written_by(teacher, tmp_path, examples, done.append)

@@ -17,7 +17,7 @@ from compress.commands.inspect import Inspect
 from compress.model.packed_student import dequantized_student
 from dqbart.cli import run_command
 from pipelines.compressing.compress import Compress
-from pipelines.compressing.recipes import RECIPES
+from pipelines.compressing.recipes import RECIPES, flags_of
 from pipelines.scoring.evaluate import Evaluate
 from quant.artifact import read_artifact, sizes
 from quant.numerics import quantize
@@ -78,7 +78,8 @@ def test_a_translator_from_teacher_to_evaluation(teachers, pairs, tmp_path: Path
     manifest = json.loads((output / "manifest.json").read_text())
     assert (manifest["flags"]["teacher"], manifest["flags"]["train"]) == (name, ["pairs.jsonl"])
     assert str(tmp_path) not in (output / "manifest.json").read_text()
-    assert manifest["recipe"] == RECIPES[manifest["flags"]["recipe"]]
+    assert manifest["recipe"] == flags_of("ours", 32)
+    assert manifest["flags"]["learning_rate"] == 1e-3
     assert "| steps | 2, best at 2 |" in (output / "README.md").read_text()
     assert list((output / "training" / "tensorboard").iterdir())
 
@@ -207,7 +208,7 @@ def test_an_artifact_teaches_as_its_teacher_does(teachers, pairs, tmp_path: Path
     told = ["--task", "translation", "--both-directions", "--max-source-tokens", "40", *DIRECTION]
     whole = ["--layers", "3-3", "--bits", "8-8-8", "--max-steps", "0", "--no-calibrate"]
     assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, packed, *told, *whole)) == 0
-    training = ["--max-steps", "2", "--bf16", "off", "--layers", "2-1", "--bits", "4-8-8"]
+    training = ["--max-steps", "2", "--learning-rate", "3e-5", "--bf16", "off", "--layers", "2-1", "--bits", "4-8-8"]
     assert dqbart("compress", *compress_arguments(teachers["mbart50"], pairs, of_float, *told, *training)) == 0
     directions = ["--both-directions", *DIRECTION]
     assert dqbart("compress", *compress_arguments(str(packed), pairs, of_packed, *directions, *training)) == 0
@@ -314,7 +315,7 @@ def test_another_setting_is_named_where_a_run_is_resumed(teachers, pairs, tmp_pa
     assert dqbart("compress", *arguments) == 0
     assert dqbart("compress", *arguments, "--resume", "--learning-rate", "0.5", "--num-beams", "3") == 1
     error = capsys.readouterr().err
-    assert "training.learning_rate was 3e-05, is 0.5" in error
+    assert "training.learning_rate was 0.001, is 0.5" in error
     assert "decoding.num_beams was None, is 3" in error
     assert "warmup" not in error
 
