@@ -35,8 +35,8 @@ RECORDS = ("calibration", "tuning")
 """Of a manifest."""
 TUNE_STEPS = 60
 TuneScales = Literal["auto", "on", "off"]
-NUMBERS = 2**25
-"""Tokens times width of a stream of states, at most, where no number of examples is asked for: 128 MiB of float32."""
+NUMBERS = 2**24
+"""Tokens times width of a stream of states, at most, where no number of examples is asked for: 64 MiB of float32."""
 _CHUNK = 64
 
 Label = Callable[[Teacher, Path, Sequence[Example], Callable[[int], None]], Sequence[str]]

@@ -31,8 +31,8 @@ How is a cold treated? There is no cure for a cold. Most people are well again a
 EXAMPLES = {
     "mbart-de-en-2-2-8": [Example({"source": text}, "-", "de_DE", "en_XX") for text in GERMAN]
     + [Example({"source": text}, "-", "en_XX", "de_DE") for text in ENGLISH],
-    "acl-titles-4-4-8": [Example({"source": text}, "-") for text in (ABSTRACT, ABSTRACT[:90], "😀 你好 ñandú")],
-    "medquad-fairytale-qa-4-4-8": [
+    "acl-scitldr-2-4-8": [Example({"source": text}, "-") for text in (ABSTRACT, ABSTRACT[:90], "😀 你好 ñandú")],
+    "medquad-fairytale-qa-2-4-8": [
         Example({"question": question, "context": PASSAGE}, "-")
         for question in ("What is a cold?", "What are the treatments for colds?", "Who?")
     ]

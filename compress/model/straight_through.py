@@ -110,18 +110,19 @@ def initial_clip_values(
     return scale.clamp(min=SMALLEST_SCALE) * levels(bits)
 
 
-_CELL = 0.499
-"""Half the width of the cell of a latent weight, in scales: short of a half, which may round to the neighbour."""
+_DRAWN = 0.3
+"""Of the way of a latent weight from the middle of its cell, what is left of it: at the edge, where error compensation and
+coordinate descent leave many, the first steps of training would turn them over by the thousand, and undo both."""
 
 
 def within_cells(latent: Tensor, codes: Tensor, scale: Tensor, bits: int) -> Tensor:
-    """`latent` [rows, columns] moved, where it must be, to what rounds to `codes` at `scale`; float32.
+    """`latent` [rows, columns] moved into the cells that round to `codes` at `scale`, and there towards the middle; float32.
 
-    None lies beyond the clip value either, where gradients are zero.
+    None lies beyond the clip value, where gradients are zero.
     """
     codes, most = codes.float(), levels(bits)
-    low, high = (codes - _CELL).clamp_(min=-most) * scale, (codes + _CELL).clamp_(max=most) * scale
-    return torch.clamp(latent.float(), low, high)
+    aside = (latent.float() / scale - codes).clamp_(-0.5, 0.5).mul_(_DRAWN)
+    return aside.add_(codes).clamp_(-most, most).mul_(scale)
 
 
 def codes_fault(codes: Tensor, scale: Tensor, bits: int, shape: torch.Size, granularity: Granularity) -> str | None:

@@ -10,11 +10,14 @@ from rich.console import Console
 from compress import calibrating
 from compress.calibrating import Calibrating, CalibrationError, CalibrationPlan, Sources, is_wanted
 from compress.calibration.calibration import Mapped
+from compress.calibration.tuning import TuningSettings
 from compress.data.text_format import Example
 from compress.model.quantized_modules import packable_weights, quantize_modules
 from compress.model.student import build_student
 from compress.model.teacher import Teacher, load_teacher
+from compress.model.told import Told
 from compress.training.group import Alone
+from compress.training.loop import TrainingSettings
 from quant.numerics import Quantized
 from quant.scheme import Layers, Scheme
 
@@ -23,7 +26,7 @@ TEXTS = [f"{'ab' * (1 + index % 9)} {index % 7 * 'c'}d" for index in range(40)]
 
 @pytest.fixture
 def teacher(teachers: dict[str, str]) -> Teacher:
-    return load_teacher(teachers["bart"], "summarization")
+    return load_teacher(teachers["bart"], Told("summarization"))
 
 
 def calibrating_of(teacher: Teacher, output: Path, seen: list[Example], **plan) -> Calibrating:
@@ -35,14 +38,19 @@ def calibrating_of(teacher: Teacher, output: Path, seen: list[Example], **plan) 
     return Calibrating(
         plan=CalibrationPlan(**plan),
         sources=Sources(lambda: [Example({"source": text}, "") for text in TEXTS], label),
+        tuned=False,
         teacher=teacher,
         layers=Mapped([0, 2], [2]),
         output=output,
         console=Console(quiet=True),
         group=Alone(),
-        seed=3,
+        training=training_of(seed=3),
         max_target_tokens=20,
     )
+
+
+def training_of(seed: int) -> TrainingSettings:
+    return TuningSettings(steps=1, bf16=False, seed=seed).training
 
 
 def student_of(teacher: Teacher):
@@ -74,25 +82,27 @@ def test_asked_for_where_nothing_is_lost_it_is_refused() -> None:
 
 def test_texts_are_drawn_by_the_seed_and_those_without_an_output_are_left_out(teacher: Teacher, tmp_path: Path) -> None:
     first, second, other = [], [], []
-    record = calibrating_of(teacher, tmp_path / "a", first, examples=12).run(student_of(teacher), {})
-    calibrating_of(teacher, tmp_path / "b", second, examples=12).run(student_of(teacher), {})
-    replace(calibrating_of(teacher, tmp_path / "c", other, examples=12), seed=4).run(student_of(teacher), {})
+    found = calibrating_of(teacher, tmp_path / "a", first, examples=12).run(student_of(teacher), [], {})
+    calibrating_of(teacher, tmp_path / "b", second, examples=12).run(student_of(teacher), [], {})
+    replace(calibrating_of(teacher, tmp_path / "c", other, examples=12), training=training_of(seed=4)).run(
+        student_of(teacher), [], {}
+    )
     assert len(first) == 12
     assert first == second != other
-    assert record["examples"] == 11
+    assert found["calibration"]["examples"] == 11
 
 
 def test_without_a_number_as_many_are_drawn_as_fit(teacher: Teacher, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(calibrating, "NUMBERS", 32 * 100)  # 100 tokens of width 32
     seen: list[Example] = []
-    calibrating_of(teacher, tmp_path, seen).run(student_of(teacher), {})
+    calibrating_of(teacher, tmp_path, seen).run(student_of(teacher), [], {})
     tokens = sum(len(each.source_ids) for each in teacher.text_format.encode(seen, 2))
     assert 80 < tokens <= 100
 
 
-def test_a_teacher_that_writes_nothing_is_told(teacher: Teacher, tmp_path: Path) -> None:
-    with pytest.raises(CalibrationError, match="writes nothing for any of 1 texts"):
-        calibrating_of(teacher, tmp_path, [], examples=1).run(student_of(teacher), {})
+def test_a_teacher_that_writes_nothing_is_calibrated_on_empty_outputs(teacher: Teacher, tmp_path: Path) -> None:
+    found = calibrating_of(teacher, tmp_path, [], examples=1).run(student_of(teacher), [], {})
+    assert found["calibration"]["examples"] == 1
     assert not (tmp_path / "training" / "calibration" / "labelling").exists()
 
 
@@ -112,8 +122,8 @@ class Second(Alone):
 def test_others_of_a_group_take_over_what_the_first_made(teacher: Teacher, tmp_path: Path) -> None:
     first, second = student_of(teacher), student_of(teacher)
     own = calibrating_of(teacher, tmp_path, [], examples=12)
-    record = own.run(first, {})
-    assert replace(own, group=Second(record)).run(second, {}) == record
+    found = own.run(first, [], {})
+    assert replace(own, group=Second(found["calibration"])).run(second, [], {}) == found
     expected = packable_weights(first)
     for name, tensor in packable_weights(second).items():
         wanted = expected[name]

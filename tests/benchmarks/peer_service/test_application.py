@@ -102,7 +102,7 @@ def test_texts_are_split_and_put_together_as_ours_are(tmp_path: Path, monkeypatc
 
 def test_models_that_cannot_be_compared(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="answers questions"):
-        list(subjects_of(MODELS / "medquad-fairytale-qa-4-4-8", None, False, tmp_path))
+        list(subjects_of(MODELS / "medquad-fairytale-qa-2-4-8", None, False, tmp_path))
 
 
 def test_it_runs_in_processes_of_uvicorn(setup: Setup, tmp_path: Path) -> None:

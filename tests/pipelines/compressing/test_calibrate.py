@@ -16,7 +16,7 @@ from quant.numerics import quantize
 
 from .test_compress import DIRECTION, compress_arguments, dqbart
 
-NO_STEPS = ["--task", "translation", *DIRECTION, "--max-steps", "0"]
+NO_STEPS = ["--task", "translation", *DIRECTION, "--max-steps", "0", "--bf16", "off"]
 
 
 @pytest.fixture

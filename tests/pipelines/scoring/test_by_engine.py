@@ -27,14 +27,14 @@ EXAMPLES = {
         Example({"source": "12 345 😀"}, "-", *DE_EN),
         Example({"source": "Wo ist der Bahnhof?"}, "-", *DE_EN),
     ],
-    "acl-titles-4-4-8": [Example({"source": "We make translation models smaller. " * times}, "-") for times in (1, 90)],
-    "medquad-fairytale-qa-4-4-8": [
+    "acl-scitldr-2-4-8": [Example({"source": "We make translation models smaller. " * times}, "-") for times in (1, 90)],
+    "medquad-fairytale-qa-2-4-8": [
         Example({"question": "What is a cold?", "context": PASSAGES}, "-"),
         Example({"question": "Who? " * 300, "context": "Nobody."}, "-"),
         Example({"question": "What helps?", "context": PASSAGES[1] * 120}, "-"),
     ],
 }
-COUNTS = {"mbart-de-en-2-2-8": (0, 0), "acl-titles-4-4-8": (1, 0), "medquad-fairytale-qa-4-4-8": (1, 1)}
+COUNTS = {"mbart-de-en-2-2-8": (0, 0), "acl-scitldr-2-4-8": (1, 0), "medquad-fairytale-qa-2-4-8": (1, 1)}
 """Examples that are truncated, and that are refused."""
 SHORT = DecodingSettings(num_beams=2, max_new_tokens=12)
 
@@ -110,7 +110,7 @@ def test_a_sample_is_spread_over_all() -> None:
 
 def test_an_artifact_searches_by_the_settings_of_another() -> None:
     model = ScoredArtifact(MODELS / "mbart-de-en-2-2-8", Told(None, DE_EN))
-    of_other = search_settings(GenerationSettings.of(open_artifact(MODELS / "medquad-fairytale-qa-4-4-8")))
+    of_other = search_settings(GenerationSettings.of(open_artifact(MODELS / "medquad-fairytale-qa-2-4-8")))
     with model.decoder(CPU, DecodingSettings(max_new_tokens=9), of_other) as decoder:
         assert decoder.settings["max_length"] == 10
         assert decoder.settings.get("no_repeat_ngram_size", 0) == of_other["no_repeat_ngram_size"]

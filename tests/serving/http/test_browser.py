@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="no chromium with its driver (Debian: apt-get install chromium chromium-driver)"
 )
 KEY, KNOWN_KEY = make_key("browser")
-TRANSLATOR, ANSWERER = "mbart-de-en-2-2-8", "medquad-fairytale-qa-4-4-8"
+TRANSLATOR, ANSWERER = "mbart-de-en-2-2-8", "medquad-fairytale-qa-2-4-8"
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking")
 TEXT = "Mein Bruder hat sein Fahrrad verkauft, weil er ein neues Auto haben will."
 
