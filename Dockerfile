@@ -6,7 +6,7 @@
 #
 # For NVIDIA GPUs: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 --build-arg EXTRAS=gpu; torch's wheels bring
 # CUDA with them, so the base stays, or is another one with Python 3.11 in its PATH: --build-arg BASE_IMAGE=…
-# With models inside, by the names of folders in models/: --build-arg MODELS="mbart-de-en-2-2-8 acl-scitldr-2-4-8".
+# With models inside, by the names of folders in models/: --build-arg MODELS="mbart-de-en-2-4-8 acl-scitldr-2-4-8".
 # A pip.conf, for mirrors and their passwords, is mounted and never part of a layer: --secret id=pip.conf,src=pip.conf.
 
 ARG BASE_IMAGE=docker.io/library/python:3.11.14-slim-bookworm

@@ -1,6 +1,6 @@
 """What a translator makes of texts of several sentences: read whole, or sentence by sentence.
 
-    python -m benchmarks.joined_sentences models/mbart-de-en-2-2-8 test.jsonl de_DE en_XX
+    python -m benchmarks.joined_sentences models/mbart-de-en-2-4-8 test.jsonl de_DE en_XX
 
 joins the sentences of a file (JSON lines of `source` and `target`) by one, two and four, has the service translate the texts
 with each `truncation`, and prints BLEU, chrF and how long the outputs are beside the references. `truncation: chunk` is what

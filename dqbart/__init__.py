@@ -2,7 +2,7 @@
 
     from dqbart import load
 
-    with load("models/mbart-de-en-2-2-8") as model:
+    with load("models/mbart-de-en-2-4-8") as model:
         (result,) = model.translate(["Guten Morgen!"], source="de", target="en")
 
 What is named here is imported when it is asked for: the command line imports this package too, and does without torch.

@@ -29,7 +29,7 @@ while its weights are quantized to two bits. Experiments on two corpora show tha
 PASSAGE = """A cold is an infection of the nose and the throat. It is caused by a virus. Rest and warm drinks help.
 How is a cold treated? There is no cure for a cold. Most people are well again after a week."""
 EXAMPLES = {
-    "mbart-de-en-2-2-8": [Example({"source": text}, "-", "de_DE", "en_XX") for text in GERMAN]
+    "mbart-de-en-2-4-8": [Example({"source": text}, "-", "de_DE", "en_XX") for text in GERMAN]
     + [Example({"source": text}, "-", "en_XX", "de_DE") for text in ENGLISH],
     "acl-scitldr-2-4-8": [Example({"source": text}, "-") for text in (ABSTRACT, ABSTRACT[:90], "😀 你好 ñandú")],
     "medquad-fairytale-qa-2-4-8": [
@@ -84,7 +84,7 @@ def test_a_shipped_model_gives_the_same_text_to_both_halves(name: str, num_beams
 
 
 def test_the_shipped_translator_translates() -> None:
-    model, text_format, _ = load_student(MODELS / "mbart-de-en-2-2-8")
-    examples = EXAMPLES["mbart-de-en-2-2-8"][2:3]
+    model, text_format, _ = load_student(MODELS / "mbart-de-en-2-4-8")
+    examples = EXAMPLES["mbart-de-en-2-4-8"][2:3]
     encoded = text_format.encode(examples, max_target_tokens=128)
     assert generate(model, text_format, examples, encoded, DecodingSettings(), batch_tokens=512) == ["Where is the station?"]

@@ -1,6 +1,6 @@
 """`load` and the model that it gives, for plain code; async_model.py has its twin.
 
-    with load("models/mbart-de-en-2-2-8") as model:
+    with load("models/mbart-de-en-2-4-8") as model:
         (result,) = model.translate(["Guten Morgen!"], source="de", target="en")
 
 Requests mean what they mean to a server, by the same code: languages, parameters, truncation, sentences, results.

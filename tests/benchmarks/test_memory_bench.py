@@ -32,7 +32,7 @@ def test_memory_is_told_at_each_point(
 
 
 def test_only_random_students_are_made_several_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shipped = Path(__file__).parents[2] / "models" / "mbart-de-en-2-2-8"
+    shipped = Path(__file__).parents[2] / "models" / "mbart-de-en-2-4-8"
     assert run_bench_memory(BenchMemory(artifact=shipped, models=2)) == 1
     assert "of a random student only" in capsys.readouterr().err
 

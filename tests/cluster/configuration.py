@@ -15,7 +15,7 @@ import yaml
 from serving.server import haproxy
 
 ROOT = Path(__file__).parents[2]
-MODEL = "mbart-de-en-2-2-8"
+MODEL = "mbart-de-en-2-4-8"
 REPLICAS = 2
 LAUNCHER = "dqbart-haproxy"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from compress.model_card import write_model_card
 
-SHIPPED = Path(__file__).parents[2] / "models" / "mbart-de-en-2-2-8"
+SHIPPED = Path(__file__).parents[2] / "models" / "mbart-de-en-2-4-8"
 
 
 def test_every_signature_of_a_score_is_there(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def image() -> str:
         pytest.fail(reason)
     if built := os.environ.get("IMAGE"):
         return built
-    podman.build("localhost/dqbart:test", "--build-arg", "MODELS=mbart-de-en-2-2-8")
+    podman.build("localhost/dqbart:test", "--build-arg", "MODELS=mbart-de-en-2-4-8")
     return "localhost/dqbart:test"
 
 

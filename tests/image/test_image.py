@@ -85,7 +85,7 @@ def test_it_has_nothing_that_serving_does_not_need(image: str) -> None:
         assert [*(root / "opt/dqbart/bin").glob("pip*")] == []
         assert not (root / "etc/pip.conf").exists()
         assert [path for path in files(root) if path.stat().st_mode & 0o6000] == []
-        assert [path.name for path in (root / "models").iterdir()] == ["mbart-de-en-2-2-8"]
+        assert [path.name for path in (root / "models").iterdir()] == ["mbart-de-en-2-4-8"]
 
 
 def test_it_has_what_makes_it_fast(server: Container) -> None:

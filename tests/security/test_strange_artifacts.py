@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_they_are_read_or_refused_in_little_memory(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "models" / "mbart-de-en-2-2-8", tmp_path / "model")
+    shutil.copytree(ROOT / "models" / "mbart-de-en-2-4-8", tmp_path / "model")
     ran = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("strange_artifacts.py")), str(tmp_path / "model")],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RUST_BACKTRACE": "0"},

@@ -79,8 +79,8 @@ def test_the_answer_is_the_library_s(setup: Setup, file: Path) -> None:
 
 
 def test_texts_are_split_and_put_together_as_ours_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (subject,) = subjects_of(MODELS / "mbart-de-en-2-2-8", None, False, tmp_path)
-    assert [case.name for case in subject.cases] == ["mbart-de-en-2-2-8, beams 4", "mbart-de-en-2-2-8, greedy"]
+    (subject,) = subjects_of(MODELS / "mbart-de-en-2-4-8", None, False, tmp_path)
+    assert [case.name for case in subject.cases] == ["mbart-de-en-2-4-8, beams 4", "mbart-de-en-2-4-8, greedy"]
     assert subject.search_defaults()["beam_size"] == 4
     folder, vocab_size = subject.model.folder, subject.model.vocab_size
     setup = Setup(folder, subject.converted, vocab_size, subject.search_defaults(), 1, 1, 4, 0.0, 1, 0)

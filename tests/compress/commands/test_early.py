@@ -7,7 +7,7 @@ from compress.commands import early
 from compress.data.dataset import Fields
 from compress.model.told import Told
 
-SHIPPED = Path(__file__).parents[3] / "models" / "mbart-de-en-2-2-8"
+SHIPPED = Path(__file__).parents[3] / "models" / "mbart-de-en-2-4-8"
 
 
 @pytest.mark.parametrize("name", ["facebook/bart-large-cnn", "bart", "some/new-folder"])

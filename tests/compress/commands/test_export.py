@@ -8,7 +8,7 @@ import pytest
 from compress.commands.export import Export
 from dqbart.cli import run_command
 
-SHIPPED = str(Path(__file__).parents[3] / "models" / "mbart-de-en-2-2-8")
+SHIPPED = str(Path(__file__).parents[3] / "models" / "mbart-de-en-2-4-8")
 
 
 def export(*arguments: str) -> int:

@@ -19,7 +19,7 @@ from quant.artifact import Artifact, read_artifact, write_artifact
 from quant.scheme import Layers, Scheme
 from quant.structure import Structure
 
-SHIPPED = Path(__file__).parents[3] / "models" / "mbart-de-en-2-2-8"
+SHIPPED = Path(__file__).parents[3] / "models" / "mbart-de-en-2-4-8"
 DIRECTION = ("de_DE", "en_XX")
 
 

@@ -17,7 +17,7 @@ STRUCTURE = Structure(
     {"encoder.layers.0.self_attn": 8, "decoder.layers.0.feed_forward": 4},
     {"encoder.layers.1.self_attn": 1, "decoder.layers.0.self_attn": 1, "decoder.layers.0.encoder_attn": 1},
 )
-SHIPPED = Path(__file__).parents[3] / "models" / "mbart-de-en-2-2-8"
+SHIPPED = Path(__file__).parents[3] / "models" / "mbart-de-en-2-4-8"
 
 
 def test_a_dequantized_student_has_the_artifacts_values() -> None:

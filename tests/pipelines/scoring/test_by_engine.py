@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 DE_EN, EN_DE = ("de_DE", "en_XX"), ("en_XX", "de_DE")
 PASSAGES = ("A cold is an infection of the nose.", "Rest and warm drinks help.")
 EXAMPLES = {
-    "mbart-de-en-2-2-8": [
+    "mbart-de-en-2-4-8": [
         Example({"source": "Guten Morgen!\n\n  1. Wo ist der Bahnhof? Ich weiß es nicht."}, "-", *DE_EN),
         Example({"source": "Where is the station?"}, "-", *EN_DE),
         Example({"source": "12 345 😀"}, "-", *DE_EN),
@@ -34,7 +34,7 @@ EXAMPLES = {
         Example({"question": "What helps?", "context": PASSAGES[1] * 120}, "-"),
     ],
 }
-COUNTS = {"mbart-de-en-2-2-8": (0, 0), "acl-scitldr-2-4-8": (1, 0), "medquad-fairytale-qa-2-4-8": (1, 1)}
+COUNTS = {"mbart-de-en-2-4-8": (0, 0), "acl-scitldr-2-4-8": (1, 0), "medquad-fairytale-qa-2-4-8": (1, 1)}
 """Examples that are truncated, and that are refused."""
 SHORT = DecodingSettings(num_beams=2, max_new_tokens=12)
 
@@ -62,7 +62,7 @@ def test_the_engine_and_generate_write_the_same(name: str) -> None:
 
 
 def test_a_translation_is_read_as_the_service_reads_it() -> None:
-    folder = MODELS / "mbart-de-en-2-2-8"
+    folder = MODELS / "mbart-de-en-2-4-8"
     with engine_decoder(folder, CPU, GenerationSettings.of(open_artifact(folder))) as engine:
         outputs = engine.decode(EXAMPLES[folder.name], lambda _: None).outputs
     assert outputs == [
@@ -74,7 +74,7 @@ def test_a_translation_is_read_as_the_service_reads_it() -> None:
 
 
 def test_a_student_decodes_with_its_own_modules_what_its_artifact_does() -> None:
-    folder = MODELS / "mbart-de-en-2-2-8"
+    folder = MODELS / "mbart-de-en-2-4-8"
     from compress.model.packed_student import load_student
 
     examples = EXAMPLES[folder.name]
@@ -85,7 +85,7 @@ def test_a_student_decodes_with_its_own_modules_what_its_artifact_does() -> None
 
 
 def test_the_first_example_that_differs_is_told() -> None:
-    folder = MODELS / "mbart-de-en-2-2-8"
+    folder = MODELS / "mbart-de-en-2-4-8"
     examples = EXAMPLES[folder.name]
     shorter = generate_decoder(folder, DecodingSettings(num_beams=2, max_new_tokens=3), None, 512)
     with engine_decoder(folder, CPU, SHORT.over_artifact(open_artifact(folder))) as engine:
@@ -99,7 +99,7 @@ def test_the_first_example_that_differs_is_told() -> None:
 
 def test_draws_are_not_compared() -> None:
     with pytest.raises(CheckError, match="do_sample is on"):
-        generate_decoder(MODELS / "mbart-de-en-2-2-8", DecodingSettings(num_beams=1), {"do_sample": True}, 512)
+        generate_decoder(MODELS / "mbart-de-en-2-4-8", DecodingSettings(num_beams=1), {"do_sample": True}, 512)
 
 
 def test_a_sample_is_spread_over_all() -> None:
@@ -109,7 +109,7 @@ def test_a_sample_is_spread_over_all() -> None:
 
 
 def test_an_artifact_searches_by_the_settings_of_another() -> None:
-    model = ScoredArtifact(MODELS / "mbart-de-en-2-2-8", Told(None, DE_EN))
+    model = ScoredArtifact(MODELS / "mbart-de-en-2-4-8", Told(None, DE_EN))
     of_other = search_settings(GenerationSettings.of(open_artifact(MODELS / "medquad-fairytale-qa-2-4-8")))
     with model.decoder(CPU, DecodingSettings(max_new_tokens=9), of_other) as decoder:
         assert decoder.settings["max_length"] == 10

@@ -9,7 +9,7 @@ import pytest
 from dqbart.cli import run_command
 from pipelines.scoring.compare import Compare
 
-SHIPPED = str(Path(__file__).parents[3] / "models" / "mbart-de-en-2-2-8")
+SHIPPED = str(Path(__file__).parents[3] / "models" / "mbart-de-en-2-4-8")
 DIRECTION = ["--source-language", "de_DE", "--target-language", "en_XX"]
 
 

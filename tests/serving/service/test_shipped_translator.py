@@ -19,7 +19,7 @@ from serving.service.requests import TranslateRequest
 from serving.service.results import Result
 from serving.service.service import Limits, Service
 
-SHIPPED = Path(__file__).parents[3] / "models" / "mbart-de-en-2-2-8"
+SHIPPED = Path(__file__).parents[3] / "models" / "mbart-de-en-2-4-8"
 LIMITS = Limits(max_inputs=32, max_source_characters=50_000, max_windows=512, max_rows=64, request_timeout_seconds=120)
 
 
