@@ -35,14 +35,7 @@ def train(
         started = time.perf_counter()
         for indices in epoch_batches(examples, settings.batch_tokens, settings.seed, epoch):
             batch = collate([examples[index] for index in indices], student.config.pad_token_id)
-            inputs = {
-                "input_ids": batch.source_ids,
-                "attention_mask": batch.source_mask.long(),
-                "decoder_input_ids": batch.decoder_ids,
-                "output_attentions": True,
-                "output_hidden_states": True,
-                "use_cache": False,
-            }
+            inputs = {**batch.model_inputs, "output_attentions": True, "output_hidden_states": True}
             with torch.no_grad():
                 taught = teacher(**inputs)
             total = whole_losses(student(**inputs), taught, batch, settings.losses, layers)["total"]

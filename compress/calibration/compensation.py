@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from compress.calibration.regression import RIDGE
 from compress.calibration.solver import solve
 from compress.data.batches import Batch
+from compress.model.hooks import hooked
 from compress.model.sensitivity import FEWER_BITS, AtBits
 from quant.layout import block_of
 from quant.numerics import Quantized, dequantize
@@ -67,12 +68,7 @@ def _moments(student: PreTrainedModel, linears: Mapping[str, nn.Linear], batches
     for batch in batches:
         on_device = batch.to(student.device)
         with _inputs(linears) as inputs:
-            student.model(
-                input_ids=on_device.source_ids,
-                attention_mask=on_device.source_mask.long(),
-                decoder_input_ids=on_device.decoder_ids,
-                use_cache=False,
-            )
+            student.model(**on_device.model_inputs)
         products: dict[int, Tensor] = {}  # query, key and value read the same
         for name, states in inputs.items():
             if id(states) not in products:
@@ -102,8 +98,5 @@ def _inputs(linears: Mapping[str, nn.Linear]) -> Iterator[dict[str, Tensor]]:
         return note
 
     handles = [module.register_forward_pre_hook(noting(name)) for name, module in linears.items()]
-    try:
+    with hooked(handles):
         yield inputs
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -54,12 +54,7 @@ def _last_states(teacher: PreTrainedModel, batches: Sequence[Batch]) -> Tensor:
     total = torch.zeros(teacher.config.d_model, teacher.config.d_model, dtype=torch.float64, device=teacher.device)
     count = 0
     for batch in batches:
-        states = teacher.model(
-            input_ids=batch.source_ids,
-            attention_mask=batch.source_mask.long(),
-            decoder_input_ids=batch.decoder_ids,
-            use_cache=False,
-        ).last_hidden_state[batch.target_mask]
+        states = teacher.model(**batch.model_inputs).last_hidden_state[batch.target_mask]
         total += states.T @ states
         count += len(states)
     return (total / count).float()

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.model.hooks import hooked
 from compress.model.quantized_modules import QuantizedLinear
 
 
@@ -62,11 +63,8 @@ def find_sites(layer: nn.Module, forward: Callable[[], Any], memory: Tensor | No
         if is_linear(module) or _is_norm(module)
     ]
     handles += [module.register_forward_hook(returned(name)) for name, module in layer.named_modules()]
-    try:
+    with hooked(handles):
         forward()
-    finally:
-        for handle in handles:
-            handle.remove()
     return list(_sites(events, outputs, memory))
 
 

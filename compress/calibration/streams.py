@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from compress.calibration.sites import Site, find_sites, no_output
 from compress.data.batches import Batch
+from compress.model.hooks import hooked
 
 
 class _Stop(Exception):
@@ -86,7 +87,7 @@ class Stack:
                 raise _Stop
 
         modules = [self.layers[index].get_submodule(name) for name in site.names]
-        with _hooked([module.register_forward_hook(keep) for module in modules]):
+        with hooked([module.register_forward_hook(keep) for module in modules]):
             self._run(index, batch, states, memory, behind)
         return found
 
@@ -94,14 +95,8 @@ class Stack:
         self, index: int, site: Site, batch: Batch, states: Tensor, memory: Tensor | None, behind: Sequence[Site]
     ) -> Tensor:
         """What the linear layers of a site are given."""
-        found: list[Tensor] = []
-
-        def keep(_: nn.Module, inputs: tuple[Tensor]) -> None:
-            found.append(inputs[0])
-            raise _Stop
-
         module = self.layers[index].get_submodule(site.names[0])
-        with _hooked([module.register_forward_pre_hook(keep)]):
+        with _first_input(module) as found:
             self._run(index, batch, states, memory, behind)
         return found[0]
 
@@ -109,17 +104,11 @@ class Stack:
         self, index: int, site: Site, batch: Batch, states: Tensor, memory: Tensor | None, behind: Sequence[Site]
     ) -> Tensor:
         """The stream with what a site that writes has added."""
-        found: list[Tensor] = []
-
-        def keep(_: nn.Module, inputs: tuple[Tensor]) -> None:
-            found.append(inputs[0])
-            raise _Stop
-
-        layer = self.layers[index]
-        handles = [layer.get_submodule(site.norm).register_forward_pre_hook(keep)] if site.norm else []
-        with _hooked(handles):
-            output = self._run(index, batch, states, memory, behind)
-        return found[0] if output is None else output
+        if site.norm is None:
+            return self.run(index, batch, states, memory, behind)
+        with _first_input(self.layers[index].get_submodule(site.norm)) as found:
+            self._run(index, batch, states, memory, behind)
+        return found[0]
 
     def residual(
         self, index: int, site: Site, batch: Batch, states: Tensor, memory: Tensor | None, behind: Sequence[Site]
@@ -187,10 +176,13 @@ def _replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _hooked(handles: Sequence[Any]) -> Iterator[None]:
-    """Removes hooks at the end."""
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _first_input(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Filled with what the module is given first, which stops the forward pass."""
+    found: list[Tensor] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found.append(inputs[0])
+        raise _Stop
+
+    with hooked([module.register_forward_pre_hook(keep)]):
+        yield found

@@ -6,6 +6,7 @@ import random
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,16 @@ class Batch:
     def tokens(self) -> int:
         """Source and target tokens, without padding."""
         return int(self.source_mask.sum() + self.target_mask.sum())
+
+    @property
+    def model_inputs(self) -> dict[str, Any]:
+        """What an encoder-decoder is called with, teacher-forced."""
+        return {
+            "input_ids": self.source_ids,
+            "attention_mask": self.source_mask.long(),
+            "decoder_input_ids": self.decoder_ids,
+            "use_cache": False,
+        }
 
     def to(self, device: torch.device) -> Batch:
         return Batch(*(getattr(self, field).to(device, non_blocking=True) for field in self.__dataclass_fields__))

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from compress.data.batches import Batch
 from compress.errors import CompressError
+from compress.model.hooks import hooked
 from compress.model.token_losses import TokenWeights, head_of, token_losses
 
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
@@ -140,12 +141,7 @@ def _gate_gradients(model: PreTrainedModel, batch: Batch) -> dict[str, Tensor]:
         for block, attention in attentions(model).items()
     }
     with torch.enable_grad(), _gated(model, gates):
-        states = model.model(
-            input_ids=batch.source_ids,
-            attention_mask=batch.source_mask.long(),
-            decoder_input_ids=batch.decoder_ids,
-            use_cache=False,
-        ).last_hidden_state[batch.target_mask]
+        states = model.model(**batch.model_inputs).last_hidden_state[batch.target_mask]
         labels, head = batch.labels[batch.target_mask], head_of(model, states, bf16=False)
         head = head._replace(weight=head.weight.detach())  # its gradient, as large as the embedding, is not asked for
         # A sum, in which each example's gates have the gradient of that example's loss alone.
@@ -161,11 +157,8 @@ def _gated(model: PreTrainedModel, gates: Mapping[str, Tensor]) -> Iterator[None
         attention.out_proj.register_forward_pre_hook(_gate(gates[block]))  # type: ignore[union-attr]
         for block, attention in attentions(model).items()
     ]
-    try:
+    with hooked(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _gate(gate: Tensor) -> Callable[[nn.Module, tuple[Tensor]], tuple[Tensor]]:

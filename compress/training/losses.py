@@ -87,10 +87,7 @@ def outputs_of(model: PreTrainedModel, batch: Batch, weights: LossWeights, bf16:
     """Run a BART or mBART, by bf16 autocast if asked for."""
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
         states = model.model(
-            input_ids=batch.source_ids,
-            attention_mask=batch.source_mask.long(),
-            decoder_input_ids=batch.decoder_ids,
-            use_cache=False,
+            **batch.model_inputs,
             output_attentions=bool(weights.attention),
             output_hidden_states=bool(weights.hidden),
         )
